@@ -1,1 +1,11 @@
-//! x
+//! Ringback.
+
+pub mod context;
+pub mod delivery;
+pub mod destination;
+pub mod event;
+pub mod provider;
+pub mod registration;
+pub mod signature;
+pub mod store;
+pub mod template;

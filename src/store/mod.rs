@@ -1,0 +1,124 @@
+//! The store's contract: what must be durable, what is one atomic write, and who may claim what.
+//!
+//! Two implementations stand behind it: the embedded one (SQLite, one process) and Redis (several
+//! processes). The rest of Ringback sees [`Store`] and the records beside it, never an engine.
+//!
+//! Three writes are atomic, and everything else follows from them: [`Store::accept`] (event,
+//! call context and deliveries), [`Store::settle`] (an attempt's outcome and what happens next),
+//! and [`Store::put_callback`] (a registration and its limits).
+
+mod record;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+pub use record::{
+    Acceptance, Accepted, Attempt, CallWrite, CallbackRow, CallbackState, Claim, DedupeKey, DeliveryFilter,
+    DeliveryRequest, DeliveryRow, DeliveryState, DeliveryView, DestinationId, DestinationLimits, EventRow,
+    EventState, EventView, FailedDelivery, Lease, NewDelivery, Next, OutcomeKind, Page, Rate, Recall,
+    Settlement, StoredCall,
+};
+
+use crate::context::CallKey;
+use crate::event::{AccountName, CallbackId, DeliveryId, EventId};
+
+/// A store, shared by every room that reads or writes.
+pub type SharedStore = Arc<dyn Store>;
+
+/// What every store does. All methods are cancel-safe: a future that is dropped leaves either
+/// nothing done or everything done, never half.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// What intake needs before it can merge and render: whether the event is known already, and
+    /// its call as it is stored now. Reads only, and may be stale: [`Store::accept`] checks again.
+    async fn recall(&self, dedupe: &DedupeKey, call: Option<&CallKey>) -> Result<Recall, StoreError>;
+
+    /// Writes an event, its merged call context and the deliveries that it causes, in one atomic
+    /// and durable write. Returns only when that is on disk.
+    async fn accept(&self, acceptance: Acceptance) -> Result<Accepted, StoreError>;
+
+    /// Keeps an event that its provider's adapter could not read, for the operator to see.
+    async fn reject(&self, event: EventRow) -> Result<(), StoreError>;
+
+    /// Writes a registration, new or changed. `destination.paused` holds its deliveries back.
+    async fn put_callback(&self, row: CallbackRow) -> Result<(), StoreError>;
+
+    /// Removes a registration of this account and cancels what waits for it; `false` if there is
+    /// none.
+    async fn remove_callback(&self, account: &AccountName, id: CallbackId) -> Result<bool, StoreError>;
+
+    /// All registrations of all accounts, in the order of their ids.
+    async fn callbacks(&self) -> Result<Vec<CallbackRow>, StoreError>;
+
+    /// Takes up to `slots` deliveries whose time has come, fairly over their destinations, and
+    /// leases them to the caller. Waits until there is at least one, or until the store is
+    /// closed (then the answer is empty). If the future is dropped, whatever it would have
+    /// returned is not leased.
+    async fn claim(&self, slots: usize) -> Result<Vec<Claim>, StoreError>;
+
+    /// Writes an attempt and what happens next, in one atomic and durable write. Does nothing and
+    /// answers `false` if the lease is not held any more.
+    async fn settle(&self, settlement: Settlement) -> Result<bool, StoreError>;
+
+    /// Gives leases back unused (at shutdown): the deliveries are due at once, and no attempt is
+    /// counted.
+    async fn release(&self, leases: Vec<Lease>) -> Result<(), StoreError>;
+
+    /// One event of this account.
+    async fn event(&self, account: &AccountName, id: EventId) -> Result<Option<EventView>, StoreError>;
+
+    /// One delivery of this account, with its body and its attempts.
+    async fn delivery(
+        &self,
+        account: &AccountName,
+        id: DeliveryId,
+    ) -> Result<Option<DeliveryView>, StoreError>;
+
+    /// Deliveries of this account, newest first.
+    async fn deliveries(
+        &self,
+        account: &AccountName,
+        filter: &DeliveryFilter,
+        page: Page,
+    ) -> Result<Vec<DeliveryRow>, StoreError>;
+
+    /// Makes a dead or failed-over delivery due again now, with its schedule from the beginning:
+    /// same id, same bytes. `false` if this account has none such, or if it has no body.
+    async fn retry(&self, account: &AccountName, id: DeliveryId) -> Result<bool, StoreError>;
+
+    /// Whether a write would succeed now; for readiness.
+    async fn ready(&self) -> Result<(), StoreError>;
+
+    /// Finishes what was begun, frees what is leased, and refuses everything after.
+    async fn close(&self);
+}
+
+/// Why a store did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Not now; the same call may succeed later. Intake answers 503.
+    #[error("the store is not available: {reason}")]
+    Unavailable {
+        /// What is in the way, in a few words: "queue full", "disk full", "closed" …
+        reason: &'static str,
+        /// When to try again.
+        retry_after: Duration,
+        /// The engine's own error.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// The store cannot be used at all: another process owns it, it is of a newer version, or it
+    /// is damaged. Only opening fails so.
+    #[error("the store cannot be used: {0}")]
+    Unusable(String),
+    /// Something stored cannot be read back.
+    #[error("a stored {what} cannot be read: {reason}")]
+    Corrupt {
+        /// What it was.
+        what: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+}

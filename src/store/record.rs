@@ -1,0 +1,481 @@
+//! What goes into a store and what comes out of it.
+
+use std::fmt;
+use std::time::Duration;
+
+use hyper::body::Bytes;
+use jiff::Timestamp;
+
+use crate::context::{CallId, CallKey};
+use crate::event::{AccountName, CallbackId, DeliveryId, EventId, EventType};
+
+/// What makes an event the same event: its source and a digest of the provider's event id, or of
+/// the signature's message id, or of the whole request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DedupeKey {
+    /// The source that it came from.
+    pub source: String,
+    /// SHA-256 of what identifies it.
+    pub digest: [u8; 32],
+    /// Until when a repeat is one. A later one is a new event.
+    pub expires_at: Timestamp,
+}
+
+/// The answer to [`super::Store::recall`].
+#[derive(Clone, Debug, Default)]
+pub struct Recall {
+    /// The first event with this key, if there was one.
+    pub duplicate_of: Option<EventId>,
+    /// The call as it is stored now.
+    pub call: Option<StoredCall>,
+}
+
+/// A call's context as it is stored, with the version that a write must name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredCall {
+    /// Grows by one with each write; a call that is not stored has version 0.
+    pub version: u64,
+    /// `CallContext::to_bytes`.
+    pub context: Vec<u8>,
+}
+
+/// One atomic write of intake.
+#[derive(Clone, Debug)]
+pub struct Acceptance {
+    /// The event.
+    pub event: EventRow,
+    /// What makes it the same event.
+    pub dedupe: DedupeKey,
+    /// Its call's merged context, if it belongs to a call.
+    pub call: Option<CallWrite>,
+    /// What must be delivered because of it.
+    pub deliveries: Vec<NewDelivery>,
+    /// What should have been delivered but could not be rendered: kept and shown, never sent.
+    pub failed: Vec<FailedDelivery>,
+}
+
+/// A call's context to be written.
+#[derive(Clone, Debug)]
+pub struct CallWrite {
+    /// Which call.
+    pub key: CallKey,
+    /// The version that was read, 0 if there was none. If it is not the stored one any more, the
+    /// write is refused as [`Accepted::Conflict`].
+    pub read_version: u64,
+    /// `CallContext::to_bytes`.
+    pub context: Vec<u8>,
+}
+
+/// What became of an [`Acceptance`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accepted {
+    /// Written and durable.
+    Stored,
+    /// The same event was written before, under this id; nothing was written now.
+    Duplicate(EventId),
+    /// The call has changed since it was read; nothing was written. Read, merge and try again.
+    Conflict,
+}
+
+/// An event as it is kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EventRow {
+    /// Its id.
+    pub id: EventId,
+    /// Whose it is.
+    pub account: AccountName,
+    /// The source it was posted to.
+    pub source: String,
+    /// The source's provider.
+    pub provider: String,
+    /// Accepted or rejected.
+    pub state: EventState,
+    /// What it means; empty if it was rejected.
+    pub types: Vec<EventType>,
+    /// The call it belongs to.
+    pub call: Option<CallKey>,
+    /// When it came in.
+    pub received_at: Timestamp,
+    /// The request's method.
+    pub method: String,
+    /// The request's path and query behind the source's name.
+    pub path: String,
+    /// The request's content type, empty if it had none.
+    pub content_type: String,
+    /// The raw body.
+    pub body: Bytes,
+}
+
+/// Whether an event was understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EventState {
+    /// It was.
+    Accepted,
+    /// It was not, for this reason.
+    Rejected(String),
+}
+
+/// A delivery to be made. Its request is complete: no template is seen after this.
+#[derive(Clone, Debug)]
+pub struct NewDelivery {
+    /// Its id, and the `webhook-id` of its attempts.
+    pub id: DeliveryId,
+    /// Whose it is.
+    pub account: AccountName,
+    /// The registration that asked for it.
+    pub callback: CallbackId,
+    /// Whose turn it takes.
+    pub destination: DestinationId,
+    /// The event that caused it.
+    pub event: EventId,
+    /// What of the event it is for.
+    pub event_type: EventType,
+    /// The call, where there is one.
+    pub call: Option<CallId>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When its first attempt is due.
+    pub due: Timestamp,
+    /// The request to send, the same on every attempt.
+    pub request: DeliveryRequest,
+}
+
+/// The request that a delivery sends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeliveryRequest {
+    /// `POST` or `PUT`.
+    pub method: String,
+    /// The rendered URL.
+    pub url: String,
+    /// Content type of the body.
+    pub content_type: String,
+    /// The registration's rendered headers.
+    pub headers: Vec<(String, String)>,
+    /// The rendered body.
+    pub body: Bytes,
+}
+
+/// A delivery whose rendering failed.
+#[derive(Clone, Debug)]
+pub struct FailedDelivery {
+    /// Its id.
+    pub id: DeliveryId,
+    /// Whose it is.
+    pub account: AccountName,
+    /// The registration that asked for it.
+    pub callback: CallbackId,
+    /// The event that caused it.
+    pub event: EventId,
+    /// What of the event it is for.
+    pub event_type: EventType,
+    /// The call, where there is one.
+    pub call: Option<CallId>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Why: a sentence without data.
+    pub reason: String,
+}
+
+/// A destination: what deliveries take turns for. A registration is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DestinationId(pub [u8; 16]);
+
+impl From<CallbackId> for DestinationId {
+    fn from(id: CallbackId) -> Self {
+        Self(id.to_bytes())
+    }
+}
+
+/// What the scheduler must know of a destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DestinationLimits {
+    /// Attempts under way at once.
+    pub max_in_flight: u32,
+    /// Attempts started within `rate_period`; `None` for no limit.
+    pub rate: Option<Rate>,
+    /// Whether its deliveries wait.
+    pub paused: bool,
+}
+
+/// So many in so long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// How many; not 0.
+    pub count: u32,
+    /// In how long; not 0.
+    pub period: Duration,
+}
+
+/// A registration as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallbackRow {
+    /// Its id.
+    pub id: CallbackId,
+    /// Whose it is.
+    pub account: AccountName,
+    /// Whether it is delivered to.
+    pub state: CallbackState,
+    /// What the scheduler must know.
+    pub limits: DestinationLimits,
+    /// The registration room's own JSON, opaque to the store.
+    pub definition: Vec<u8>,
+}
+
+/// Whether a registration is delivered to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CallbackState {
+    /// It is.
+    Active,
+    /// It is not, for this reason ("by the customer", "410 from the receiver"); what comes in for
+    /// it is collected.
+    Paused(String),
+}
+
+/// The right to make one attempt of one delivery. Whoever settles must show it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Lease {
+    /// The delivery.
+    pub delivery: DeliveryId,
+    /// Tells this lease from every other one of the same delivery.
+    pub token: u64,
+}
+
+/// A delivery that was leased to a worker.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// The right to make the attempt.
+    pub lease: Lease,
+    /// Whose it is.
+    pub account: AccountName,
+    /// The registration that asked for it.
+    pub callback: CallbackId,
+    /// The attempt's number, from 1.
+    pub attempt: u32,
+    /// The request to send.
+    pub request: DeliveryRequest,
+}
+
+/// One attempt, as it went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// Its number, from 1.
+    pub number: u32,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// How long it took, to the last byte of the response.
+    pub latency: Duration,
+    /// What came of it.
+    pub outcome: OutcomeKind,
+    /// The response's status, if there was a response.
+    pub status: Option<u16>,
+    /// What went wrong, in a sentence, where the status does not say it.
+    pub error: Option<String>,
+    /// The response's body, at most its first 16 KiB.
+    pub response: Bytes,
+}
+
+/// What came of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OutcomeKind {
+    /// 2xx.
+    Delivered,
+    /// 410: the receiver wants no more.
+    Gone,
+    /// 408, 425, 429 or 5xx.
+    Unavailable,
+    /// Another 4xx.
+    Refused,
+    /// 1xx or 3xx, redirects among them.
+    Unexpected,
+    /// The name could not be resolved.
+    Dns,
+    /// The name resolves to an address that must not be dialled.
+    AddressRefused,
+    /// No connection, or it broke.
+    Connection,
+    /// The TLS handshake failed.
+    Tls,
+    /// The deadline passed.
+    Timeout,
+    /// The process died during it.
+    Crashed,
+}
+
+impl OutcomeKind {
+    /// Every kind.
+    pub const ALL: [Self; 11] = [
+        Self::Delivered,
+        Self::Gone,
+        Self::Unavailable,
+        Self::Refused,
+        Self::Unexpected,
+        Self::Dns,
+        Self::AddressRefused,
+        Self::Connection,
+        Self::Tls,
+        Self::Timeout,
+        Self::Crashed,
+    ];
+
+    /// Its name in the store, in the API and in the metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Gone => "gone",
+            Self::Unavailable => "unavailable",
+            Self::Refused => "refused",
+            Self::Unexpected => "unexpected",
+            Self::Dns => "dns",
+            Self::AddressRefused => "address_refused",
+            Self::Connection => "connection",
+            Self::Tls => "tls",
+            Self::Timeout => "timeout",
+            Self::Crashed => "crashed",
+        }
+    }
+
+    /// The kind of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+}
+
+impl fmt::Display for OutcomeKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One atomic write of delivery: an attempt and what happens next.
+#[derive(Clone, Debug)]
+pub struct Settlement {
+    /// The right to write it.
+    pub lease: Lease,
+    /// How the attempt went.
+    pub attempt: Attempt,
+    /// What happens next.
+    pub next: Next,
+    /// Pauses the registration, for this reason, in the same write.
+    pub pause_callback: Option<String>,
+}
+
+/// What happens to a delivery after an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing: it was delivered.
+    Delivered,
+    /// Another attempt at this time.
+    RetryAt(Timestamp),
+    /// Nothing, for this reason; it is kept, and may be retried by hand.
+    Dead(String),
+}
+
+/// Where a delivery stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DeliveryState {
+    /// Waits for its time, its turn or its registration.
+    Queued,
+    /// An attempt is under way.
+    Leased,
+    /// The receiver has it.
+    Delivered,
+    /// The last attempt failed; kept.
+    Dead,
+    /// It could not be rendered, so nothing was ever sent; kept.
+    Failed,
+    /// Its registration was removed.
+    Cancelled,
+}
+
+impl DeliveryState {
+    /// Every state.
+    pub const ALL: [Self; 6] =
+        [Self::Queued, Self::Leased, Self::Delivered, Self::Dead, Self::Failed, Self::Cancelled];
+
+    /// Its name in the API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Leased => "leased",
+            Self::Delivered => "delivered",
+            Self::Dead => "dead",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// The state of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == name)
+    }
+}
+
+/// A delivery in a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeliveryRow {
+    /// Its id.
+    pub id: DeliveryId,
+    /// The registration that asked for it.
+    pub callback: CallbackId,
+    /// The event that caused it.
+    pub event: EventId,
+    /// What of the event it is for.
+    pub event_type: EventType,
+    /// The call, where there is one.
+    pub call: Option<CallId>,
+    /// Where it stands.
+    pub state: DeliveryState,
+    /// Why it is dead, failed or cancelled.
+    pub reason: Option<String>,
+    /// Attempts made so far.
+    pub attempts: u32,
+    /// When the next attempt is due, while it is queued.
+    pub next_attempt_at: Option<Timestamp>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was delivered, died, failed or was cancelled.
+    pub finished_at: Option<Timestamp>,
+}
+
+/// A delivery with everything: its request (absent if it was never rendered) and its attempts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeliveryView {
+    /// What the list shows.
+    pub row: DeliveryRow,
+    /// What is sent.
+    pub request: Option<DeliveryRequest>,
+    /// How the attempts went, the first first.
+    pub attempts: Vec<Attempt>,
+}
+
+/// An event with everything.
+pub type EventView = EventRow;
+
+/// Which deliveries a list shows; `None` takes all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeliveryFilter {
+    /// Of this registration.
+    pub callback: Option<CallbackId>,
+    /// Of this call.
+    pub call: Option<CallId>,
+    /// In this state.
+    pub state: Option<DeliveryState>,
+    /// Made at this time or later.
+    pub since: Option<Timestamp>,
+    /// Made before this time.
+    pub until: Option<Timestamp>,
+}
+
+/// A part of a list: at most `limit` (not 0) rows, those before `before` (an exclusive cursor; ids
+/// fall from newest to oldest).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// The cursor: the last id of the part before.
+    pub before: Option<DeliveryId>,
+    /// How many rows.
+    pub limit: usize,
+}
