@@ -85,6 +85,7 @@ impl Group {
 macro_rules! catalogue {
     ($($variant:ident $text:literal $group:ident $kind:ident $meaning:literal $example:literal;)*) => {
         /// A name that a template may use.
+        #[allow(clippy::doc_markdown, reason = "a meaning is shown to people as plain text")]
         #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(u8)]
         pub enum Name {

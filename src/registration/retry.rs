@@ -11,7 +11,7 @@ impl RetrySchedule {
     /// The most attempts that a registration may ask for.
     pub const MAX_ATTEMPTS: usize = 50;
     /// The longest delay before an attempt: 7 days.
-    pub const MAX_DELAY: Duration = Duration::from_secs(7 * 24 * 3600);
+    pub const MAX_DELAY: Duration = Duration::from_hours(7 * 24);
 
     /// Standard Webhooks' recommendation: 0 s, 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h, 24 h.
     #[must_use]
