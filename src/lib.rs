@@ -5,6 +5,7 @@ pub mod delivery;
 pub mod destination;
 pub mod event;
 pub mod provider;
+pub mod quantity;
 pub mod registration;
 pub mod signature;
 pub mod store;
