@@ -4,6 +4,7 @@ pub mod context;
 pub mod delivery;
 pub mod destination;
 pub mod event;
+pub mod limit;
 pub mod provider;
 pub mod registration;
 pub mod signature;
