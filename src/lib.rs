@@ -4,6 +4,7 @@ pub mod context;
 pub mod delivery;
 pub mod destination;
 pub mod event;
+pub mod limit;
 pub mod provider;
 pub mod quantity;
 pub mod registration;

@@ -36,8 +36,6 @@ const DEFAULT_LIMIT: usize = 50;
 pub struct AccountRules {
     /// The most registrations it may have.
     pub callbacks: usize,
-    /// How many requests it may make.
-    pub requests: Option<Limiter>,
     /// What its registrations are held against.
     pub definition: DefinitionLimits,
 }
@@ -46,6 +44,7 @@ pub struct AccountRules {
 pub struct Api {
     tokens: Tokens,
     accounts: HashMap<AccountName, AccountRules>,
+    limiter: Limiter,
     store: SharedStore,
     registry: Arc<Registry>,
     sealer: Option<Sealer>,
@@ -68,12 +67,13 @@ impl Api {
     pub fn new(
         tokens: Tokens,
         accounts: HashMap<AccountName, AccountRules>,
+        limiter: Limiter,
         store: SharedStore,
         registry: Arc<Registry>,
         sealer: Option<Sealer>,
         body_cap: usize,
     ) -> Self {
-        Self { tokens, accounts, store, registry, sealer, body_cap, writing: tokio::sync::Mutex::new(()) }
+        Self { tokens, accounts, limiter, store, registry, sealer, body_cap, writing: tokio::sync::Mutex::new(()) }
     }
 
     /// Answers a request to a path under `/v1/`.
@@ -139,11 +139,9 @@ impl Api {
             )
         })?;
         let rules = self.accounts.get(&account).expect("every token's account is configured");
-        if let Some(limiter) = &rules.requests {
-            limiter
-                .check()
-                .map_err(|wait| Problem::rate_limited(wait, "this account asks faster than its limit"))?;
-        }
+        self.limiter.check(&account).map_err(|limited| {
+            Problem::rate_limited(limited.retry_after, "this account asks faster than its limit")
+        })?;
         let body = read_capped(body, self.body_cap).await?;
         Ok(Call { account, rules, query, body })
     }

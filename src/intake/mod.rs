@@ -25,6 +25,7 @@ pub use source::Source;
 use crate::context::CallKey;
 use crate::event::{Event, EventId};
 use crate::http::{Answer, Problem, header_text, json, read_capped};
+use crate::limit::Limiter;
 use crate::provider::Reading;
 use crate::registration::Registry;
 use crate::signature::{SignedRequest, Verified};
@@ -50,6 +51,7 @@ const CONFLICT_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Receives what providers post.
 pub struct Intake {
     sources: HashMap<String, Source>,
+    limiter: Limiter,
     store: SharedStore,
     registry: Arc<Registry>,
     body_cap: usize,
@@ -65,11 +67,12 @@ struct Receipt {
 }
 
 impl Intake {
-    /// Intake for these sources, with bodies of at most `body_cap` bytes. `public_url` is what
+    /// Intake for these sources, each within its rate, with bodies of at most `body_cap` bytes. `public_url` is what
     /// providers are told to post to, where it is not what the `Host` header says.
     #[must_use]
     pub fn new(
         sources: Vec<Source>,
+        limiter: Limiter,
         store: SharedStore,
         registry: Arc<Registry>,
         body_cap: usize,
@@ -77,6 +80,7 @@ impl Intake {
     ) -> Self {
         Self {
             sources: sources.into_iter().map(|source| (source.name.clone(), source)).collect(),
+            limiter,
             store,
             registry,
             body_cap,
@@ -107,7 +111,9 @@ impl Intake {
             Method::GET | Method::HEAD => return Ok(json(StatusCode::OK, "{}")),
             _ => return Err(Problem::method_not_allowed("GET, POST")),
         }
-        source.admit().map_err(|wait| Problem::rate_limited(wait, "this source sends faster than its rate limit"))?;
+        self.limiter.check(name).map_err(|limited| {
+            Problem::rate_limited(limited.retry_after, "this source sends faster than its rate limit")
+        })?;
 
         let (parts, body) = request.into_parts();
         let body = read_capped(body, self.body_cap).await?;

@@ -1,10 +1,8 @@
 //! A source: an address that a provider posts to.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::event::AccountName;
-use crate::limit::Limiter;
 use crate::provider::Adapter;
 use crate::signature::Verifier;
 
@@ -20,13 +18,4 @@ pub struct Source {
     pub adapter: &'static dyn Adapter,
     /// How they are verified.
     pub verifier: Verifier,
-    /// How many it may send.
-    pub limiter: Option<Limiter>,
-}
-
-impl Source {
-    /// Lets one request in, or says how long to wait.
-    pub(super) fn admit(&self) -> Result<(), Duration> {
-        self.limiter.as_ref().map_or(Ok(()), Limiter::check)
-    }
 }

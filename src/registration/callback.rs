@@ -125,8 +125,8 @@ impl Callback {
     #[must_use]
     pub fn to_row(&self, sealer: Option<&Sealer>) -> CallbackRow {
         let seal = |secret: &SigningSecret| match sealer {
-            Some(sealer) => sealer.seal(&secret.expose()),
-            None => secret.expose().clone(),
+            Some(sealer) => sealer.seal(secret.expose().as_bytes()),
+            None => secret.expose(),
         };
         let millis = |duration: &Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let stored = Stored {
@@ -185,11 +185,8 @@ impl Callback {
             .secrets
             .iter()
             .map(|text| {
-                let plain = match sealer {
-                    Some(sealer) => sealer.open(text).map_err(|error| fault(error.to_string()))?,
-                    None => text.clone(),
-                };
-                SigningSecret::parse(&plain).map_err(|error| fault(error.to_string()))
+                unseal(text, sealer).and_then(|plain| SigningSecret::parse(&plain).map_err(|error| error.to_string()))
+                    .map_err(fault)
             })
             .collect::<Result<Vec<_>, _>>()?;
         let retry = RetrySchedule::new(stored.retry_ms.into_iter().map(Duration::from_millis).collect())
@@ -237,5 +234,20 @@ impl Callback {
     pub fn with_state(row: &CallbackRow, state: CallbackState) -> CallbackRow {
         let paused = matches!(state, CallbackState::Paused(_));
         CallbackRow { state, limits: DestinationLimits { paused, ..row.limits }, ..row.clone() }
+    }
+}
+
+/// A stored secret in plain. One that was stored before the operator configured a key is plain
+/// already, and is sealed at its next write.
+fn unseal(text: &str, sealer: Option<&Sealer>) -> Result<String, String> {
+    match sealer {
+        Some(sealer) if Sealer::is_sealed(text) => {
+            let plain = sealer.open(text).map_err(|error| error.to_string())?;
+            String::from_utf8(plain.expose().to_vec()).map_err(|_| "its secret is not a text".to_owned())
+        }
+        None if Sealer::is_sealed(text) => {
+            Err("its secret is sealed, and `secrets.key` is not configured".to_owned())
+        }
+        _ => Ok(text.to_owned()),
     }
 }
