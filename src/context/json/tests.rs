@@ -141,7 +141,7 @@ fn a_number_is_its_spelling_or_none() {
     }
 }
 
-/// What serde_json makes of a text, as ours, with every member; numbers as the nearest float.
+/// What `serde_json` makes of a text, as ours, with every member; numbers as the nearest float.
 struct Theirs(Json);
 
 impl<'de> Deserialize<'de> for Theirs {
@@ -207,7 +207,7 @@ fn with_floats(json: &Json) -> Json {
     }
 }
 
-/// Ours and serde_json's say the same of these bytes, but for what is meant to differ: a byte
+/// Ours and `serde_json` say the same of these bytes, but for what is meant to differ: a byte
 /// order mark, the depth, lone surrogates, numbers beyond a float.
 fn compare(bytes: &[u8]) -> Result<(), TestCaseError> {
     let ours = Json::parse(bytes);
