@@ -1,9 +1,12 @@
 //! Ringback.
 
+pub mod api;
 pub mod context;
 pub mod delivery;
 pub mod destination;
 pub mod event;
+pub mod http;
+pub mod intake;
 pub mod limit;
 pub mod provider;
 pub mod quantity;

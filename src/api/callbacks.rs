@@ -42,7 +42,8 @@ impl Api {
     pub(super) fn list_callbacks(&self, call: &Call<'_>) -> Result<Answer, Problem> {
         let mut issues = Vec::new();
         let limit = call.limit(&mut issues);
-        let before = call.parameter("cursor", &mut issues, "the `next` of a list before", |text| text.parse().ok());
+        let before =
+            call.parameter("cursor", &mut issues, "the `next` of a list before", |text| text.parse().ok());
         call.refuse_unknown(&["limit", "cursor"], &mut issues);
         if !issues.is_empty() {
             return Err(Problem::invalid(issues));
@@ -81,8 +82,9 @@ impl Api {
         let callback = self.registry.get(&call.account, id).ok_or_else(no_such_callback)?;
         let row = Callback::with_state(&callback.to_row(self.sealer.as_ref()), state);
         self.store.put_callback(row.clone()).await?;
-        let callback = Callback::from_row(&row, self.sealer.as_ref())
-            .map_err(|fault| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "store_damaged", fault.to_string()))?;
+        let callback = Callback::from_row(&row, self.sealer.as_ref()).map_err(|fault| {
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "store_damaged", fault.to_string())
+        })?;
         let shown = show(&callback);
         self.registry.put(callback);
         Ok(answer(StatusCode::OK, Body::Object(shown).to_string()))
@@ -104,7 +106,8 @@ fn show(callback: &Callback) -> Map<String, Body> {
         CallbackState::Active => ("active", None),
         CallbackState::Paused(reason) => ("paused", Some(reason)),
     };
-    let schedule: Vec<_> = callback.delivery.retry.delays().iter().map(|delay| spell_duration(*delay)).collect();
+    let schedule: Vec<_> =
+        callback.delivery.retry.delays().iter().map(|delay| spell_duration(*delay)).collect();
     let mut members = Map::new();
     let mut put = |name: &str, value: Body| {
         if !value.is_null() {

@@ -15,14 +15,21 @@ impl Api {
         let time = |text: &str| read_time(Value::Text(text));
         let states = DeliveryState::ALL.map(DeliveryState::as_str).join(", ");
         let filter = DeliveryFilter {
-            callback: call.parameter("callback_id", &mut issues, "the id of a callback", |text| text.parse().ok()),
+            callback: call
+                .parameter("callback_id", &mut issues, "the id of a callback", |text| text.parse().ok()),
             call: call.parameter("call_id", &mut issues, "the id of a call", CallId::from_text),
-            state: call.parameter("state", &mut issues, &format!("one of {states}"), DeliveryState::from_name),
+            state: call.parameter(
+                "state",
+                &mut issues,
+                &format!("one of {states}"),
+                DeliveryState::from_name,
+            ),
             since: call.parameter("since", &mut issues, "a time", time),
             until: call.parameter("until", &mut issues, "a time", time),
         };
         let limit = call.limit(&mut issues);
-        let before = call.parameter("cursor", &mut issues, "the `next` of a list before", |text| text.parse().ok());
+        let before =
+            call.parameter("cursor", &mut issues, "the `next` of a list before", |text| text.parse().ok());
         call.refuse_unknown(
             &["callback_id", "call_id", "state", "since", "until", "limit", "cursor"],
             &mut issues,

@@ -73,7 +73,16 @@ impl Api {
         sealer: Option<Sealer>,
         body_cap: usize,
     ) -> Self {
-        Self { tokens, accounts, limiter, store, registry, sealer, body_cap, writing: tokio::sync::Mutex::new(()) }
+        Self {
+            tokens,
+            accounts,
+            limiter,
+            store,
+            registry,
+            sealer,
+            body_cap,
+            writing: tokio::sync::Mutex::new(()),
+        }
     }
 
     /// Answers a request to a path under `/v1/`.
@@ -185,7 +194,11 @@ impl Call<'_> {
         let text = self.query.get(name)?;
         let value = read(text);
         if value.is_none() {
-            issues.push(Issue::new(format!("/{name}"), "bad_parameter", format!("`{name}` must be {expected}")));
+            issues.push(Issue::new(
+                format!("/{name}"),
+                "bad_parameter",
+                format!("`{name}` must be {expected}"),
+            ));
         }
         value
     }
@@ -193,7 +206,11 @@ impl Call<'_> {
     /// Parameters that this route does not know.
     fn refuse_unknown(&self, known: &[&str], issues: &mut Vec<Issue>) {
         for name in self.query.unknown(known).filter(|name| *name != "token") {
-            issues.push(Issue::new(format!("/{name}"), "unknown_member", format!("there is no parameter `{name}`")));
+            issues.push(Issue::new(
+                format!("/{name}"),
+                "unknown_member",
+                format!("there is no parameter `{name}`"),
+            ));
         }
     }
 }

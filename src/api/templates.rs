@@ -79,7 +79,11 @@ impl Api {
             }
         };
         if let Err(fault) = outcome {
-            return Err(Problem::invalid(vec![Issue::new("/callback_data", "rendering_failed", fault.to_string())]));
+            return Err(Problem::invalid(vec![Issue::new(
+                "/callback_data",
+                "rendering_failed",
+                fault.to_string(),
+            )]));
         }
         let text = String::from_utf8(rendered).expect("a rendering is UTF-8");
         Ok(answer(StatusCode::OK, json!({"body": text, "warnings": warnings}).to_string()))
@@ -158,7 +162,11 @@ fn refuse_unknown(body: &Body, known: &[&str]) -> Result<(), Problem> {
 /// A given context: an object of the catalogue's names, read as an event would be.
 fn read_context(context: &Body, warnings: &mut Vec<String>) -> Result<Facts, Problem> {
     let Json::Object(members) = Json::parse(context.to_string().as_bytes()).unwrap_or(Json::Null) else {
-        return Err(Problem::invalid(vec![Issue::new("/context", "not_an_object", "`context` is an object of names")]));
+        return Err(Problem::invalid(vec![Issue::new(
+            "/context",
+            "not_an_object",
+            "`context` is an object of names",
+        )]));
     };
     let mut facts = Facts::new();
     let mut issues = Vec::new();

@@ -99,8 +99,7 @@ impl Listener {
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    let connection =
-                        Connection { stream, peer, permit, handler: Arc::clone(&handler) };
+                    let connection = Connection { stream, peer, permit, handler: Arc::clone(&handler) };
                     tokio::spawn(connection.serve(tls.clone(), graceful.watcher()));
                 }
                 // The peer is gone again, or we are out of descriptors: both pass.
@@ -130,7 +129,11 @@ impl<H: Handler> Connection<H> {
         let _ = stream.set_nodelay(true);
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-        builder.http2().timer(TokioTimer::new()).keep_alive_interval(HEAD_TIMEOUT).max_concurrent_streams(250);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .keep_alive_interval(HEAD_TIMEOUT)
+            .max_concurrent_streams(250);
         let service = service_fn(move |request| {
             let handler = Arc::clone(&handler);
             async move { Ok::<_, std::convert::Infallible>(handler.answer(request, peer).await) }
@@ -140,16 +143,14 @@ impl<H: Handler> Connection<H> {
                 let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
                 finish(watcher.watch(connection).await, peer);
             }
-            Some(acceptor) => {
-                match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
-                    Ok(Ok(stream)) => {
-                        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-                        finish(watcher.watch(connection).await, peer);
-                    }
-                    Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
-                    Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
+            Some(acceptor) => match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
+                Ok(Ok(stream)) => {
+                    let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+                    finish(watcher.watch(connection).await, peer);
                 }
-            }
+                Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
+                Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
+            },
         }
         drop(permit);
     }

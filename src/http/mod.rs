@@ -12,6 +12,6 @@ pub use answer::{Answer, json};
 pub use body::{BodyFault, read_capped};
 pub use client::{Client, ClientError};
 pub use listener::{Handler, Listener, ListenerError};
-pub use problem::Problem;
 pub(crate) use problem::Entry;
+pub use problem::Problem;
 pub use request::{Query, bearer_token, header_text};

@@ -90,7 +90,13 @@ impl Intake {
     }
 
     /// Answers a request to `/v1/ingest/{name}{sub_path}`.
-    pub async fn answer(&self, name: &str, sub_path: &str, request: Request<Incoming>, peer: SocketAddr) -> Answer {
+    pub async fn answer(
+        &self,
+        name: &str,
+        sub_path: &str,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+    ) -> Answer {
         match self.receive(name, sub_path, request).await {
             Ok(answer) => answer,
             Err(problem) => {
@@ -100,7 +106,12 @@ impl Intake {
         }
     }
 
-    async fn receive(&self, name: &str, sub_path: &str, request: Request<Incoming>) -> Result<Answer, Problem> {
+    async fn receive(
+        &self,
+        name: &str,
+        sub_path: &str,
+        request: Request<Incoming>,
+    ) -> Result<Answer, Problem> {
         let source = self.sources.get(name).ok_or_else(|| {
             Problem::new(StatusCode::NOT_FOUND, "unknown_source", "no source of this name is configured")
         })?;
@@ -137,9 +148,7 @@ impl Intake {
                 let receipt = self.keep(source, &verified, *event, received_at).await?;
                 Ok(json(StatusCode::OK, receipt.to_json()))
             }
-            Err(unreadable) => {
-                self.reject(source, &verified, unreadable.0, received_at).await
-            }
+            Err(unreadable) => self.reject(source, &verified, unreadable.0, received_at).await,
         }
     }
 
@@ -156,7 +165,11 @@ impl Intake {
         row.state = EventState::Rejected(reason.clone());
         self.store.reject(row).await?;
         tracing::warn!(event = %id, source = source.name, "event rejected: its provider's adapter cannot read it");
-        Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "unreadable_event", format!("{reason} (kept as {id})")))
+        Err(Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "unreadable_event",
+            format!("{reason} (kept as {id})"),
+        ))
     }
 
     /// Merges, renders and writes an event, and only then returns.
@@ -297,7 +310,11 @@ fn dedupe_key(source: &Source, verified: &Verified, event: &Event, received_at: 
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
     }
-    DedupeKey { source: source.name.clone(), digest: hash.finalize().into(), expires_at: received_at + repeat }
+    DedupeKey {
+        source: source.name.clone(),
+        digest: hash.finalize().into(),
+        expires_at: received_at + repeat,
+    }
 }
 
 /// Which of the locks a call takes.

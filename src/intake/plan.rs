@@ -45,7 +45,11 @@ pub(super) struct Plan<'a> {
 
 impl Plan<'_> {
     /// Merges the event into its call and renders what must be delivered because of it.
-    pub(super) fn make(self, stored: Option<StoredCall>, registry: &Registry) -> Result<Acceptance, PlanFault> {
+    pub(super) fn make(
+        self,
+        stored: Option<StoredCall>,
+        registry: &Registry,
+    ) -> Result<Acceptance, PlanFault> {
         let read_version = stored.as_ref().map_or(0, |call| call.version);
         let mut context = match stored {
             Some(call) => CallContext::from_bytes(&call.context)?,
@@ -55,7 +59,8 @@ impl Plan<'_> {
         let at = self.event.at.map_or(self.row.received_at, |at| at.min(self.row.received_at));
         context.merge(&self.event.facts, at);
 
-        let call = self.key.map(|key| CallWrite { key: key.clone(), read_version, context: context.to_bytes() });
+        let call =
+            self.key.map(|key| CallWrite { key: key.clone(), read_version, context: context.to_bytes() });
         if call.as_ref().is_some_and(|call| call.context.len() > CONTEXT_LIMIT) {
             return Err(PlanFault::ContextTooLarge);
         }
@@ -126,9 +131,9 @@ impl Plan<'_> {
         let mut body = Vec::new();
         let reason = match callback.template.render(&values, &mut body) {
             Err(fault) => Some(fault.to_string()),
-            Ok(()) if *bodies + body.len() > BODIES_LIMIT => {
-                Some(format!("the bodies of this event's deliveries are larger than {BODIES_LIMIT} bytes together"))
-            }
+            Ok(()) if *bodies + body.len() > BODIES_LIMIT => Some(format!(
+                "the bodies of this event's deliveries are larger than {BODIES_LIMIT} bytes together"
+            )),
             Ok(()) => None,
         };
         let call = self.key.map(|key| key.id.clone());
@@ -169,4 +174,3 @@ impl Plan<'_> {
         });
     }
 }
-

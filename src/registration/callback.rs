@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{Filter, RetrySchedule};
 use crate::destination::{AddressPolicy, TargetUrl};
 use crate::event::{AccountName, CallbackId, EventType};
-use crate::quantity::Rate;
+use crate::limit::Rate;
 use crate::signature::{Sealer, SigningSecret};
 use crate::store::{CallbackRow, CallbackState, DestinationLimits};
 use crate::template::{Limits, Template};
@@ -175,8 +175,8 @@ impl Callback {
             "0.0.0.0/0".parse().expect("a network"),
             "::/0".parse().expect("a network"),
         ]);
-        let url = TargetUrl::parse(&stored.url, &everywhere)
-            .map_err(|_| fault("its URL is not one".to_owned()))?;
+        let url =
+            TargetUrl::parse(&stored.url, &everywhere).map_err(|_| fault("its URL is not one".to_owned()))?;
         // The limits of today may be tighter than those it was registered under.
         let limits = Limits { template: usize::MAX, placeholders: usize::MAX, ..Limits::default() };
         let template = Template::compile(&stored.template, &limits)
@@ -185,7 +185,8 @@ impl Callback {
             .secrets
             .iter()
             .map(|text| {
-                unseal(text, sealer).and_then(|plain| SigningSecret::parse(&plain).map_err(|error| error.to_string()))
+                unseal(text, sealer)
+                    .and_then(|plain| SigningSecret::parse(&plain).map_err(|error| error.to_string()))
                     .map_err(fault)
             })
             .collect::<Result<Vec<_>, _>>()?;
@@ -198,7 +199,7 @@ impl Callback {
             .collect::<Result<Vec<_>, _>>()?;
         let rate_limit = stored
             .rate_limit
-            .map(|text| Rate::parse(&text).map_err(|error| fault(error.to_string())))
+            .map(|text| text.parse::<Rate>().map_err(|error| fault(error.to_string())))
             .transpose()?;
         Ok(Self {
             id: row.id,

@@ -9,9 +9,10 @@ use serde_json::{Map, Value as Request};
 
 use super::{Callback, DeliverySettings, Filter, Issue, Method, RetrySchedule};
 use crate::context::{Value, read_time};
-use crate::destination::{AddressPolicy, TargetUrl};
+use crate::destination::{AddressPolicy, InvalidTarget, TargetUrl};
 use crate::event::{AccountName, CallbackId, EventType};
-use crate::quantity::{Rate, parse_duration};
+use crate::limit::Rate;
+use crate::quantity::parse_duration;
 use crate::signature::SigningSecret;
 use crate::store::CallbackState;
 use crate::template::{Limits, Template};
@@ -73,7 +74,7 @@ impl NewCallback {
             TargetUrl::parse(&text, &limits.policy)
                 .map_err(|faults| {
                     for fault in faults {
-                        reader.issue("/callback_url", fault.code(), fault.to_string());
+                        reader.issue::<()>("/callback_url", target_code(&fault), fault.to_string());
                     }
                 })
                 .ok()
@@ -93,7 +94,7 @@ impl NewCallback {
         let timeout = reader.timeout(limits.timeout);
         let max_in_flight = reader.integer("max_in_flight", 1, MAX_MAX_IN_FLIGHT);
         let rate_limit = reader.text("rate_limit").and_then(|text| {
-            Rate::parse(&text)
+            text.parse::<Rate>()
                 .map_err(|fault| reader.issue::<()>("/rate_limit", "bad_rate", fault.to_string()))
                 .ok()
         });
@@ -228,7 +229,9 @@ impl Members {
             self.issue(
                 &format!("/{name}"),
                 "bad_time",
-                format!("`{name}` must be a time such as `2026-03-30T14:22:00Z` or `2026-03-30 14:22:00` (UTC)"),
+                format!(
+                    "`{name}` must be a time such as `2026-03-30T14:22:00Z` or `2026-03-30 14:22:00` (UTC)"
+                ),
             )
         })
     }
@@ -254,7 +257,11 @@ impl Members {
         let names = match value {
             Request::Array(names) if !names.is_empty() => names,
             _ => {
-                self.issue::<()>("/events", "not_a_list", "`events` must be a list of event types, not empty");
+                self.issue::<()>(
+                    "/events",
+                    "not_a_list",
+                    "`events` must be a list of event types, not empty",
+                );
                 return Vec::new();
             }
         };
@@ -267,9 +274,13 @@ impl Members {
                     let mut issue = Issue::new(
                         format!("/events/{position}"),
                         "unknown_event_type",
-                        format!("not an event type; there are {}", EventType::ALL.map(EventType::as_str).join(", ")),
+                        format!(
+                            "not an event type; there are {}",
+                            EventType::ALL.map(EventType::as_str).join(", ")
+                        ),
                     );
-                    issue.suggestion = closest(name.as_str().unwrap_or_default(), EventType::ALL.map(EventType::as_str));
+                    issue.suggestion =
+                        closest(name.as_str().unwrap_or_default(), EventType::ALL.map(EventType::as_str));
                     self.issues.push(issue);
                 }
             }
@@ -297,7 +308,8 @@ impl Members {
                         "unknown_source",
                         format!("not a source of this account; there are: {}", there_are.join(", ")),
                     );
-                    issue.suggestion = closest(name.as_str().unwrap_or_default(), there_are.iter().map(String::as_str));
+                    issue.suggestion =
+                        closest(name.as_str().unwrap_or_default(), there_are.iter().map(String::as_str));
                     self.issues.push(issue);
                 }
             }
@@ -322,7 +334,11 @@ impl Members {
             rank_max: rank(self.integer("rank_max", 0, 100)),
         };
         let empty_ranges = [
-            ("min_duration", "max_duration", filter.min_duration > filter.max_duration && filter.max_duration.is_some()),
+            (
+                "min_duration",
+                "max_duration",
+                filter.min_duration > filter.max_duration && filter.max_duration.is_some(),
+            ),
             ("from", "till", filter.from > filter.till && filter.till.is_some()),
             ("rank_min", "rank_max", filter.rank_min > filter.rank_max && filter.rank_max.is_some()),
         ];
@@ -402,13 +418,20 @@ fn read_retry(value: &Request) -> Result<RetrySchedule, Issue> {
         Issue::new(
             "/retry",
             "bad_retry",
-            format!("a schedule has 1 to {} attempts, each at most 7 days after the last", RetrySchedule::MAX_ATTEMPTS),
+            format!(
+                "a schedule has 1 to {} attempts, each at most 7 days after the last",
+                RetrySchedule::MAX_ATTEMPTS
+            ),
         )
     };
     let members = value.as_object().ok_or_else(shape)?;
     let allowed = |names: &[&str]| match members.keys().find(|name| !names.contains(&name.as_str())) {
         Some(name) => {
-            let mut issue = Issue::new(format!("/retry/{name}"), "unknown_member", format!("there is no member `{name}` here"));
+            let mut issue = Issue::new(
+                format!("/retry/{name}"),
+                "unknown_member",
+                format!("there is no member `{name}` here"),
+            );
             issue.suggestion = closest(name, names.iter().copied());
             Err(issue)
         }
@@ -423,7 +446,10 @@ fn read_retry(value: &Request) -> Result<RetrySchedule, Issue> {
     };
     let attempts = || {
         let number = members.get("attempts").and_then(Request::as_u64).ok_or_else(shape)?;
-        usize::try_from(number).ok().filter(|n| (1..=RetrySchedule::MAX_ATTEMPTS).contains(n)).ok_or_else(too_long)
+        usize::try_from(number)
+            .ok()
+            .filter(|n| (1..=RetrySchedule::MAX_ATTEMPTS).contains(n))
+            .ok_or_else(too_long)
     };
 
     if let Some(schedule) = members.get("schedule") {
@@ -454,7 +480,11 @@ fn read_retry(value: &Request) -> Result<RetrySchedule, Issue> {
         Some("exponential") => {
             allowed(&["preset", "delay", "factor", "max_delay", "attempts"])?;
             let first = delay("delay")?;
-            let most = if members.contains_key("max_delay") { delay("max_delay")? } else { RetrySchedule::MAX_DELAY };
+            let most = if members.contains_key("max_delay") {
+                delay("max_delay")?
+            } else {
+                RetrySchedule::MAX_DELAY
+            };
             let factor = members.get("factor").map_or(Some(2.0), Request::as_f64);
             let factor = factor.filter(|factor| (1.0..=100.0).contains(factor)).ok_or_else(|| {
                 Issue::new("/retry/factor", "out_of_range", "`factor` must be a number from 1 to 100")
@@ -468,6 +498,18 @@ fn read_retry(value: &Request) -> Result<RetrySchedule, Issue> {
             RetrySchedule::new(delays).ok_or_else(too_long)
         }
         _ => Err(shape()),
+    }
+}
+
+/// The stable code of a refused URL.
+fn target_code(fault: &InvalidTarget) -> &'static str {
+    match fault {
+        InvalidTarget::NotAUrl(_) | InvalidTarget::Whitespace | InvalidTarget::NoHost => "bad_url",
+        InvalidTarget::TooLong(_) => "too_long",
+        InvalidTarget::Scheme => "bad_scheme",
+        InvalidTarget::UserInformation => "user_information",
+        InvalidTarget::Port(_) => "port_refused",
+        InvalidTarget::Address(_) | InvalidTarget::Localhost => "address_refused",
     }
 }
 

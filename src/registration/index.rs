@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{Callback, Occasion};
-use crate::event::{AccountName, CallbackId, EventType};
+use crate::event::{AccountName, EventType};
 
 /// A facet: callbacks that ask for a value, by the value, and those that take any.
 #[derive(Debug, Default)]
@@ -89,8 +89,9 @@ impl Index {
         sources.visit(Some(source), |statuses| {
             statuses.visit(occasion.call_status(), |languages| {
                 languages.visit(occasion.language(), |callbacks| {
-                    let wanted =
-                        callbacks.iter().filter(|callback| callback.filter.takes_apart_from_indexed(occasion));
+                    let wanted = callbacks
+                        .iter()
+                        .filter(|callback| callback.filter.takes_apart_from_indexed(occasion));
                     found.extend(wanted.cloned());
                 });
             });
@@ -98,24 +99,4 @@ impl Index {
         found.sort_unstable_by_key(|callback| callback.id);
         found
     }
-
-    /// How many callbacks stand in the tree, counted once a leaf; for the tests.
-    #[cfg(test)]
-    fn len(&self) -> usize {
-        let mut count = 0;
-        for sources in self.accounts.values().flat_map(HashMap::values) {
-            for statuses in sources.by_value.values().chain([&sources.any]) {
-                for languages in statuses.by_value.values().chain([&statuses.any]) {
-                    count += languages.by_value.values().chain([&languages.any]).map(Vec::len).sum::<usize>();
-                }
-            }
-        }
-        count
-    }
-}
-
-/// The ids alone, which is what a test compares.
-#[cfg(test)]
-fn ids(callbacks: &[Arc<Callback>]) -> Vec<CallbackId> {
-    callbacks.iter().map(|callback| callback.id).collect()
 }

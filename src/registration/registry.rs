@@ -49,7 +49,8 @@ impl Registry {
     /// Takes a registration of this account away.
     pub fn remove(&self, account: &AccountName, id: CallbackId) -> bool {
         let mut state = self.state.write().expect("no holder of this lock panics");
-        let Some(callback) = state.by_id.get(&id).filter(|callback| callback.account == *account).cloned() else {
+        let Some(callback) = state.by_id.get(&id).filter(|callback| callback.account == *account).cloned()
+        else {
             return false;
         };
         state.by_id.remove(&id);
@@ -74,7 +75,12 @@ impl Registry {
 
     /// Registrations of this account, newest first, at most `limit`, those before the cursor.
     #[must_use]
-    pub fn list(&self, account: &AccountName, before: Option<CallbackId>, limit: usize) -> Vec<Arc<Callback>> {
+    pub fn list(
+        &self,
+        account: &AccountName,
+        before: Option<CallbackId>,
+        limit: usize,
+    ) -> Vec<Arc<Callback>> {
         let state = self.state.read().expect("no holder of this lock panics");
         let Some(ids) = state.by_account.get(account) else { return Vec::new() };
         let listed: Box<dyn Iterator<Item = &CallbackId>> = match before {
