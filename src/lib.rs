@@ -1,6 +1,7 @@
 //! Ringback.
 
 pub mod api;
+pub mod config;
 pub mod context;
 pub mod delivery;
 pub mod destination;
