@@ -3,7 +3,6 @@
 //! Every route works for one account, the one whose token the request shows; what belongs to
 //! another answers exactly as what does not exist.
 
-mod auth;
 mod callbacks;
 mod deliveries;
 mod events;
@@ -17,8 +16,7 @@ use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
 use serde_json::Value as Body;
 
-pub use auth::Tokens;
-
+use crate::config::Tokens;
 use crate::event::AccountName;
 use crate::http::{Answer, Problem, Query, bearer_token, read_capped};
 use crate::limit::Limiter;
@@ -140,13 +138,14 @@ impl Api {
     async fn admit(&self, parts: &Parts, body: Incoming) -> Result<Call<'_>, Problem> {
         let query = Query::parse(parts.uri.query());
         let token = bearer_token(&parts.headers).or_else(|| query.get("token").map(str::to_owned));
-        let account = token.and_then(|token| self.tokens.account(&token)).ok_or_else(|| {
+        let identity = token.as_deref().and_then(|token| self.tokens.identify(token)).ok_or_else(|| {
             Problem::new(
                 StatusCode::UNAUTHORIZED,
                 "unauthorized",
                 "a token is needed: `Authorization: Bearer <token>`, Basic with the token as password, or `?token=`",
             )
         })?;
+        let account = Arc::clone(&identity.account);
         let rules = self.accounts.get(&account).expect("every token's account is configured");
         self.limiter.check(&account).map_err(|limited| {
             Problem::rate_limited(limited.retry_after, "this account asks faster than its limit")
