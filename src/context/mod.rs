@@ -7,6 +7,7 @@
 
 mod call;
 mod catalogue;
+mod custom;
 mod facts;
 mod json;
 mod time;

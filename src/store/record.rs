@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use crate::context::{CallId, CallKey};
 use crate::event::{AccountName, CallbackId, DeliveryId, EventId, EventType};
+pub use crate::limit::Rate;
 
 /// What makes an event the same event: its source and a digest of the provider's event id, or of
 /// the signature's message id, or of the whole request.
@@ -195,15 +196,6 @@ pub struct DestinationLimits {
     pub rate: Option<Rate>,
     /// Whether its deliveries wait.
     pub paused: bool,
-}
-
-/// So many in so long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rate {
-    /// How many; not 0.
-    pub count: u32,
-    /// In how long; not 0.
-    pub period: Duration,
 }
 
 /// A registration as it is kept.
