@@ -80,7 +80,7 @@ const NAMED_V6: &[(Ipv6Net, &str)] = &[
 /// Where global unicast addresses are given out from (RFC 4291, 2.4).
 const GLOBAL_V6: Ipv6Net = v6([0x2000, 0, 0, 0, 0, 0, 0, 0], 3);
 
-/// What is refused within [`GLOBAL_V6`]. Some parts of 2001::/23 are globally reachable (anycast
+/// What is refused within [`GLOBAL_V6`]. Some parts of `2001::/23` are globally reachable (anycast
 /// services, AS112, DRIP); no webhook receiver lives there, so all of it is refused.
 const REFUSED_V6: &[(Ipv6Net, &str)] = &[
     (v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 32), "a Teredo tunnel"),
@@ -213,8 +213,8 @@ const fn v4([a, b, c, d]: [u8; 4], prefix: u8) -> Ipv4Net {
     Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), prefix)
 }
 
-const fn v6([a, b, c, d, e, f, g, h]: [u16; 8], prefix: u8) -> Ipv6Net {
-    Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, d, e, f, g, h), prefix)
+const fn v6(s: [u16; 8], prefix: u8) -> Ipv6Net {
+    Ipv6Net::new_assert(Ipv6Addr::new(s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7]), prefix)
 }
 
 #[cfg(test)]
