@@ -1,5 +1,6 @@
 //! The providers: one adapter a file, one line in [`adapter`] each.
 
+mod body;
 mod commpeak;
 mod speko;
 
