@@ -191,6 +191,8 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// The smallest of each that may be configured: below, nothing real would fit.
+    pub const MIN: usize = 1 << 10;
     /// The largest of each that may be configured: what one request can make the process hold.
     pub const MAX: usize = 256 << 20;
 }
