@@ -20,7 +20,8 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::api::{AccountRules, Api};
 use crate::config::{Settings, StoreAddress, Tls};
-use crate::delivery::{Client, ClientError, ClientSettings, Worker};
+use crate::delivery::client::{InvalidCaFile, InvalidProxy, Proxy};
+use crate::delivery::{Client, ClientSettings, Worker};
 use crate::destination::AddressPolicy;
 use crate::http::{Answer, Handler, Listener, ListenerError, Problem, json};
 use crate::intake::{Intake, Source};
@@ -50,7 +51,10 @@ pub enum StartError {
     },
     /// The outgoing client cannot be built.
     #[error(transparent)]
-    Client(#[from] ClientError),
+    Client(#[from] InvalidCaFile),
+    /// The proxy's URL is not one.
+    #[error("delivery.proxy: {0}")]
+    Proxy(#[from] InvalidProxy),
 }
 
 /// A Ringback that runs.
@@ -113,7 +117,7 @@ pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, 
     let policy = AddressPolicy::new(settings.delivery.allow_networks.clone());
     let client = Client::new(ClientSettings {
         policy: policy.clone(),
-        proxy: settings.delivery.proxy.clone(),
+        proxy: settings.delivery.proxy.as_ref().map(|url| Proxy::parse(url.as_str())).transpose()?,
         ca_files: settings.delivery.ca_files.clone(),
     })?;
     let paused = Arc::clone(&registry);
@@ -139,11 +143,15 @@ pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, 
     let mut rooms = JoinSet::new();
     let (address, operator_address) =
         (listener.address(), operator_listener.as_ref().map(Listener::address));
-    rooms.spawn(worker.run(shutdown.requested_owned(), DRAIN_DEADLINE));
-    rooms.spawn(listener.serve(service, tls, shutdown.requested_owned(), DRAIN_DEADLINE));
+    let stop = || {
+        let shutdown = shutdown.clone();
+        async move { shutdown.requested().await }
+    };
+    rooms.spawn(worker.run(stop(), DRAIN_DEADLINE));
+    rooms.spawn(listener.serve(service, tls, stop(), DRAIN_DEADLINE));
     if let Some(listener) = operator_listener {
         let operators = Arc::new(Operators { store: Arc::clone(&store) });
-        rooms.spawn(listener.serve(operators, None, shutdown.requested_owned(), DRAIN_DEADLINE));
+        rooms.spawn(listener.serve(operators, None, stop(), DRAIN_DEADLINE));
     }
     Ok(Running { address, operator_address, store, rooms })
 }

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use crate::assembly;
-use crate::config::{Environment, Overrides, Settings, StoreAddress, first_token};
+use crate::config::{Environment, Overrides, Settings, Token};
 use crate::shutdown::Shutdown;
 use crate::telemetry;
 
@@ -52,20 +52,12 @@ pub fn run(arguments: Arguments, environment: &Environment, out: &mut dyn Write,
         let _ = writeln!(err, "{error}");
         return UNUSABLE;
     }
-    let token = if settings.trying_out {
-        let StoreAddress::Embedded(path) = &settings.store;
-        match first_token(path) {
-            Ok((hash, token)) => {
-                settings.tokens.add(hash, &Settings::TRIAL_ACCOUNT.into(), Some("first"));
-                token
-            }
-            Err(error) => {
-                let _ = writeln!(err, "{error}");
-                return UNUSABLE;
-            }
+    let token = match settings.adopt_first_token() {
+        Ok(token) => token,
+        Err(error) => {
+            let _ = writeln!(err, "{error}");
+            return UNUSABLE;
         }
-    } else {
-        None
     };
 
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -76,7 +68,13 @@ pub fn run(arguments: Arguments, environment: &Environment, out: &mut dyn Write,
         }
     };
     runtime.block_on(async {
-        let shutdown = Shutdown::on_signals();
+        let shutdown = match Shutdown::on_signal() {
+            Ok(shutdown) => shutdown,
+            Err(error) => {
+                let _ = writeln!(err, "signals cannot be listened to: {error}");
+                return 1;
+            }
+        };
         let running = match assembly::start(&settings, &shutdown).await {
             Ok(running) => running,
             Err(error) => {
@@ -94,7 +92,7 @@ pub fn run(arguments: Arguments, environment: &Environment, out: &mut dyn Write,
             let _ = writeln!(out, "operators: http://{operators}");
         }
         if settings.trying_out {
-            say_how_to_begin(&settings, token.as_ref().map(crate::config::Token::expose), out);
+            say_how_to_begin(&settings, token.as_ref().map(Token::expose), out);
         }
         let _ = out.flush();
         drop(token);

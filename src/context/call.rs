@@ -6,7 +6,9 @@ use jiff::Timestamp;
 
 use super::custom::Custom;
 use super::{Facts, Json, Name, Values};
-use crate::event::AccountName;
+
+/// The name of an account, shared rather than copied: everything stored carries it.
+pub type AccountName = Arc<str>;
 
 /// A call's id in its text form (`42` and `"42"` are the same call). Never empty.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

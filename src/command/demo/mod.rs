@@ -46,6 +46,8 @@ enum Fault {
     Answer { what: String, status: StatusCode, answer: String },
     #[error(transparent)]
     Client(#[from] crate::http::ClientError),
+    #[error("signals cannot be listened to: {0}")]
+    Signals(#[source] std::io::Error),
     #[error("the output cannot be written: {0}")]
     Output(#[from] std::io::Error),
     #[error("the runtime cannot be started: {0}")]
@@ -87,10 +89,10 @@ async fn show(arguments: &Arguments, out: &mut dyn Write) -> Result<bool, Fault>
     let started = Instant::now();
     let folder = Folder::make()?;
     let (receiver, mut arrivals) = Receiver::new();
-    let shutdown = if arguments.keep { Shutdown::on_signals() } else { Shutdown::new() };
+    let shutdown = if arguments.keep { Shutdown::on_signal().map_err(Fault::Signals)? } else { Shutdown::new() };
     let listener = Listener::bind(([127, 0, 0, 1], 0).into()).await?;
     let receiver_url = format!("http://{}", listener.address());
-    tokio::spawn(listener.serve(Arc::clone(&receiver), None, shutdown.requested_owned(), Duration::ZERO));
+    tokio::spawn(listener.serve(Arc::clone(&receiver), None, std::future::pending(), Duration::ZERO));
 
     let token = Token::generate();
     let running = assembly::start(&settings(&folder, &token), &shutdown).await?;
@@ -151,6 +153,7 @@ fn settings(folder: &Folder, token: &Token) -> Settings {
         store: StoreAddress::Embedded(folder.0.join("ringback.db")),
         accounts: vec![Account { name: Arc::clone(&account), callbacks: Account::CALLBACKS, requests: None }],
         sources: Signer::ALL.map(source).to_vec(),
+        trying_out: false,
         ..Settings::for_trying_out()
     };
     settings.tokens.add(token.sha256(), &account, Some("demo"));
