@@ -8,6 +8,8 @@ pub mod event;
 pub mod limit;
 pub mod provider;
 pub mod registration;
+pub mod shutdown;
 pub mod signature;
 pub mod store;
+pub mod telemetry;
 pub mod template;
