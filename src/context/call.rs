@@ -81,7 +81,7 @@ impl CallContext {
     /// say, pass `None`: the event is then newer than all that is known, and older than whatever a
     /// provider dates later. The time of its arrival would be of another clock than the others.
     pub fn merge(&mut self, facts: &Facts, at: impl Into<Option<Timestamp>>) {
-        let at = at.into().map_or_else(|| self.newest(), |at| at.as_microsecond());
+        let at = at.into().map_or_else(|| self.newest(), Timestamp::as_microsecond);
         for (name, value) in facts.iter() {
             if name == Name::Custom {
                 self.custom = Some(match self.custom.take() {

@@ -4,7 +4,7 @@ use hyper::header::CONTENT_TYPE;
 use url::form_urlencoded;
 
 use super::Unreadable;
-use crate::context::Json;
+use crate::context::{CallId, Facts, Json, Name};
 use crate::signature::SignedRequest;
 
 /// Reads a body that must be a JSON object.
@@ -51,6 +51,30 @@ fn form(encoded: &[u8]) -> Option<Json> {
     (!members.is_empty()).then_some(Json::Object(members))
 }
 
+/// The call that the facts are of; an id that cannot be one is warned of.
+pub(super) fn call_id(facts: &Facts, warnings: &mut Vec<String>) -> Option<CallId> {
+    let told = facts.get(Name::CallId)?;
+    let id = CallId::from_json(told);
+    if id.is_none() {
+        let wrong = if told.to_text().is_empty() { "empty" } else { "too long" };
+        warnings.push(format!("the event belongs to no call: `{}` is {wrong}", Name::CallId));
+    }
+    id
+}
+
+/// The provider's own id of the event from a member, which may be a number. One that is empty or
+/// longer than [`MAX_EVENT_ID`] identifies nothing.
+pub(super) fn event_id(told: &Json) -> Option<String> {
+    let id = match told {
+        Json::Text(text) | Json::Number(text) => text,
+        Json::Null | Json::Bool(_) | Json::Array(_) | Json::Object(_) => return None,
+    };
+    (!id.is_empty() && id.len() <= MAX_EVENT_ID).then(|| id.to_string())
+}
+
+/// The longest event id that is taken, in bytes; the store keeps it as a key.
+const MAX_EVENT_ID: usize = 512;
+
 #[cfg(test)]
 mod tests {
     use hyper::HeaderMap;
@@ -76,6 +100,29 @@ mod tests {
             body: body.to_owned().into(),
         };
         object(&request).map(|json| json.to_compact()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_id_is_bounded() {
+        let json = |source: &str| Json::parse(source.as_bytes()).unwrap();
+        assert_eq!(event_id(&json("12.0")).as_deref(), Some("12.0"));
+        assert_eq!(event_id(&json("\"e1\"")).as_deref(), Some("e1"));
+        for source in ["\"\"", "null", "true", "[1]", "{}"] {
+            assert_eq!(event_id(&json(source)), None);
+        }
+        assert!(event_id(&Json::from(&*"e".repeat(MAX_EVENT_ID))).is_some());
+        assert!(event_id(&Json::from(&*"e".repeat(MAX_EVENT_ID + 1))).is_none());
+
+        for (told, expected) in [
+            (Json::from("42"), None),
+            (Json::from(""), Some("the event belongs to no call: `call_id` is empty")),
+            (Json::from(&*"4".repeat(600)), Some("the event belongs to no call: `call_id` is too long")),
+        ] {
+            let (mut facts, mut warnings) = (Facts::new(), Vec::new());
+            facts.put(Name::CallId, told, &mut warnings);
+            assert_eq!(call_id(&facts, &mut warnings).is_some(), expected.is_none());
+            assert_eq!(warnings.first().map(String::as_str), expected);
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Adapter, Reading, Unreadable, body};
-use crate::context::{CallId, Facts, Json, Name, read_time};
+use crate::context::{Facts, Json, Name, read_time};
 use crate::event::{Event, EventType};
 use crate::signature::Verified;
 
@@ -35,10 +35,10 @@ fn read_event(raw: Json) -> Event {
     let mut warnings = Vec::new();
     let facts = read_facts(&raw, &mut warnings);
     let (event_type, at) = read_type(&raw, &facts);
-    let call_id = facts.get(Name::CallId).and_then(CallId::from_json);
+    let call_id = body::call_id(&facts, &mut warnings);
     Event {
         types: vec![event_type],
-        provider_event_id: raw.get("event_id").map(Json::to_text).filter(|id| !id.is_empty()),
+        provider_event_id: raw.get("event_id").and_then(body::event_id),
         at: raw.get("event_at").and_then(|at| read_time(at.into())).or(at),
         call_id,
         facts,
@@ -148,6 +148,7 @@ fn words(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::context::CallId;
 
     fn event(body: &str) -> Event {
         read_event(Json::parse(body.as_bytes()).unwrap())
