@@ -1,5 +1,6 @@
 //! Ringback.
 
+pub mod command;
 pub mod config;
 pub mod context;
 pub mod delivery;
