@@ -1,9 +1,11 @@
 //! The tests of the whole, a module a subject.
 
 mod api;
+mod config;
 mod house;
 mod interop;
 mod path;
 mod process;
+mod signature;
 mod support;
 mod template;

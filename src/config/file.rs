@@ -99,13 +99,13 @@ fn owned(entry: &Entry<'_, '_>) -> Option<String> {
     entry.full_text().map(str::to_owned)
 }
 
-fn read_public_url(entry: &Entry<'_, '_>) -> Option<url::Url> {
+fn read_public_url(entry: &Entry<'_, '_>) -> Option<String> {
     let url = entry.parse(read_url)?;
     if url.query().is_some() || url.fragment().is_some() {
         entry.problem("paths are put behind this URL, so that it can have neither `?` nor `#`");
         return None;
     }
-    Some(url)
+    Some(url.as_str().trim_end_matches('/').to_owned())
 }
 
 fn read_tls(entry: &Entry<'_, '_>) -> Option<Tls> {

@@ -164,7 +164,7 @@ fn either<'a>(
 mod tests {
     use super::*;
 
-    fn lines(problems: Vec<Problem>) -> Vec<String> {
+    fn lines(problems: &[Problem]) -> Vec<String> {
         problems.iter().map(ToString::to_string).collect()
     }
 
@@ -179,7 +179,7 @@ mod tests {
         assert_eq!(settings.warnings().len(), settings.sources.len());
 
         let elsewhere = Environment::from([(LISTEN, "0.0.0.0:80")]);
-        let refused = lines(Settings::load(&Overrides::default(), &elsewhere).unwrap_err());
+        let refused = lines(&Settings::load(&Overrides::default(), &elsewhere).unwrap_err());
         assert!(refused.len() == 1 && refused[0].starts_with("RINGBACK_LISTEN: "), "{refused:?}");
         let back = Overrides { listen: Some("[::1]:0".into()), ..Overrides::default() };
         assert!(Settings::load(&back, &elsewhere).unwrap().listen.ip().is_loopback());
@@ -192,7 +192,7 @@ mod tests {
             store: Some("redis://h".into()),
             config: Some("/nowhere/ringback.toml".into()),
         };
-        let problems = lines(Settings::load(&overrides, &Environment::default()).unwrap_err());
+        let problems = lines(&Settings::load(&overrides, &Environment::default()).unwrap_err());
         assert_eq!(
             problems,
             [

@@ -4,6 +4,7 @@
 //! finished is an unknown key. Reading goes on behind every problem, so that all are found.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::ops::{Range, RangeInclusive};
 
@@ -68,27 +69,48 @@ impl<'a> Document<'a> {
 
     fn close<T>(&self, value: T, errors: &[toml::de::Error]) -> (T, Vec<Problem>) {
         let mut found = self.found.take();
-        if !errors.is_empty() {
-            found.retain(|found| !found.absence);
+        let broken: Vec<Found> = errors.iter().map(|error| self.syntax_error(error)).collect();
+        if !broken.is_empty() {
+            // What the parser made of a broken line, or lost with it, is not the operator's doing.
+            let lines: HashSet<usize> = broken.iter().map(|found| self.line(found.offset)).collect();
+            found.retain(|found| !found.absence && !lines.contains(&self.line(found.offset)));
         }
-        found.extend(errors.iter().map(|error| Found {
-            offset: error.span().map_or(self.text.len(), |span| span.start),
-            key: String::new(),
-            reason: error.message().to_owned(),
-            absence: false,
-        }));
+        found.extend(broken);
         found.sort_by_key(|found| found.offset);
         let problem = |found: Found| {
-            let line = 1 + self.text[..found.offset].matches('\n').count();
-            let place = Place::File(self.file.to_owned(), Some(line));
+            let place = Place::File(self.file.to_owned(), Some(self.line(found.offset)));
             Problem { place, key: found.key, reason: found.reason }
         };
-        (value, found.into_iter().map(problem).collect())
+        let mut problems: Vec<Problem> = found.into_iter().map(problem).collect();
+        // One slip can break several things of a line in the same way.
+        problems.dedup();
+        (value, problems)
+    }
+
+    fn syntax_error(&self, error: &toml::de::Error) -> Found {
+        let reason = error.message();
+        let reason = reason.strip_suffix(", expected nothing").unwrap_or(reason);
+        Found {
+            offset: error.span().map_or(self.text.len(), |span| self.boundary(span.start)),
+            key: String::new(),
+            reason: format!("not TOML: {reason}"),
+            absence: false,
+        }
+    }
+
+    /// The line of a place, from 1.
+    fn line(&self, offset: usize) -> usize {
+        1 + self.text[..offset].matches('\n').count()
+    }
+
+    /// A place that the text can be cut at: a span behind the end, or inside a character, would
+    /// be the parser's error.
+    fn boundary(&self, offset: usize) -> usize {
+        if self.text.is_char_boundary(offset) { offset } else { self.text.len() }
     }
 
     fn push(&self, span: &Range<usize>, key: &str, reason: String, absence: bool) {
-        // A span behind the end, or inside a character, would be the parser's error.
-        let offset = if self.text.is_char_boundary(span.start) { span.start } else { self.text.len() };
+        let offset = self.boundary(span.start);
         self.found.borrow_mut().push(Found { offset, key: key.to_owned(), reason, absence });
     }
 }
@@ -263,7 +285,11 @@ impl<'d, 'a> Entry<'d, 'a> {
     /// The items of a list, each read; those with problems are left out.
     pub(super) fn list<T>(&self, mut read: impl FnMut(Entry<'d, 'a>) -> Option<T>) -> Vec<T> {
         let Some(items) = self.value.get_ref().as_array() else {
-            self.expected("a list");
+            if self.value.get_ref().is_table() {
+                self.problem(format!("expected a list of tables; each begins with [[{}]]", self.key));
+            } else {
+                self.expected("a list");
+            }
             return Vec::new();
         };
         let item =

@@ -63,7 +63,7 @@ pub(super) fn read_url(text: &str) -> Result<Url, String> {
         return Err("expected a URL that begins with http:// or https://".to_owned());
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("user information does not belong into a URL".to_owned());
+        return Err("a URL must not hold a user name or a password".to_owned());
     }
     Ok(url)
 }
