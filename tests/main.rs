@@ -2,6 +2,7 @@
 
 mod api;
 mod config;
+mod fixtures;
 mod house;
 mod interop;
 mod path;
