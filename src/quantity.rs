@@ -1,8 +1,5 @@
-//! How durations, sizes and rates are spelt, in the configuration and in registrations: `15s`,
-//! `4 MiB`, `50/s`.
+//! How durations and sizes are spelt, in the configuration and in registrations: `15s`, `4 MiB`.
 
-use std::fmt;
-use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// A text that is not such a quantity; the sentence shows the spelling.
@@ -13,7 +10,6 @@ pub struct InvalidQuantity(&'static str);
 const DURATION: InvalidQuantity =
     InvalidQuantity("expected a duration such as `500ms`, `15s`, `5m`, `2h` or `7d`");
 const SIZE: InvalidQuantity = InvalidQuantity("expected a size such as `512 B`, `256 KiB` or `4 MiB`");
-const RATE: InvalidQuantity = InvalidQuantity("expected a rate such as `50/s`, `100/m` or `1000/h`");
 
 /// Splits `15s` into 15 and `s`; white space between them is free.
 fn number_and_unit(text: &str) -> Option<(u64, &str)> {
@@ -68,44 +64,6 @@ pub fn parse_size(text: &str) -> Result<usize, InvalidQuantity> {
     number.checked_mul(1 << shift).and_then(|bytes| usize::try_from(bytes).ok()).ok_or(SIZE)
 }
 
-/// So many in so long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rate {
-    /// How many.
-    pub count: NonZeroU32,
-    /// In how long: a second, a minute or an hour.
-    pub period: Duration,
-}
-
-impl Rate {
-    /// Reads a rate: a whole number above 0, a slash, and `s`, `m` or `h`.
-    ///
-    /// # Errors
-    /// It is spelt otherwise.
-    pub fn parse(text: &str) -> Result<Self, InvalidQuantity> {
-        let (count, unit) = text.split_once('/').ok_or(RATE)?;
-        let count = count.trim().parse().map_err(|_| RATE)?;
-        let period = match unit.trim() {
-            "s" => Duration::from_secs(1),
-            "m" => Duration::from_mins(1),
-            "h" => Duration::from_hours(1),
-            _ => return Err(RATE),
-        };
-        Ok(Self { count, period })
-    }
-}
-
-impl fmt::Display for Rate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let unit = match self.period.as_secs() {
-            3600 => "h",
-            60 => "m",
-            _ => "s",
-        };
-        write!(f, "{}/{unit}", self.count)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,7 +75,9 @@ mod tests {
             assert_eq!(spell_duration(Duration::from_millis(ms)), text);
         }
         assert_eq!(parse_duration("2 h"), Ok(Duration::from_hours(2)));
-        for text in ["", "5", "s", "-1s", "1.5s", "5sec", " 5s", "99999999999999999999s", "18446744073709551615d"] {
+        for text in
+            ["", "5", "s", "-1s", "1.5s", "5sec", " 5s", "99999999999999999999s", "18446744073709551615d"]
+        {
             assert!(parse_duration(text).is_err(), "{text}");
         }
     }
@@ -128,16 +88,6 @@ mod tests {
         assert_eq!(parse_size("256KiB"), Ok(256 << 10));
         for text in ["", "4", "4 MB", "4mib", "99999999999 GiB"] {
             assert!(parse_size(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn rates_are_read_and_spelt() {
-        for text in ["50/s", "1/m", "1000/h"] {
-            assert_eq!(Rate::parse(text).unwrap().to_string(), text);
-        }
-        for text in ["0/s", "50", "50/d", "/s", "-1/s"] {
-            assert!(Rate::parse(text).is_err(), "{text}");
         }
     }
 }

@@ -1,6 +1,13 @@
-//! Everything that is tested from outside: one binary, a module each.
+//! The tests of the whole, a module a subject.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod api;
 mod config;
+mod house;
+mod interop;
+mod path;
+mod process;
 mod signature;
+mod support;
+mod template;

@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::custom::Custom;
 use super::{Facts, Json, Name, Values};
-use crate::event::AccountName;
+
+/// The name of an account, shared rather than copied: everything stored carries it.
+pub type AccountName = Arc<str>;
 
 /// A call's id in its text form (`42` and `"42"` are the same call). Never empty.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -48,10 +51,13 @@ pub struct CallKey {
     pub id: CallId,
 }
 
-/// Everything known of one call, each value with the time from which it is.
+/// Everything known of one call, each value with the time from which it is. Whatever the order in
+/// which events of different times are merged, the same context is left.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CallContext {
-    entries: Vec<(Name, Json, Timestamp)>,
+    /// All but `custom`, in the order of the names, with their times in unix microseconds.
+    entries: Vec<(Name, Json, i64)>,
+    custom: Option<Custom>,
 }
 
 /// A stored context that cannot be read.
@@ -60,37 +66,131 @@ pub struct CallContext {
 pub struct InvalidContext(pub String);
 
 impl CallContext {
-    /// Merges what an event tells, which is of the time `at`: a newer value replaces an older
-    /// one, an absent value replaces nothing, of two values of the same time the later merged
-    /// stays. Members of `custom` are merged one by one.
-    pub fn merge(&mut self, _facts: &Facts, _at: Timestamp) {
-        unimplemented!()
+    /// The version of the stored form.
+    const VERSION: u32 = 1;
+
+    /// How much deeper than its deepest value the stored form is nested, and a level more for the
+    /// array that [`Facts`] put around a value.
+    const FRAME_DEPTH: usize = 4;
+
+    /// Merges what an event tells: a newer value replaces an older one, an absent value replaces
+    /// nothing, of two values of the same microsecond the later merged stays. Members of `custom`
+    /// are merged one by one.
+    ///
+    /// `at` is when the event happened by its provider's own clock. Where the provider does not
+    /// say, pass `None`: the event is then newer than all that is known, and older than whatever a
+    /// provider dates later. The time of its arrival would be of another clock than the others.
+    pub fn merge(&mut self, facts: &Facts, at: impl Into<Option<Timestamp>>) {
+        let at = at.into().map_or_else(|| self.newest(), Timestamp::as_microsecond);
+        for (name, value) in facts.iter() {
+            if name == Name::Custom {
+                self.custom = Some(match self.custom.take() {
+                    Some(custom) => custom.merge(value.clone(), at),
+                    None => Custom::new(value.clone(), at),
+                });
+                continue;
+            }
+            match self.entries.binary_search_by_key(&name, |(name, _, _)| *name) {
+                Ok(index) => {
+                    let (_, ours, time) = &mut self.entries[index];
+                    if at >= *time {
+                        (*ours, *time) = (value.clone(), at);
+                    }
+                }
+                Err(index) => self.entries.insert(index, (name, value.clone(), at)),
+            }
+        }
+    }
+
+    /// The time of the newest value, before all times where there is none.
+    fn newest(&self) -> i64 {
+        let custom = self.custom.iter().map(Custom::at);
+        self.entries.iter().map(|(_, _, at)| *at).chain(custom).max().unwrap_or(i64::MIN)
     }
 
     /// The value of a name.
     #[must_use]
     pub fn get(&self, name: Name) -> Option<&Json> {
-        self.entries.iter().find(|(other, _, _)| *other == name).map(|(_, value, _)| value)
+        self.iter().find(|(other, _)| *other == name).map(|(_, value)| value)
+    }
+
+    /// All names that have a value.
+    pub fn iter(&self) -> impl Iterator<Item = (Name, &Json)> {
+        let custom = self.custom.iter().map(|custom| (Name::Custom, custom.value()));
+        self.entries.iter().map(|(name, value, _)| (*name, value)).chain(custom)
     }
 
     /// Puts every value of the context where the template engine reads it.
     pub fn fill<'a>(&'a self, values: &mut Values<'a>) {
-        for (name, value, _) in &self.entries {
-            values.set(*name, value.into());
+        for (name, value) in self.iter() {
+            values.set(name, value.into());
         }
     }
 
-    /// The stored form: JSON with a version.
+    /// The stored form: JSON with a version, and each value with its time.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        unimplemented!()
+        let mut out = format!("{{\"version\":{}", Self::VERSION).into_bytes();
+        for (name, value, at) in &self.entries {
+            out.extend_from_slice(format!(",\"{name}\":[").as_bytes());
+            value.write(&mut out);
+            out.extend_from_slice(format!(",{at}]").as_bytes());
+        }
+        if let Some(custom) = &self.custom {
+            out.extend_from_slice(format!(",\"{}\":", Name::Custom).as_bytes());
+            custom.write(&mut out);
+        }
+        out.push(b'}');
+        out
     }
 
     /// Reads the stored form. A name that this binary does not know is left out.
     ///
     /// # Errors
     /// The bytes are not a stored context, or one of a newer version.
-    pub fn from_bytes(_bytes: &[u8]) -> Result<Self, InvalidContext> {
-        unimplemented!()
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, InvalidContext> {
+        let stored = Json::parse_to_depth(bytes, Json::MAX_DEPTH + Self::FRAME_DEPTH)
+            .map_err(|error| InvalidContext(error.to_string()))?;
+        let Json::Object(members) = stored else {
+            return Err(InvalidContext("it is not an object".to_owned()));
+        };
+        let mut members = members.into_iter();
+        let version = match members.next() {
+            Some((name, Json::Number(version))) if &*name == "version" => version.parse::<u32>().ok(),
+            _ => None,
+        };
+        match version {
+            Some(Self::VERSION) => {}
+            Some(version) if version > Self::VERSION => {
+                return Err(InvalidContext(format!(
+                    "it is of version {version}, and this program reads up to {}",
+                    Self::VERSION
+                )));
+            }
+            _ => return Err(InvalidContext("it does not begin with a version".to_owned())),
+        }
+        let mut context = Self::default();
+        for (name, stored) in members {
+            let Some(name) = Name::from_text(&name) else { continue };
+            let read = if name == Name::Custom {
+                Custom::read(stored).map(|custom| context.custom = Some(custom))
+            } else {
+                read_entry(name, stored).map(|entry| context.entries.push(entry))
+            };
+            read.ok_or_else(|| InvalidContext(format!("`{name}` is not a value with its time")))?;
+        }
+        // A binary with another order of names may have written it.
+        context.entries.sort_by_key(|(name, _, _)| *name);
+        context.entries.dedup_by_key(|(name, _, _)| *name);
+        Ok(context)
     }
 }
+
+fn read_entry(name: Name, stored: Json) -> Option<(Name, Json, i64)> {
+    let Json::Array(fields) = stored else { return None };
+    let [value, Json::Number(at)] = <[Json; 2]>::try_from(fields).ok()? else { return None };
+    name.kind().holds(&value).then_some((name, value, at.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests;

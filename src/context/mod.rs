@@ -7,12 +7,13 @@
 
 mod call;
 mod catalogue;
+mod custom;
 mod facts;
 mod json;
 mod time;
 mod values;
 
-pub use call::{CallContext, CallId, CallKey, InvalidContext};
+pub use call::{AccountName, CallContext, CallId, CallKey, InvalidContext};
 pub use catalogue::{Group, Kind, Name};
 pub use facts::Facts;
 pub use json::{InvalidJson, Json};

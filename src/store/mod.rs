@@ -66,6 +66,9 @@ pub trait Store: Send + Sync + 'static {
     /// counted.
     async fn release(&self, leases: Vec<Lease>) -> Result<(), StoreError>;
 
+    /// A call as it is stored now.
+    async fn call(&self, key: &CallKey) -> Result<Option<StoredCall>, StoreError>;
+
     /// One event of this account.
     async fn event(&self, account: &AccountName, id: EventId) -> Result<Option<EventView>, StoreError>;
 

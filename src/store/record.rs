@@ -289,13 +289,16 @@ pub enum OutcomeKind {
     Tls,
     /// The deadline passed.
     Timeout,
+    /// Nothing was sent, and nothing ever can be: its registration is gone, or the stored request
+    /// is not one.
+    Unsendable,
     /// The process died during it.
     Crashed,
 }
 
 impl OutcomeKind {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Delivered,
         Self::Gone,
         Self::Unavailable,
@@ -306,6 +309,7 @@ impl OutcomeKind {
         Self::Connection,
         Self::Tls,
         Self::Timeout,
+        Self::Unsendable,
         Self::Crashed,
     ];
 
@@ -323,6 +327,7 @@ impl OutcomeKind {
             Self::Connection => "connection",
             Self::Tls => "tls",
             Self::Timeout => "timeout",
+            Self::Unsendable => "unsendable",
             Self::Crashed => "crashed",
         }
     }

@@ -1,6 +1,25 @@
 //! The callback template language: compiled once, rendered for every callback.
 
+mod compile;
+mod diagnostic;
+mod escape;
+mod filter;
+mod grammar;
+mod program;
+mod render;
+mod suggest;
+mod tree;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+pub use diagnostic::{Code, Diagnostic};
+
 use crate::context::Values;
+use diagnostic::{Place, Problems};
+use program::Program;
+use render::Stopped;
+use tree::Span;
 
 /// How large a template and its rendering may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,69 +40,90 @@ impl Default for Limits {
     }
 }
 
-/// One problem (or warning) of a template, with its place.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Diagnostic {
-    /// What kind of problem; its name is stable.
-    pub code: Code,
-    /// Where it begins, in bytes from the template's beginning.
-    pub offset: usize,
-    /// How many bytes it covers.
-    pub length: usize,
-    /// The line, from 1.
-    pub line: usize,
-    /// The column in characters, from 1.
-    pub column: usize,
-    /// One plain sentence.
-    pub message: String,
-    /// What to write instead, where that is known.
-    pub suggestion: Option<String>,
-}
+/// A template that compiled. A clone shares it.
+#[derive(Clone, Debug)]
+pub struct Template(Arc<Compiled>);
 
-/// The stable codes of a template's problems.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Code {
-    /// `invalid_json`
-    InvalidJson,
-}
-
-/// A template that compiled.
 #[derive(Debug)]
-pub struct Template {}
+struct Compiled {
+    source: Box<str>,
+    program: Program,
+    warnings: Vec<Diagnostic>,
+}
 
 impl Template {
     /// Compiles a JSON template.
     ///
     /// # Errors
     /// All its problems, in the order of their places.
-    pub fn compile(_source: &str, _limits: &Limits) -> Result<Self, Vec<Diagnostic>> {
-        unimplemented!()
+    pub fn compile(source: &str, limits: &Limits) -> Result<Self, Vec<Diagnostic>> {
+        let mut problems = Problems::default();
+        let mut warnings = Problems::default();
+        let most = limits.template.min(Span::MAX_TEXT);
+        if source.len() > most {
+            let most = source.floor_char_boundary(most);
+            let message =
+                format!("the template has {} bytes, and {} are allowed", source.len(), limits.template);
+            let end = source.len().min(Span::MAX_TEXT);
+            problems.add(Code::TooLarge, Span::new(most, source.floor_char_boundary(end)), message);
+            return Err(problems.locate(source));
+        }
+        let tree = grammar::parse(source, limits.depth, &mut problems);
+        let program = compile::compile(source, &tree, limits, &mut problems, &mut warnings);
+        if !problems.is_empty() {
+            return Err(problems.locate(source));
+        }
+        let warnings = warnings.locate(source);
+        Ok(Self(Arc::new(Compiled { source: source.into(), program, warnings })))
     }
 
     /// The text it was compiled from.
     #[must_use]
     pub fn source(&self) -> &str {
-        unimplemented!()
+        &self.0.source
     }
 
     /// What is legal but probably not meant.
     #[must_use]
     pub fn warnings(&self) -> &[Diagnostic] {
-        unimplemented!()
+        &self.0.warnings
     }
 
     /// The distinct paths that its placeholders name, as spelt, in the order of first use.
     #[must_use]
     pub fn placeholders(&self) -> Vec<&str> {
-        unimplemented!()
+        let mut seen = HashSet::new();
+        let paths = self.0.program.paths.iter().map(|path| path.of(&self.0.source));
+        paths.filter(|path| seen.insert(*path)).collect()
     }
 
     /// Appends the rendering to `out`; on an error `out` is as it was before.
     ///
     /// # Errors
     /// The data cannot be rendered with this template.
-    pub fn render(&self, _values: &Values<'_>, _out: &mut Vec<u8>) -> Result<(), RenderError> {
-        unimplemented!()
+    pub fn render(&self, values: &Values<'_>, out: &mut Vec<u8>) -> Result<(), RenderError> {
+        let begin = out.len();
+        render::run(&self.0.program, values, out).map_err(|stopped| {
+            out.truncate(begin);
+            self.0.error(&stopped)
+        })
+    }
+}
+
+impl Compiled {
+    #[cold]
+    fn error(&self, stopped: &Stopped) -> RenderError {
+        match *stopped {
+            Stopped::TooLarge => RenderError::TooLarge { limit: self.program.limit },
+            Stopped::Duplicate(name) => {
+                let place = Place::of(&self.source, self.program.names[name].offset as usize);
+                RenderError::DuplicateMember { line: place.line, column: place.column }
+            }
+            Stopped::Required(expression) => {
+                let path = self.program.expressions[expression].path;
+                RenderError::Required { name: path.of(&self.source).to_owned() }
+            }
+        }
     }
 }
 

@@ -1,0 +1,157 @@
+//! Text into JSON strings, and back for comparing.
+
+/// How each byte is written in a JSON string: 0 as it is, `u` as `\u00xx`, else as a backslash and
+/// this letter.
+const ESCAPE: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut control = 0;
+    while control < 0x20 {
+        table[control] = b'u';
+        control += 1;
+    }
+    table[0x08] = b'b';
+    table[0x09] = b't';
+    table[0x0a] = b'n';
+    table[0x0c] = b'f';
+    table[0x0d] = b'r';
+    table[b'"' as usize] = b'"';
+    table[b'\\' as usize] = b'\\';
+    table
+};
+
+/// Appends a text as the content of a JSON string: quotes, backslashes and control characters
+/// escaped, everything else as it is (RFC 8259, section 7).
+pub(super) fn json(text: &str, out: &mut Vec<u8>) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let mut rest = text.as_bytes();
+    while let Some(plain) = rest.iter().position(|byte| ESCAPE[usize::from(*byte)] != 0) {
+        let byte = rest[plain];
+        out.extend_from_slice(&rest[..plain]);
+        match ESCAPE[usize::from(byte)] {
+            b'u' => {
+                let [high, low] = [byte >> 4, byte & 0xf].map(|digit| HEX[usize::from(digit)]);
+                out.extend_from_slice(&[b'\\', b'u', b'0', b'0', high, low]);
+            }
+            letter => out.extend_from_slice(&[b'\\', letter]),
+        }
+        rest = &rest[plain + 1..];
+    }
+    out.extend_from_slice(rest);
+}
+
+/// Escapes again what was appended behind `from` and is JSON: of what a string must escape, JSON
+/// without white space has only quotes and backslashes. Grows `out` and moves the text to the back,
+/// so that no second buffer is needed.
+pub(super) fn json_within(out: &mut Vec<u8>, from: usize) {
+    let is_escaped = |byte: &u8| matches!(byte, b'"' | b'\\');
+    let mut read = out.len();
+    let escapes = out[from..].iter().filter(|byte| is_escaped(byte)).count();
+    out.resize(read + escapes, 0);
+    let mut write = out.len();
+    while read < write {
+        read -= 1;
+        write -= 1;
+        out[write] = out[read];
+        if is_escaped(&out[read]) {
+            write -= 1;
+            out[write] = b'\\';
+        }
+    }
+}
+
+/// The bytes of the text that the content of a valid JSON string stands for.
+#[derive(Clone, Debug)]
+pub(super) struct Decoded<'a> {
+    rest: &'a [u8],
+    /// What is left of a character that was escaped, its next byte last.
+    pending: u32,
+}
+
+impl<'a> Decoded<'a> {
+    pub(super) const fn new(content: &'a [u8]) -> Self {
+        Self { rest: content, pending: 0 }
+    }
+
+    fn unit(&mut self) -> u32 {
+        let (digits, rest) = self.rest.split_at(4);
+        self.rest = rest;
+        digits.iter().fold(0, |unit, digit| unit << 4 | char::from(*digit).to_digit(16).unwrap_or(0))
+    }
+}
+
+impl Iterator for Decoded<'_> {
+    type Item = u8;
+
+    fn next(&mut self) -> Option<u8> {
+        // No continuation byte is 0, so a pending 0 is none.
+        if self.pending != 0 {
+            let byte = (self.pending & 0xff) as u8;
+            self.pending >>= 8;
+            return Some(byte);
+        }
+        let (first, rest) = self.rest.split_first()?;
+        self.rest = rest;
+        if *first != b'\\' {
+            return Some(*first);
+        }
+        let (letter, rest) = self.rest.split_first()?;
+        self.rest = rest;
+        let unit = match letter {
+            b'b' => return Some(0x08),
+            b'f' => return Some(0x0c),
+            b'n' => return Some(b'\n'),
+            b'r' => return Some(b'\r'),
+            b't' => return Some(b'\t'),
+            b'u' => self.unit(),
+            other => return Some(*other),
+        };
+        let scalar = if (0xd800..0xdc00).contains(&unit) {
+            self.rest = &self.rest[2..];
+            0x1_0000 + ((unit - 0xd800) << 10) + (self.unit() & 0x3ff)
+        } else {
+            unit
+        };
+        let mut bytes = [0; 4];
+        char::from_u32(scalar).unwrap_or(char::REPLACEMENT_CHARACTER).encode_utf8(&mut bytes);
+        let [first, pending @ ..] = bytes;
+        self.pending = pending.iter().rev().fold(0, |pending, byte| pending << 8 | u32::from(*byte));
+        Some(first)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_scalar_survives_and_serde_reads_it() {
+        for scalar in '\0'..=char::MAX {
+            let text = scalar.to_string();
+            let mut out = b"\"".to_vec();
+            json(&text, &mut out);
+            assert!(Decoded::new(&out[1..]).eq(text.bytes()), "{scalar:?}");
+            out.push(b'"');
+            assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn json_is_escaped_in_place() {
+        let json = br#"{"a\\b":["\n\"",1]}"#;
+        let mut out = b"before".to_vec();
+        out.extend_from_slice(json);
+        json_within(&mut out, 6);
+        let mut expected = b"before".to_vec();
+        super::json(std::str::from_utf8(json).unwrap(), &mut expected);
+        assert_eq!(out, expected);
+    }
+
+    #[test]
+    fn escapes_of_every_kind_are_decoded() {
+        let content = br#"\u0041\u00e9\u20ac\ud83d\ude00\/\\\"\b\f\n\r\tx"#;
+        let text: Vec<u8> = Decoded::new(content).collect();
+        assert_eq!(text, "Aé€😀/\\\"\u{8}\u{c}\n\r\tx".as_bytes());
+        let nul: Vec<u8> = Decoded::new(br"\u0000a").collect();
+        assert_eq!(nul, b"\0a");
+    }
+}

@@ -1,0 +1,3 @@
+//! The template language.
+
+mod core;
