@@ -29,7 +29,8 @@ use crate::limit::Limiter;
 use crate::provider;
 use crate::registration::{Callback, DefinitionLimits, Registry};
 use crate::shutdown::{DRAIN_DEADLINE, Shutdown};
-use crate::store::{CallbackState, Embedded, EmbeddedOptions, SharedStore, StoreError};
+use crate::store::embedded::{Embedded, Options as EmbeddedOptions, Retention};
+use crate::store::{CallbackState, SharedStore, StoreError};
 use crate::template;
 
 /// Why Ringback did not start.
@@ -99,11 +100,13 @@ pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, 
     let StoreAddress::Embedded(path) = &settings.store;
     let options = EmbeddedOptions {
         max_in_flight: settings.delivery.max_in_flight,
-        delivered_for: settings.retention.delivered,
-        failed_for: settings.retention.failed,
-        calls_for: settings.retention.calls,
+        retention: Retention {
+            delivered: settings.retention.delivered,
+            failed: settings.retention.failed,
+            calls: settings.retention.calls,
+        },
     };
-    let store: SharedStore = Arc::new(open(path, options)?);
+    let store: SharedStore = Arc::new(Embedded::open(path, options)?);
     let registry = Arc::new(Registry::default());
     let sealer = settings.sealer.as_deref();
     for row in store.callbacks().await? {
@@ -154,10 +157,6 @@ pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, 
         rooms.spawn(listener.serve(operators, None, stop(), DRAIN_DEADLINE));
     }
     Ok(Running { address, operator_address, store, rooms })
-}
-
-fn open(path: &Path, options: EmbeddedOptions) -> Result<Embedded, StoreError> {
-    Embedded::open(path, options)
 }
 
 fn intake(settings: &Settings, store: &SharedStore, registry: &Arc<Registry>) -> Intake {

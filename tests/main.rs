@@ -4,6 +4,7 @@
 
 mod api;
 mod config;
+mod fixtures;
 mod house;
 mod interop;
 mod path;

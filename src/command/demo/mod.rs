@@ -110,7 +110,7 @@ async fn show(arguments: &Arguments, out: &mut dyn Write) -> Result<bool, Fault>
     writeln!(out, "\nEvents")?;
     for event in EVENTS {
         demo.post(event, out).await?;
-        expected += CALLBACKS.iter().filter(|callback| callback.wants(event)).count();
+        expected += CALLBACKS.iter().map(|callback| callback.wants(event)).sum::<usize>();
     }
 
     writeln!(out, "\nDeliveries, {expected} expected")?;
