@@ -59,11 +59,11 @@ enum Format {
     Json,
 }
 
-/// Installs the process's subscriber.
+/// Starts the log: installs the process's subscriber.
 ///
 /// # Errors
 /// The filter cannot be read, or a subscriber is installed already.
-pub fn install(environment: &Environment) -> Result<(), TelemetryError> {
+pub fn start(environment: &Environment) -> Result<(), TelemetryError> {
     let format = if io::stderr().is_terminal() {
         Format::Lines { colour: !environment.no_color() }
     } else {

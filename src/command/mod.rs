@@ -13,9 +13,9 @@ pub enum Command {
     /// Run: receive events, deliver callbacks
     Serve(serve::Arguments),
     /// Check a request's signature as a source would
-    Verify(verify::VerifyArgs),
+    Verify(verify::Arguments),
     /// Make a token for the configuration
-    Token(token::TokenArgs),
+    Token(token::Arguments),
 }
 
 /// Runs a command on this process's own streams; the exit code.
@@ -23,13 +23,11 @@ pub enum Command {
 pub fn run(command: Command, environment: &Environment) -> u8 {
     // Not locked: the log is written to standard error meanwhile, by other threads.
     let (mut out, mut err) = (anstream::stdout(), anstream::stderr());
-    let done = match command {
-        Command::Serve(arguments) => Ok(serve::run(arguments, environment, &mut out, &mut err)),
+    match command {
+        Command::Serve(arguments) => serve::run(arguments, environment, &mut out, &mut err),
         Command::Verify(arguments) => {
             verify::run(&arguments, environment, &mut std::io::stdin().lock(), &mut out, &mut err)
         }
         Command::Token(arguments) => token::run(&arguments, &mut out, &mut err),
-    };
-    // Whoever reads our output has gone, as `head` does: nobody is left to tell.
-    done.unwrap_or(1)
+    }
 }

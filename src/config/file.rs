@@ -10,11 +10,12 @@ use super::settings::{
     Account, Delivery, Limits, ProviderApi, Retention, Settings, Source, StoreAddress, Tls,
 };
 use super::token::{TokenHash, Tokens};
-use super::value::{read_address, read_name, read_network, read_size, read_store, read_url};
+use super::value::{read_address, read_name, read_network, read_store, read_url};
 use super::{Environment, Problem, verify};
 use crate::event::AccountName;
 use crate::limit::Rate;
 use crate::provider;
+use crate::quantity::parse_size;
 use crate::signature::{Sealer, Secret};
 
 /// The longest time that anything is kept: ten years.
@@ -268,6 +269,12 @@ fn read_sealer(section: &mut Section<'_, '_>) -> Option<Arc<Sealer>> {
     let key = entry.secret()?;
     let sealer = Sealer::from_key(&Secret::from_bytes(key.as_bytes()));
     sealer.map(Arc::new).map_err(|error| entry.problem(error.to_string())).ok()
+}
+
+/// A size, or a bare number of bytes.
+fn read_size(text: &str) -> Result<usize, String> {
+    let bare = text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten();
+    bare.map_or_else(|| parse_size(text).map_err(|error| error.to_string()), Ok)
 }
 
 fn read_limits(section: &mut Section<'_, '_>, limits: &mut Limits) {

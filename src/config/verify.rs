@@ -5,8 +5,8 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::reader::{Document, Entry, Section};
-use super::value::read_duration;
 use super::{Environment, Problem};
+use crate::quantity::parse_duration;
 use crate::signature::{
     Algorithm, Encoding, HmacScheme, HmacSettings, InvalidScheme, InvalidSecret, Layout, Secret, SenderKey,
     StandardWebhooks, Verifier, Window,
@@ -176,9 +176,8 @@ fn window(section: &mut Section<'_, '_>) -> Window {
     let read = |text: &str| {
         // A bare number is in seconds, as in the providers' own libraries.
         let seconds = text.parse::<u64>().ok().filter(|_| !text.starts_with('+')).map(Duration::from_secs);
-        seconds.map_or_else(|| read_duration(text), Ok).and_then(|tolerance| {
-            if tolerance <= MAX_TOLERANCE { Ok(tolerance) } else { Err("expected at most 24h".to_owned()) }
-        })
+        let tolerance = seconds.map_or_else(|| parse_duration(text), Ok).map_err(|error| error.to_string())?;
+        if tolerance <= MAX_TOLERANCE { Ok(tolerance) } else { Err("expected at most 24h".to_owned()) }
     };
     entry.quantity(read).map_or_else(Window::default, Window::new)
 }
