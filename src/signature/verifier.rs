@@ -1,8 +1,12 @@
 //! A source's verification: from raw bytes to [`Verified`] ones.
 
+use std::time::Duration;
+
 use hyper::HeaderMap;
 use hyper::body::Bytes;
 use jiff::Timestamp;
+
+use super::{HmacScheme, StandardWebhooks};
 
 /// A request as it came in, every part that a signature may cover. The body is capped already.
 #[derive(Clone, Debug)]
@@ -19,6 +23,19 @@ pub struct SignedRequest {
     pub headers: HeaderMap,
     /// The raw body.
     pub body: Bytes,
+}
+
+impl SignedRequest {
+    /// The one value of a header. Two values are refused: which of them was signed is anyone's
+    /// guess.
+    pub(super) fn header(&self, name: &str) -> Result<&str, Refused> {
+        let mut values = self.headers.get_all(name).iter();
+        let value = values.next().ok_or_else(|| Refused::MissingHeader(name.to_owned()))?;
+        if values.next().is_some() {
+            return Err(Refused::malformed(name, "it is there more than once"));
+        }
+        value.to_str().map_err(|_| Refused::malformed(name, "it is not plain ASCII"))
+    }
 }
 
 /// A request that its source's scheme vouches for. Only [`Verifier::verify`] makes one.
@@ -49,6 +66,39 @@ pub enum Refused {
     /// A header that the scheme needs is not there.
     #[error("the header `{0}` is missing")]
     MissingHeader(String),
+    /// A header that the scheme needs cannot be read.
+    #[error("the header `{header}` cannot be read: {reason}")]
+    MalformedHeader {
+        /// Which.
+        header: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The request was signed too long ago: it may be a replay.
+    #[error("the signature is {age} s old, {} s more than is allowed", age - allowed)]
+    Stale {
+        /// How long ago it was signed, in seconds.
+        age: u64,
+        /// The window, in seconds.
+        allowed: u64,
+    },
+    /// The request was signed in the future: one of the clocks is wrong.
+    #[error("the signature is {ahead} s ahead of this clock, {} s more than is allowed", ahead - allowed)]
+    Early {
+        /// How far in the future it was signed, in seconds.
+        ahead: u64,
+        /// The window, in seconds.
+        allowed: u64,
+    },
+    /// No signature fits.
+    #[error("no signature matches: the secret, the body or another signed part is not the sender's")]
+    NoMatch,
+}
+
+impl Refused {
+    pub(super) fn malformed(header: &str, reason: &'static str) -> Self {
+        Self::MalformedHeader { header: header.to_owned(), reason }
+    }
 }
 
 /// How a source's requests are verified.
@@ -56,6 +106,12 @@ pub enum Refused {
 pub enum Verifier {
     /// Not at all; the operator said so.
     None,
+    /// Standard Webhooks: v1 (HMAC-SHA256) and v1a (Ed25519).
+    StandardWebhooks(StandardWebhooks),
+    /// An HMAC over a configured text; the schemes of several providers are presets of it.
+    Hmac(HmacScheme),
+    /// Of several schemes, the first whose header is there.
+    ByHeader(Vec<HmacScheme>),
 }
 
 impl Verifier {
@@ -63,7 +119,66 @@ impl Verifier {
     ///
     /// # Errors
     /// The scheme does not vouch for it.
-    pub fn verify(&self, request: SignedRequest, _now: Timestamp) -> Result<Verified, Refused> {
-        Ok(Verified { request, message_id: None })
+    pub fn verify(&self, request: SignedRequest, now: Timestamp) -> Result<Verified, Refused> {
+        let message_id = match self {
+            Self::None => None,
+            Self::StandardWebhooks(scheme) => Some(scheme.check(&request, now)?),
+            Self::Hmac(scheme) => scheme.check(&request, now)?,
+            Self::ByHeader(schemes) => {
+                let present = schemes.iter().find(|scheme| request.headers.contains_key(scheme.header()));
+                let scheme = present.or(schemes.first()).ok_or(Refused::NoMatch)?;
+                scheme.check(&request, now)?
+            }
+        };
+        Ok(Verified { request, message_id })
+    }
+}
+
+/// The time around now within which a signature counts, in both directions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window(Duration);
+
+impl Window {
+    /// A window of so long; fractions of a second do not count.
+    #[must_use]
+    pub const fn new(tolerance: Duration) -> Self {
+        Self(tolerance)
+    }
+
+    /// Refuses a time that is outside.
+    pub(super) fn check(self, signed_at: i64, now: Timestamp) -> Result<(), Refused> {
+        let allowed = self.0.as_secs();
+        let distance = now.as_second().abs_diff(signed_at);
+        if distance <= allowed {
+            Ok(())
+        } else if signed_at < now.as_second() {
+            Err(Refused::Stale { age: distance, allowed })
+        } else {
+            Err(Refused::Early { ahead: distance, allowed })
+        }
+    }
+}
+
+impl Default for Window {
+    /// Five minutes, as Standard Webhooks, Stripe and Slack recommend.
+    fn default() -> Self {
+        Self(Duration::from_mins(5))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_is_open_at_its_edge_and_closed_a_second_later() {
+        let now = Timestamp::from_second(1_000_000).unwrap();
+        let check = |signed_at| Window::default().check(signed_at, now);
+        for open in [999_700, 1_000_000, 1_000_300] {
+            assert_eq!(check(open), Ok(()));
+        }
+        assert_eq!(check(999_699), Err(Refused::Stale { age: 301, allowed: 300 }));
+        assert_eq!(check(1_000_301), Err(Refused::Early { ahead: 301, allowed: 300 }));
+        assert!(check(i64::MIN).is_err() && check(i64::MAX).is_err());
     }
 }

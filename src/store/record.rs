@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use crate::context::{CallId, CallKey};
 use crate::event::{AccountName, CallbackId, DeliveryId, EventId, EventType};
+pub use crate::limit::Rate;
 
 /// What makes an event the same event: its source and a digest of the provider's event id, or of
 /// the signature's message id, or of the whole request.
@@ -197,15 +198,6 @@ pub struct DestinationLimits {
     pub paused: bool,
 }
 
-/// So many in so long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rate {
-    /// How many; not 0.
-    pub count: u32,
-    /// In how long; not 0.
-    pub period: Duration,
-}
-
 /// A registration as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallbackRow {
@@ -297,13 +289,16 @@ pub enum OutcomeKind {
     Tls,
     /// The deadline passed.
     Timeout,
+    /// Nothing was sent, and nothing ever can be: its registration is gone, or the stored request
+    /// is not one.
+    Unsendable,
     /// The process died during it.
     Crashed,
 }
 
 impl OutcomeKind {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Delivered,
         Self::Gone,
         Self::Unavailable,
@@ -314,6 +309,7 @@ impl OutcomeKind {
         Self::Connection,
         Self::Tls,
         Self::Timeout,
+        Self::Unsendable,
         Self::Crashed,
     ];
 
@@ -331,6 +327,7 @@ impl OutcomeKind {
             Self::Connection => "connection",
             Self::Tls => "tls",
             Self::Timeout => "timeout",
+            Self::Unsendable => "unsendable",
             Self::Crashed => "crashed",
         }
     }

@@ -1,0 +1,142 @@
+//! `/v1/callbacks`: register, show, list, pause, resume, remove.
+
+use hyper::StatusCode;
+use hyper::body::Bytes;
+use jiff::Timestamp;
+use serde_json::{Map, Value as Body, json};
+
+use super::{Api, Call, list};
+use crate::event::CallbackId;
+use crate::http::{Answer, Problem, json as answer};
+use crate::quantity::spell_duration;
+use crate::registration::{Callback, Issue, NewCallback};
+use crate::store::CallbackState;
+
+impl Api {
+    pub(super) async fn register(&self, call: Call<'_>) -> Result<Answer, Problem> {
+        let now = Timestamp::now();
+        let NewCallback { callback, warnings } =
+            NewCallback::read(call.json()?, &call.account, &call.rules.definition, now)
+                .map_err(Problem::invalid)?;
+
+        let _turn = self.writing.lock().await;
+        if self.registry.count(&call.account) >= call.rules.callbacks {
+            return Err(Problem::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too_many_callbacks",
+                format!("this account may have {} callbacks at most; remove one first", call.rules.callbacks),
+            ));
+        }
+        let secret = callback.delivery.secrets.first().map(crate::signature::SigningSecret::expose);
+        let mut shown = show(&callback);
+        shown.insert("secret".to_owned(), json!(secret));
+        if !warnings.is_empty() {
+            shown.insert("warnings".to_owned(), warnings.iter().map(show_issue).collect());
+        }
+        self.store.put_callback(callback.to_row(self.sealer.as_deref())).await?;
+        tracing::info!(callback = %callback.id, account = &*call.account, "callback registered");
+        self.registry.put(callback);
+        Ok(answer(StatusCode::CREATED, Body::Object(shown).to_string()))
+    }
+
+    pub(super) fn list_callbacks(&self, call: &Call<'_>) -> Result<Answer, Problem> {
+        let mut issues = Vec::new();
+        let limit = call.limit(&mut issues);
+        let before =
+            call.parameter("cursor", &mut issues, "the `next` of a list before", |text| text.parse().ok());
+        call.refuse_unknown(&["limit", "cursor"], &mut issues);
+        if !issues.is_empty() {
+            return Err(Problem::invalid(issues));
+        }
+        let found = self.registry.list(&call.account, before, limit + 1);
+        let next = (found.len() > limit).then(|| found[limit - 1].id.to_string());
+        Ok(list(found.iter().take(limit).map(|callback| Body::Object(show(callback))).collect(), next))
+    }
+
+    pub(super) fn show_callback(&self, call: &Call<'_>, id: &str) -> Result<Answer, Problem> {
+        let callback = self.find(call, id)?;
+        Ok(answer(StatusCode::OK, Body::Object(show(&callback)).to_string()))
+    }
+
+    pub(super) async fn remove_callback(&self, call: &Call<'_>, id: &str) -> Result<Answer, Problem> {
+        let id = self.find(call, id)?.id;
+        let _turn = self.writing.lock().await;
+        self.store.remove_callback(&call.account, id).await?;
+        self.registry.remove(&call.account, id);
+        tracing::info!(callback = %id, account = &*call.account, "callback removed");
+        Ok(answer(StatusCode::NO_CONTENT, Bytes::new()))
+    }
+
+    pub(super) async fn pause(&self, call: &Call<'_>, id: &str) -> Result<Answer, Problem> {
+        self.set_state(call, id, CallbackState::Paused("by the customer".to_owned())).await
+    }
+
+    pub(super) async fn resume(&self, call: &Call<'_>, id: &str) -> Result<Answer, Problem> {
+        self.set_state(call, id, CallbackState::Active).await
+    }
+
+    async fn set_state(&self, call: &Call<'_>, id: &str, state: CallbackState) -> Result<Answer, Problem> {
+        let id = self.find(call, id)?.id;
+        let _turn = self.writing.lock().await;
+        // Read again: it may have gone, or been paused by its receiver, since.
+        let callback = self.registry.get(&call.account, id).ok_or_else(no_such_callback)?;
+        let callback = Callback { state, ..(*callback).clone() };
+        self.store.put_callback(callback.to_row(self.sealer.as_deref())).await?;
+        let shown = show(&callback);
+        self.registry.put(callback);
+        Ok(answer(StatusCode::OK, Body::Object(shown).to_string()))
+    }
+
+    fn find(&self, call: &Call<'_>, id: &str) -> Result<std::sync::Arc<Callback>, Problem> {
+        let id: CallbackId = id.parse().map_err(|_| no_such_callback())?;
+        self.registry.get(&call.account, id).ok_or_else(no_such_callback)
+    }
+}
+
+fn no_such_callback() -> Problem {
+    Problem::not_found("this account has no such callback")
+}
+
+/// A registration as it is read: its secret masked.
+fn show(callback: &Callback) -> Map<String, Body> {
+    let (state, reason) = match &callback.state {
+        CallbackState::Active => ("active", None),
+        CallbackState::Paused(reason) => ("paused", Some(reason)),
+    };
+    let schedule: Vec<_> =
+        callback.delivery.retry.delays().iter().map(|delay| spell_duration(*delay)).collect();
+    let mut members = Map::new();
+    let mut put = |name: &str, value: Body| {
+        if !value.is_null() {
+            members.insert(name.to_owned(), value);
+        }
+    };
+    put("id", json!(callback.id.to_string()));
+    put("state", json!(state));
+    put("state_reason", json!(reason));
+    put("created_at", json!(callback.created_at));
+    put("callback_url", json!(callback.url.as_url().as_str()));
+    put("callback_method", json!(callback.method));
+    put("callback_data", json!(callback.template.source()));
+    put("content_type", json!("application/json"));
+    put("events", callback.events.iter().map(|event_type| json!(event_type.as_str())).collect());
+    put("sources", if callback.sources.is_empty() { Body::Null } else { json!(callback.sources) });
+    if let Ok(Body::Object(filter)) = serde_json::to_value(&callback.filter) {
+        for (name, value) in filter {
+            put(&name, value);
+        }
+    }
+    put("retry", json!({"schedule": schedule}));
+    put("timeout_ms", json!(u64::try_from(callback.delivery.timeout.as_millis()).unwrap_or(u64::MAX)));
+    put("max_in_flight", json!(callback.max_in_flight));
+    put("rate_limit", json!(callback.rate_limit.map(|rate| rate.to_string())));
+    put("secret", json!("whsec_…"));
+    put("description", json!(callback.description));
+    put("expires_at", json!(callback.expires_at));
+    members
+}
+
+/// One entry of `errors` or `warnings`.
+pub(super) fn show_issue(issue: &Issue) -> Body {
+    serde_json::to_value(crate::http::Entry::from(issue)).expect("texts and numbers are always JSON")
+}

@@ -1,0 +1,112 @@
+//! `/v1/deliveries`: what went out, what came back, and once more.
+
+use hyper::StatusCode;
+use serde_json::{Value as Body, json};
+
+use super::{Api, Call, list};
+use crate::context::{CallId, Value, read_time};
+use crate::event::DeliveryId;
+use crate::http::{Answer, Problem, json as answer};
+use crate::store::{Attempt, DeliveryFilter, DeliveryRow, DeliveryState, DeliveryView, Page};
+
+impl Api {
+    pub(super) async fn list_deliveries(&self, call: &Call<'_>) -> Result<Answer, Problem> {
+        let mut issues = Vec::new();
+        let time = |text: &str| read_time(Value::Text(text));
+        let states = DeliveryState::ALL.map(DeliveryState::as_str).join(", ");
+        let filter = DeliveryFilter {
+            callback: call
+                .parameter("callback_id", &mut issues, "the id of a callback", |text| text.parse().ok()),
+            call: call.parameter("call_id", &mut issues, "the id of a call", CallId::from_text),
+            state: call.parameter(
+                "state",
+                &mut issues,
+                &format!("one of {states}"),
+                DeliveryState::from_name,
+            ),
+            since: call.parameter("since", &mut issues, "a time", time),
+            until: call.parameter("until", &mut issues, "a time", time),
+        };
+        let limit = call.limit(&mut issues);
+        let before =
+            call.parameter("cursor", &mut issues, "the `next` of a list before", |text| text.parse().ok());
+        call.refuse_unknown(
+            &["callback_id", "call_id", "state", "since", "until", "limit", "cursor"],
+            &mut issues,
+        );
+        if !issues.is_empty() {
+            return Err(Problem::invalid(issues));
+        }
+        let found = self.store.deliveries(&call.account, &filter, Page { before, limit: limit + 1 }).await?;
+        let next = (found.len() > limit).then(|| found[limit - 1].id.to_string());
+        Ok(list(found.iter().take(limit).map(show_row).collect(), next))
+    }
+
+    pub(super) async fn show_delivery(&self, call: &Call<'_>, id: &str) -> Result<Answer, Problem> {
+        let id: DeliveryId = id.parse().map_err(|_| no_such_delivery())?;
+        let view = self.store.delivery(&call.account, id).await?.ok_or_else(no_such_delivery)?;
+        Ok(answer(StatusCode::OK, show_view(&view).to_string()))
+    }
+
+    pub(super) async fn retry_delivery(&self, call: &Call<'_>, id: &str) -> Result<Answer, Problem> {
+        let id: DeliveryId = id.parse().map_err(|_| no_such_delivery())?;
+        let view = self.store.delivery(&call.account, id).await?.ok_or_else(no_such_delivery)?;
+        if !self.store.retry(&call.account, id).await? {
+            return Err(Problem::new(
+                StatusCode::CONFLICT,
+                "not_retryable",
+                format!("a delivery that is {} cannot be sent again", view.row.state.as_str()),
+            ));
+        }
+        tracing::info!(delivery = %id, account = &*call.account, "delivery retried by hand");
+        let view = self.store.delivery(&call.account, id).await?.ok_or_else(no_such_delivery)?;
+        Ok(answer(StatusCode::ACCEPTED, show_row(&view.row).to_string()))
+    }
+}
+
+fn no_such_delivery() -> Problem {
+    Problem::not_found("this account has no such delivery")
+}
+
+fn show_row(row: &DeliveryRow) -> Body {
+    json!({
+        "id": row.id.to_string(),
+        "callback_id": row.callback.to_string(),
+        "event_id": row.event.to_string(),
+        "event_type": row.event_type.as_str(),
+        "call_id": row.call.as_ref().map(CallId::as_str),
+        "state": row.state.as_str(),
+        "reason": row.reason,
+        "attempts": row.attempts,
+        "next_attempt_at": row.next_attempt_at,
+        "created_at": row.created_at,
+        "finished_at": row.finished_at,
+    })
+}
+
+fn show_view(view: &DeliveryView) -> Body {
+    let mut shown = show_row(&view.row);
+    let attempts: Vec<Body> = view.attempts.iter().map(show_attempt).collect();
+    shown["request"] = view.request.as_ref().map_or(Body::Null, |request| {
+        json!({
+            "method": request.method,
+            "url": request.url,
+            "content_type": request.content_type,
+            "body": String::from_utf8_lossy(&request.body),
+        })
+    });
+    shown["attempts"] = Body::Array(attempts);
+    shown
+}
+
+fn show_attempt(attempt: &Attempt) -> Body {
+    json!({
+        "number": attempt.number,
+        "started_at": attempt.started_at,
+        "latency_ms": u64::try_from(attempt.latency.as_millis()).unwrap_or(u64::MAX),
+        "outcome": attempt.outcome.as_str(),
+        "status": attempt.status,
+        "error": attempt.error,
+        "response": String::from_utf8_lossy(&attempt.response),
+    })
+}

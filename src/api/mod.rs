@@ -1,0 +1,220 @@
+//! The customers' side: register a callback, preview a template, see what went out.
+//!
+//! Every route works for one account, the one whose token the request shows; what belongs to
+//! another answers exactly as what does not exist.
+
+mod callbacks;
+mod deliveries;
+mod events;
+mod templates;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use hyper::body::Incoming;
+use hyper::http::request::Parts;
+use hyper::{Method, Request, StatusCode};
+use serde_json::Value as Body;
+
+use crate::config::Tokens;
+use crate::event::AccountName;
+use crate::http::{Answer, Problem, Query, bearer_token, read_capped};
+use crate::limit::Limiter;
+use crate::registration::{DefinitionLimits, Issue, Registry};
+use crate::signature::Sealer;
+use crate::store::SharedStore;
+
+/// The most rows of a list.
+const MAX_LIMIT: usize = 250;
+
+/// The rows of a list where the request does not say.
+const DEFAULT_LIMIT: usize = 50;
+
+/// What the API is told of an account.
+pub struct AccountRules {
+    /// The most registrations it may have.
+    pub callbacks: usize,
+    /// What its registrations are held against.
+    pub definition: DefinitionLimits,
+}
+
+/// Answers customers.
+pub struct Api {
+    tokens: Tokens,
+    accounts: HashMap<AccountName, AccountRules>,
+    limiter: Limiter,
+    store: SharedStore,
+    registry: Arc<Registry>,
+    sealer: Option<Arc<Sealer>>,
+    body_cap: usize,
+    /// Registrations are written one after the other, so that store and registry agree.
+    writing: tokio::sync::Mutex<()>,
+}
+
+/// A request of a known account, its body read.
+struct Call<'a> {
+    account: AccountName,
+    rules: &'a AccountRules,
+    query: Query,
+    body: hyper::body::Bytes,
+}
+
+impl Api {
+    /// The API for these accounts.
+    #[must_use]
+    pub fn new(
+        tokens: Tokens,
+        accounts: HashMap<AccountName, AccountRules>,
+        limiter: Limiter,
+        store: SharedStore,
+        registry: Arc<Registry>,
+        sealer: Option<Arc<Sealer>>,
+        body_cap: usize,
+    ) -> Self {
+        Self {
+            tokens,
+            accounts,
+            limiter,
+            store,
+            registry,
+            sealer,
+            body_cap,
+            writing: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    /// Answers a request to a path under `/v1/`.
+    pub async fn answer(&self, request: Request<Incoming>) -> Answer {
+        self.route(request).await.unwrap_or_else(Answer::from)
+    }
+
+    async fn route(&self, request: Request<Incoming>) -> Result<Answer, Problem> {
+        let (parts, body) = request.into_parts();
+        let path = parts.uri.path().to_owned();
+        let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+        let get = parts.method == Method::GET;
+        let post = parts.method == Method::POST;
+        let delete = parts.method == Method::DELETE;
+        if !Self::knows(&segments) {
+            return Err(Problem::not_found("there is no such path"));
+        }
+        let call = self.admit(&parts, body).await?;
+        match (segments.as_slice(), &parts.method) {
+            (["v1", "callbacks"], _) if post => self.register(call).await,
+            (["v1", "callbacks"], _) if get => self.list_callbacks(&call),
+            (["v1", "callbacks"], _) => Err(Problem::method_not_allowed("GET, POST")),
+            (["v1", "callbacks", id], _) if get => self.show_callback(&call, id),
+            (["v1", "callbacks", id], _) if delete => self.remove_callback(&call, id).await,
+            (["v1", "callbacks", _], _) => Err(Problem::method_not_allowed("GET, DELETE")),
+            (["v1", "callbacks", id, "pause"], _) if post => self.pause(&call, id).await,
+            (["v1", "callbacks", id, "resume"], _) if post => self.resume(&call, id).await,
+            (["v1", "templates", "check"], _) if post => templates::check(&call),
+            (["v1", "templates", "render"], _) if post => self.render(&call).await,
+            (["v1", "placeholders"], _) if get => Ok(templates::placeholders()),
+            (["v1", "deliveries"], _) if get => self.list_deliveries(&call).await,
+            (["v1", "deliveries", id], _) if get => self.show_delivery(&call, id).await,
+            (["v1", "deliveries", id, "retry"], _) if post => self.retry_delivery(&call, id).await,
+            (["v1", "events", id], _) if get => self.show_event(&call, id).await,
+            (["v1", "callbacks", _, _] | ["v1", "templates", _] | ["v1", "deliveries", _, _], _) => {
+                Err(Problem::method_not_allowed("POST"))
+            }
+            _ => Err(Problem::method_not_allowed("GET")),
+        }
+    }
+
+    /// Whether there is such a path, for any method; what is not a path needs no token to say so.
+    fn knows(segments: &[&str]) -> bool {
+        matches!(
+            segments,
+            ["v1", "callbacks" | "placeholders" | "deliveries"]
+                | ["v1", "callbacks" | "deliveries" | "events", _]
+                | ["v1", "callbacks", _, "pause" | "resume"]
+                | ["v1", "deliveries", _, "retry"]
+                | ["v1", "templates", "check" | "render"]
+        )
+    }
+
+    /// Who asks, and whether they may now.
+    async fn admit(&self, parts: &Parts, body: Incoming) -> Result<Call<'_>, Problem> {
+        let query = Query::parse(parts.uri.query());
+        let token = bearer_token(&parts.headers).or_else(|| query.get("token").map(str::to_owned));
+        let identity = token.as_deref().and_then(|token| self.tokens.identify(token)).ok_or_else(|| {
+            Problem::new(
+                StatusCode::UNAUTHORIZED,
+                "unauthorized",
+                "a token is needed: `Authorization: Bearer <token>`, Basic with the token as password, or `?token=`",
+            )
+        })?;
+        let account = Arc::clone(&identity.account);
+        let rules = self.accounts.get(&account).expect("every token's account is configured");
+        self.limiter.check(&account).map_err(|limited| {
+            Problem::rate_limited(limited.retry_after, "this account asks faster than its limit")
+        })?;
+        let body = read_capped(body, self.body_cap).await?;
+        Ok(Call { account, rules, query, body })
+    }
+}
+
+impl Call<'_> {
+    /// The body as JSON.
+    fn json(&self) -> Result<Body, Problem> {
+        if self.body.is_empty() {
+            return Err(Problem::new(StatusCode::BAD_REQUEST, "not_json", "a JSON body is needed"));
+        }
+        serde_json::from_slice(&self.body).map_err(|error| {
+            // serde_json's sentences name the place and the token that was expected, never data.
+            Problem::new(StatusCode::BAD_REQUEST, "not_json", format!("the body is not JSON: {error}"))
+        })
+    }
+
+    /// How many rows a list may have.
+    fn limit(&self, issues: &mut Vec<Issue>) -> usize {
+        match self.query.get("limit") {
+            None => DEFAULT_LIMIT,
+            Some(text) => match text.parse() {
+                Ok(limit) if (1..=MAX_LIMIT).contains(&limit) => limit,
+                _ => {
+                    let detail = format!("`limit` must be a whole number from 1 to {MAX_LIMIT}");
+                    issues.push(Issue::new("/limit", "out_of_range", detail));
+                    DEFAULT_LIMIT
+                }
+            },
+        }
+    }
+
+    /// A parameter of the query, read; a bad one is an issue.
+    fn parameter<T>(
+        &self,
+        name: &'static str,
+        issues: &mut Vec<Issue>,
+        expected: &str,
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T> {
+        let text = self.query.get(name)?;
+        let value = read(text);
+        if value.is_none() {
+            issues.push(Issue::new(
+                format!("/{name}"),
+                "bad_parameter",
+                format!("`{name}` must be {expected}"),
+            ));
+        }
+        value
+    }
+
+    /// Parameters that this route does not know.
+    fn refuse_unknown(&self, known: &[&str], issues: &mut Vec<Issue>) {
+        for name in self.query.unknown(known).filter(|name| *name != "token") {
+            issues.push(Issue::new(
+                format!("/{name}"),
+                "unknown_member",
+                format!("there is no parameter `{name}`"),
+            ));
+        }
+    }
+}
+
+/// A list: its rows and the cursor of the next part.
+fn list(rows: Vec<Body>, next: Option<String>) -> Answer {
+    crate::http::json(StatusCode::OK, serde_json::json!({"data": rows, "next": next}).to_string())
+}

@@ -1,0 +1,331 @@
+//! The worker: claims what is due, makes the attempts, settles them.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use hyper::body::Bytes;
+use jiff::Timestamp;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::back_off::{BackOff, random_share};
+use super::client::{Client, Outgoing};
+use super::outcome::attempt_of;
+use super::schedule::{Decision, next};
+use crate::event::CallbackId;
+use crate::registration::{DeliverySettings, Registry};
+use crate::store::{Attempt, Claim, Lease, Next, OutcomeKind, Settlement, SharedStore, StoreError};
+
+/// How long leases may take to be given back at the end of a shutdown. What is not given back by
+/// then runs out by itself, or is freed by the next start.
+const RELEASE_LIMIT: Duration = Duration::from_secs(2);
+
+/// Makes the attempts, at most so many at once.
+pub struct Worker {
+    slots: Arc<Semaphore>,
+    parts: Arc<Parts>,
+}
+
+/// What every attempt needs.
+struct Parts {
+    store: SharedStore,
+    client: Client,
+    registry: Arc<Registry>,
+    on_paused: Box<OnPaused>,
+}
+
+type OnPaused = dyn Fn(CallbackId, &str) + Send + Sync;
+
+/// The attempts under way, each with the lease that must be given back if it is not finished.
+#[derive(Default)]
+struct UnderWay {
+    tasks: JoinSet<()>,
+    leases: HashMap<Id, Lease>,
+}
+
+impl Worker {
+    /// A worker that makes at most `max_in_flight` attempts at once (0 counts as 1).
+    ///
+    /// `on_paused` is told of each registration that the store has paused because its receiver
+    /// answered 410, with the reason, so that what is held in memory of it can follow. It must not
+    /// block.
+    #[must_use]
+    pub fn new(
+        store: SharedStore,
+        client: Client,
+        registry: Arc<Registry>,
+        max_in_flight: usize,
+        on_paused: impl Fn(CallbackId, &str) + Send + Sync + 'static,
+    ) -> Self {
+        let slots = Arc::new(Semaphore::new(max_in_flight.clamp(1, Semaphore::MAX_PERMITS)));
+        let parts = Parts { store, client, registry, on_paused: Box::new(on_paused) };
+        Self { slots, parts: Arc::new(parts) }
+    }
+
+    /// Works until `stop` completes. Then claims no more, gives what is under way up to `drain` to
+    /// finish, gives the leases of the rest back, and returns.
+    ///
+    /// A store that is away is waited for, for as long as it takes: claims resume by themselves,
+    /// and an outcome is kept and written when the store is back.
+    pub async fn run(self, stop: impl Future<Output = ()>, drain: Duration) {
+        let mut stop = pin!(stop);
+        let mut under_way = UnderWay::default();
+        let mut back_off = BackOff::default();
+        loop {
+            let claimed = tokio::select! {
+                biased;
+                () = &mut stop => break,
+                claimed = self.claim() => claimed,
+            };
+            under_way.forget_finished();
+            let pause = match claimed {
+                Ok((claims, permits)) if !claims.is_empty() => {
+                    back_off = BackOff::default();
+                    self.start(claims, permits, &mut under_way);
+                    continue;
+                }
+                // A store that was closed has nothing; the word to stop is on its way.
+                Ok(_) => back_off.next(Duration::ZERO),
+                Err(error) => {
+                    let pause = back_off.next(wished_pause(&error));
+                    tracing::warn!(%error, ?pause, "claiming deliveries failed; trying again");
+                    pause
+                }
+            };
+            tokio::select! {
+                biased;
+                () = &mut stop => break,
+                () = sleep(pause) => {}
+            }
+        }
+        let unfinished = under_way.drain(drain).await;
+        self.release(unfinished).await;
+    }
+
+    /// Claims as much as there are free slots, at least one. The slots come with the claims.
+    async fn claim(&self) -> Result<(Vec<Claim>, OwnedSemaphorePermit), StoreError> {
+        let acquire = Arc::clone(&self.slots).acquire_owned();
+        let mut permits = acquire.await.expect("nobody closes this semaphore");
+        let free = u32::try_from(self.slots.available_permits()).unwrap_or(u32::MAX);
+        if let Ok(more) = Arc::clone(&self.slots).try_acquire_many_owned(free) {
+            permits.merge(more);
+        }
+        let claims = self.parts.store.claim(permits.num_permits()).await?;
+        Ok((claims, permits))
+    }
+
+    fn start(&self, claims: Vec<Claim>, mut permits: OwnedSemaphorePermit, under_way: &mut UnderWay) {
+        for claim in claims {
+            // A store that hands out more than it was asked for would otherwise lose the rest.
+            let permit = permits.split(1);
+            let lease = claim.lease;
+            let parts = Arc::clone(&self.parts);
+            let task = under_way.tasks.spawn(async move {
+                parts.deliver(claim).await;
+                drop(permit);
+            });
+            under_way.leases.insert(task.id(), lease);
+        }
+    }
+
+    async fn release(&self, leases: Vec<Lease>) {
+        if leases.is_empty() {
+            return;
+        }
+        let count = leases.len();
+        match timeout(RELEASE_LIMIT, self.parts.store.release(leases)).await {
+            Ok(Ok(())) => tracing::info!(count, "deliveries cut off by the shutdown were given back"),
+            Ok(Err(error)) => tracing::warn!(count, %error, "leases could not be given back"),
+            Err(_elapsed) => tracing::warn!(count, "leases could not be given back in time"),
+        }
+    }
+}
+
+impl UnderWay {
+    fn forget_finished(&mut self) {
+        while let Some(ended) = self.tasks.try_join_next_with_id() {
+            let _ = self.forget(ended);
+        }
+    }
+
+    /// The lease of a task that ended without settling, if it was not its own fault: the lease of
+    /// one that panicked is left to run out, so that the store counts it and gives up in the end.
+    fn forget(&mut self, ended: Result<(Id, ()), JoinError>) -> Option<Lease> {
+        match ended {
+            Ok((id, ())) => {
+                self.leases.remove(&id);
+                None
+            }
+            Err(error) => {
+                let lease = self.leases.remove(&error.id())?;
+                if error.is_panic() {
+                    tracing::error!(delivery = %lease.delivery, "settling an attempt panicked");
+                    return None;
+                }
+                Some(lease)
+            }
+        }
+    }
+
+    /// Waits for what is under way, then cuts it off; the leases of what was cut off.
+    async fn drain(mut self, limit: Duration) -> Vec<Lease> {
+        let finish = async {
+            while let Some(ended) = self.tasks.join_next_with_id().await {
+                let _ = self.forget(ended);
+            }
+        };
+        if timeout(limit, finish).await.is_err() {
+            self.tasks.abort_all();
+        }
+        let mut unfinished = Vec::new();
+        while let Some(ended) = self.tasks.join_next_with_id().await {
+            unfinished.extend(self.forget(ended));
+        }
+        unfinished
+    }
+}
+
+impl Parts {
+    /// One attempt, from the claim to the settlement.
+    async fn deliver(&self, claim: Claim) {
+        let (attempt, decision) = match self.registry.delivery_settings(claim.callback) {
+            Some(settings) => self.attempt(&claim, &settings).await,
+            None => removed(&claim),
+        };
+        let Attempt { number, outcome, status, latency, .. } = attempt;
+        let latency_ms = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
+        // Ids only: what a URL, a header, a body or an answer holds is the customer's.
+        tracing::info!(
+            delivery = %claim.lease.delivery, callback = %claim.callback, attempt = number,
+            %outcome, status, latency_ms, "attempt"
+        );
+        let settlement = Settlement {
+            lease: claim.lease,
+            attempt,
+            next: decision.next,
+            pause_callback: decision.pause.map(str::to_owned),
+        };
+        if self.settle(&settlement).await
+            && let Some(reason) = &settlement.pause_callback
+        {
+            (self.on_paused)(claim.callback, reason);
+        }
+    }
+
+    async fn attempt(&self, claim: &Claim, settings: &DeliverySettings) -> (Attempt, Decision) {
+        let outgoing = Outgoing {
+            id: claim.lease.delivery,
+            attempt: claim.attempt,
+            request: &claim.request,
+            secrets: &settings.secrets,
+            timeout: settings.timeout,
+        };
+        let started_at = Timestamp::now();
+        let start = Instant::now();
+        let exchange = caught(self.client.send(&outgoing)).await;
+        let (attempt, retry_after) = match &exchange {
+            Ok(exchange) => (
+                attempt_of(claim.attempt, exchange),
+                exchange.response.as_ref().and_then(|response| response.retry_after),
+            ),
+            Err(Panicked) => (crashed(claim.attempt, started_at, start.elapsed()), None),
+        };
+        let decision = next(Timestamp::now(), &attempt, retry_after, &settings.retry, random_share());
+        (attempt, decision)
+    }
+
+    /// Writes an outcome, however long the store is away; whether it was ours to write.
+    ///
+    /// The slot stays taken meanwhile, which bounds how many outcomes wait. The wait ends with the
+    /// outage, with another's lease on the delivery, or with the shutdown.
+    async fn settle(&self, settlement: &Settlement) -> bool {
+        let delivery = settlement.lease.delivery;
+        let mut back_off = BackOff::default();
+        loop {
+            match self.store.settle(settlement.clone()).await {
+                Ok(true) => return true,
+                Ok(false) => {
+                    tracing::warn!(%delivery, "the lease ran out before the attempt was settled");
+                    return false;
+                }
+                Err(error @ StoreError::Unavailable { .. }) => {
+                    let pause = back_off.next(wished_pause(&error));
+                    tracing::warn!(%delivery, %error, ?pause, "settling failed; trying again");
+                    sleep(pause).await;
+                }
+                Err(error @ (StoreError::Unusable(_) | StoreError::Corrupt { .. })) => {
+                    tracing::error!(%delivery, %error, "an attempt cannot be settled");
+                    return false;
+                }
+            }
+        }
+    }
+}
+
+/// The record of an attempt that panicked.
+fn crashed(number: u32, started_at: Timestamp, latency: Duration) -> Attempt {
+    Attempt {
+        number,
+        started_at,
+        latency,
+        outcome: OutcomeKind::Crashed,
+        status: None,
+        error: Some("the attempt failed inside ringback, which is a defect of it".to_owned()),
+        response: Bytes::new(),
+    }
+}
+
+/// What becomes of a delivery whose registration was removed while it was being claimed.
+fn removed(claim: &Claim) -> (Attempt, Decision) {
+    let reason = "the registration was removed";
+    let attempt = Attempt {
+        number: claim.attempt,
+        started_at: Timestamp::now(),
+        latency: Duration::ZERO,
+        outcome: OutcomeKind::Unsendable,
+        status: None,
+        error: Some(format!("nothing was sent: {reason}")),
+        response: Bytes::new(),
+    };
+    (attempt, Decision { next: Next::Dead(reason.to_owned()), pause: None })
+}
+
+/// When a store that failed wants to be asked again.
+fn wished_pause(error: &StoreError) -> Duration {
+    match error {
+        StoreError::Unavailable { retry_after, .. } => *retry_after,
+        StoreError::Unusable(_) | StoreError::Corrupt { .. } => Duration::ZERO,
+    }
+}
+
+/// A panic where none should be; the panic hook has told of it.
+#[derive(Debug, PartialEq, Eq)]
+struct Panicked;
+
+/// Turns a panic of an attempt into its outcome: a defect that one body or one receiver brings out
+/// must cost that delivery its attempts, and never the process its slots.
+async fn caught<F: Future>(future: F) -> Result<F::Output, Panicked> {
+    let mut future = pin!(future);
+    poll_fn(|context| {
+        // The future is not polled again after a panic, so nothing sees a state that it broke.
+        match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
+            Err(_payload) => Poll::Ready(Err(Panicked)),
+        }
+    })
+    .await
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker").field("free_slots", &self.slots.available_permits()).finish_non_exhaustive()
+    }
+}

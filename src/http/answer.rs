@@ -1,0 +1,18 @@
+//! Answers with a body that is complete.
+
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::{Response, StatusCode};
+
+/// An answer: everything that we answer is small and known at once.
+pub type Answer = Response<Full<Bytes>>;
+
+/// An answer of JSON.
+#[must_use]
+pub fn json(status: StatusCode, body: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Full::new(body.into()));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer
+}

@@ -1,0 +1,17 @@
+//! HTTP, the side that is called: connections, bodies with a cap, answers and problems. Shared by
+//! the providers' side (`intake`), the customers' (`api`) and the operators'.
+
+mod answer;
+mod body;
+mod client;
+mod listener;
+mod problem;
+mod request;
+
+pub use answer::{Answer, json};
+pub use body::{BodyFault, read_capped};
+pub use client::{Client, ClientError};
+pub use listener::{Handler, Listener, ListenerError};
+pub(crate) use problem::Entry;
+pub use problem::Problem;
+pub use request::{Query, bearer_token, header_text};

@@ -1,0 +1,179 @@
+//! Problems, as RFC 9457 has them: a status, a stable code, a sentence, and one entry a mistake.
+//! The one place where errors become HTTP.
+
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::{Response, StatusCode};
+use serde::Serialize;
+
+use super::{Answer, BodyFault};
+use crate::registration::Issue;
+use crate::store::StoreError;
+
+/// An answer that says what went wrong.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    detail: String,
+    issues: Vec<Issue>,
+    retry_after: Option<Duration>,
+    allow: Option<&'static str>,
+}
+
+/// The members of `application/problem+json`.
+#[derive(Serialize)]
+struct Body<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    title: &'a str,
+    status: u16,
+    code: &'a str,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<Entry<'a>>,
+}
+
+/// One mistake in `errors`.
+#[derive(Serialize)]
+pub(crate) struct Entry<'a> {
+    pointer: &'a str,
+    code: &'a str,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    offset: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    length: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    column: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    suggestion: Option<&'a str>,
+}
+
+impl<'a> From<&'a Issue> for Entry<'a> {
+    fn from(issue: &'a Issue) -> Self {
+        Self {
+            pointer: &issue.pointer,
+            code: issue.code,
+            detail: &issue.detail,
+            offset: issue.place.map(|place| place.offset),
+            length: issue.place.map(|place| place.length),
+            line: issue.place.map(|place| place.line),
+            column: issue.place.map(|place| place.column),
+            suggestion: issue.suggestion.as_deref(),
+        }
+    }
+}
+
+impl Problem {
+    /// A problem with its stable code and a sentence.
+    #[must_use]
+    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, code, detail: detail.into(), issues: Vec::new(), retry_after: None, allow: None }
+    }
+
+    /// There is no such thing, or it is not this caller's.
+    #[must_use]
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", detail)
+    }
+
+    /// The path knows other methods, these.
+    #[must_use]
+    pub fn method_not_allowed(allow: &'static str) -> Self {
+        let detail = format!("this path takes {allow}");
+        let problem = Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail);
+        Self { allow: Some(allow), ..problem }
+    }
+
+    /// The request is understood, and wrong in these places.
+    #[must_use]
+    pub fn invalid(issues: Vec<Issue>) -> Self {
+        let detail = match issues.len() {
+            1 => "the request has a mistake".to_owned(),
+            count => format!("the request has {count} mistakes"),
+        };
+        Self { issues, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request", detail) }
+    }
+
+    /// Too many; try again after this time.
+    #[must_use]
+    pub fn rate_limited(retry_after: Duration, detail: impl Into<String>) -> Self {
+        let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail);
+        Self { retry_after: Some(retry_after), ..problem }
+    }
+
+    /// The status that it answers with.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// Its stable code.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        self.code
+    }
+}
+
+impl From<BodyFault> for Problem {
+    fn from(fault: BodyFault) -> Self {
+        let (status, code) = match fault {
+            BodyFault::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
+            BodyFault::TooSlow => (StatusCode::REQUEST_TIMEOUT, "body_too_slow"),
+            BodyFault::Broken(_) => (StatusCode::BAD_REQUEST, "body_broken"),
+        };
+        Self::new(status, code, fault.to_string())
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable { retry_after, .. } => {
+                let detail = "nothing was kept: the store is not available; send it again";
+                let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", detail);
+                Self { retry_after: Some(retry_after), ..problem }
+            }
+            StoreError::Unusable(_) | StoreError::Corrupt { .. } => Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "store_damaged",
+                "something stored cannot be read; the operator's log names it",
+            ),
+        }
+    }
+}
+
+impl From<Problem> for Answer {
+    fn from(problem: Problem) -> Self {
+        let body = Body {
+            kind: "about:blank",
+            title: problem.status.canonical_reason().unwrap_or("Error"),
+            status: problem.status.as_u16(),
+            code: problem.code,
+            detail: &problem.detail,
+            errors: problem.issues.iter().map(Entry::from).collect(),
+        };
+        let body = serde_json::to_vec(&body).expect("texts and numbers are always JSON");
+        let mut answer = Response::new(Full::new(Bytes::from(body)));
+        *answer.status_mut() = problem.status;
+        let headers = answer.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(after) = problem.retry_after {
+            // Whole seconds, rounded up: earlier would be too early.
+            headers.insert(RETRY_AFTER, HeaderValue::from(after.as_millis().div_ceil(1000).max(1) as u64));
+        }
+        if let Some(allow) = problem.allow {
+            headers.insert(ALLOW, HeaderValue::from_static(allow));
+        }
+        if problem.status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        answer
+    }
+}

@@ -1,0 +1,325 @@
+//! The providers' side: raw bytes → capped → verified → event → one durable write → 200.
+//!
+//! The order of the steps is the product's promise. Nothing is read that was not verified, nothing
+//! is answered with 200 that is not durable together with all that must be delivered because of
+//! it, and no answer waits for a fetch or for a delivery.
+
+mod plan;
+mod source;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::{Method, Request, StatusCode};
+use jiff::{SignedDuration, Timestamp};
+use sha2::{Digest, Sha256};
+use tokio::sync::Mutex;
+
+pub use plan::PlanFault;
+pub use source::Source;
+
+use crate::context::CallKey;
+use crate::event::{Event, EventId};
+use crate::http::{Answer, Problem, header_text, json, read_capped};
+use crate::limit::Limiter;
+use crate::provider::Reading;
+use crate::registration::Registry;
+use crate::signature::{SignedRequest, Verified};
+use crate::store::{Accepted, DedupeKey, EventRow, EventState, SharedStore, StoreError};
+
+/// For how long a repeat of an event that has an id of its own is recognised: as long as events
+/// are kept by default.
+const ID_REPEAT: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+/// For how long a repeat of an event without any id is recognised.
+const REQUEST_REPEAT: SignedDuration = SignedDuration::from_hours(24);
+
+/// Locks that events of calls share. Two events of one call must not merge at the same time; with
+/// this many, two different calls rarely wait for each other.
+const CALL_LOCKS: usize = 4_096;
+
+/// How often an event is merged anew because another process wrote its call meanwhile.
+const MERGE_TRIES: usize = 16;
+
+/// When a provider may send again what was in the way of itself that often.
+const CONFLICT_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Receives what providers post.
+pub struct Intake {
+    sources: HashMap<String, Source>,
+    limiter: Limiter,
+    store: SharedStore,
+    registry: Arc<Registry>,
+    body_cap: usize,
+    public_url: Option<String>,
+    call_locks: Box<[Mutex<()>]>,
+}
+
+/// What became of an event that could be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Receipt {
+    event: EventId,
+    duplicate: bool,
+}
+
+impl Intake {
+    /// Intake for these sources, each within its rate, with bodies of at most `body_cap` bytes. `public_url` is what
+    /// providers are told to post to, where it is not what the `Host` header says.
+    #[must_use]
+    pub fn new(
+        sources: Vec<Source>,
+        limiter: Limiter,
+        store: SharedStore,
+        registry: Arc<Registry>,
+        body_cap: usize,
+        public_url: Option<String>,
+    ) -> Self {
+        Self {
+            sources: sources.into_iter().map(|source| (source.name.clone(), source)).collect(),
+            limiter,
+            store,
+            registry,
+            body_cap,
+            public_url,
+            call_locks: (0..CALL_LOCKS).map(|_| Mutex::new(())).collect(),
+        }
+    }
+
+    /// Answers a request to `/v1/ingest/{name}{sub_path}`.
+    pub async fn answer(
+        &self,
+        name: &str,
+        sub_path: &str,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+    ) -> Answer {
+        match self.receive(name, sub_path, request).await {
+            Ok(answer) => answer,
+            Err(problem) => {
+                tracing::warn!(source = name, %peer, status = problem.status().as_u16(), code = problem.code(), "event refused");
+                problem.into()
+            }
+        }
+    }
+
+    async fn receive(
+        &self,
+        name: &str,
+        sub_path: &str,
+        request: Request<Incoming>,
+    ) -> Result<Answer, Problem> {
+        let source = self.sources.get(name).ok_or_else(|| {
+            Problem::new(StatusCode::NOT_FOUND, "unknown_source", "no source of this name is configured")
+        })?;
+        match *request.method() {
+            Method::POST => {}
+            Method::GET if source.adapter.reads_queries() && request.uri().query().is_some() => {}
+            // Some providers look whether the address is alive before they use it.
+            Method::GET | Method::HEAD => return Ok(json(StatusCode::OK, "{}")),
+            _ => return Err(Problem::method_not_allowed("GET, POST")),
+        }
+        self.limiter.check(name).map_err(|limited| {
+            Problem::rate_limited(limited.retry_after, "this source sends faster than its rate limit")
+        })?;
+
+        let (parts, body) = request.into_parts();
+        let body = read_capped(body, self.body_cap).await?;
+        let received_at = Timestamp::now();
+        let query = parts.uri.query().unwrap_or_default().to_owned();
+        let url = self.url_as_called(&parts.uri, header_text(&parts.headers, HOST.as_str()));
+        let signed = SignedRequest {
+            method: parts.method.as_str().to_owned(),
+            url,
+            sub_path: sub_path.to_owned(),
+            query,
+            headers: parts.headers,
+            body,
+        };
+        let verified = source.verifier.verify(signed, received_at).map_err(|refused| {
+            Problem::new(StatusCode::UNAUTHORIZED, "signature_refused", refused.to_string())
+        })?;
+        match source.adapter.read(&verified) {
+            Ok(Reading::Answer(answer)) => Ok(json(StatusCode::OK, Bytes::from_static(answer.as_bytes()))),
+            Ok(Reading::Event(event)) => {
+                let receipt = self.keep(source, &verified, *event, received_at).await?;
+                Ok(json(StatusCode::OK, receipt.to_json()))
+            }
+            Err(unreadable) => self.reject(source, &verified, unreadable.0, received_at).await,
+        }
+    }
+
+    /// Keeps what cannot be read, for the operator to see, and says so.
+    async fn reject(
+        &self,
+        source: &Source,
+        verified: &Verified,
+        reason: String,
+        received_at: Timestamp,
+    ) -> Result<Answer, Problem> {
+        let id = EventId::new();
+        let mut row = source.event_row(id, verified, received_at);
+        row.state = EventState::Rejected(reason.clone());
+        self.store.reject(row).await?;
+        tracing::warn!(event = %id, source = source.name, "event rejected: its provider's adapter cannot read it");
+        Err(Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "unreadable_event",
+            format!("{reason} (kept as {id})"),
+        ))
+    }
+
+    /// Merges, renders and writes an event, and only then returns.
+    async fn keep(
+        &self,
+        source: &Source,
+        verified: &Verified,
+        event: Event,
+        received_at: Timestamp,
+    ) -> Result<Receipt, Problem> {
+        let dedupe = dedupe_key(source, verified, &event, received_at);
+        let id = EventId::new();
+        for warning in &event.warnings {
+            tracing::warn!(event = %id, source = source.name, warning, "part of an event was left out");
+        }
+        let key = event.call_id.clone().map(|call_id| CallKey {
+            account: Arc::clone(&source.account),
+            space: Arc::clone(&source.call_space),
+            id: call_id,
+        });
+        let mut row = source.event_row(id, verified, received_at);
+        row.types.clone_from(&event.types);
+        row.call.clone_from(&key);
+
+        let _turn = match &key {
+            Some(key) => Some(self.call_locks[lock_index(key)].lock().await),
+            None => None,
+        };
+        for _ in 0..MERGE_TRIES {
+            let recall = self.store.recall(&dedupe, key.as_ref()).await?;
+            if let Some(first) = recall.duplicate_of {
+                tracing::debug!(event = %first, source = source.name, "event repeated");
+                return Ok(Receipt { event: first, duplicate: true });
+            }
+            let planned = plan::Plan { source, event: &event, row: &row, key: key.as_ref(), dedupe: &dedupe };
+            let acceptance = match planned.make(recall.call, &self.registry) {
+                Ok(acceptance) => acceptance,
+                Err(fault) => return Err(self.not_planned(source, verified, &fault, received_at).await),
+            };
+            let deliveries = acceptance.deliveries.len();
+            match self.store.accept(acceptance).await? {
+                Accepted::Stored => {
+                    tracing::debug!(event = %id, source = source.name, deliveries, "event accepted");
+                    return Ok(Receipt { event: id, duplicate: false });
+                }
+                Accepted::Duplicate(first) => return Ok(Receipt { event: first, duplicate: true }),
+                Accepted::Conflict => {}
+            }
+        }
+        Err(StoreError::Unavailable {
+            reason: "the call is written to faster than this event can be merged",
+            retry_after: CONFLICT_RETRY_AFTER,
+            source: None,
+        }
+        .into())
+    }
+
+    /// An event that was read but cannot be merged is kept as rejected, so that nothing is lost.
+    async fn not_planned(
+        &self,
+        source: &Source,
+        verified: &Verified,
+        fault: &PlanFault,
+        received_at: Timestamp,
+    ) -> Problem {
+        tracing::error!(source = source.name, %fault, "event cannot be merged");
+        match self.reject(source, verified, fault.to_string(), received_at).await {
+            Ok(_) => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "unreadable_event", fault.to_string()),
+            Err(problem) => problem,
+        }
+    }
+
+    /// The URL as the provider called it, which some signatures cover.
+    fn url_as_called(&self, uri: &hyper::Uri, host: &str) -> String {
+        let path = uri.path_and_query().map_or("/", hyper::http::uri::PathAndQuery::as_str);
+        match (&self.public_url, uri.authority()) {
+            (Some(base), _) => format!("{}{path}", base.trim_end_matches('/')),
+            (None, Some(authority)) => format!("{}://{authority}{path}", uri.scheme_str().unwrap_or("http")),
+            (None, None) => format!("http://{host}{path}"),
+        }
+    }
+}
+
+impl Receipt {
+    fn to_json(self) -> String {
+        format!(r#"{{"event_id":"{}","duplicate":{}}}"#, self.event, self.duplicate)
+    }
+}
+
+impl Source {
+    /// The part of the stored event that the request says.
+    fn event_row(&self, id: EventId, verified: &Verified, received_at: Timestamp) -> EventRow {
+        let request = verified.request();
+        let path = if request.query.is_empty() {
+            request.sub_path.clone()
+        } else {
+            format!("{}?{}", request.sub_path, request.query)
+        };
+        EventRow {
+            id,
+            account: Arc::clone(&self.account),
+            source: self.name.clone(),
+            provider: self.adapter.name().to_owned(),
+            state: EventState::Accepted,
+            types: Vec::new(),
+            call: None,
+            received_at,
+            method: request.method.clone(),
+            path,
+            content_type: header_text(&request.headers, CONTENT_TYPE.as_str()).to_owned(),
+            body: request.body.clone(),
+        }
+    }
+}
+
+/// What makes an event the same event: the provider's id of it, else the signature's message id,
+/// else the whole request. Each kind is hashed apart, so that none can pass for another.
+fn dedupe_key(source: &Source, verified: &Verified, event: &Event, received_at: Timestamp) -> DedupeKey {
+    let request = verified.request();
+    let (kind, parts, repeat): (&str, &[&[u8]], _) = match (&event.provider_event_id, verified.message_id()) {
+        (Some(id), _) => ("event", &[id.as_bytes()], ID_REPEAT),
+        (None, Some(id)) => ("message", &[id.as_bytes()], ID_REPEAT),
+        (None, None) => (
+            "request",
+            &[
+                request.method.as_bytes(),
+                request.sub_path.as_bytes(),
+                request.query.as_bytes(),
+                request.body.as_ref(),
+            ],
+            REQUEST_REPEAT,
+        ),
+    };
+    let mut hash = Sha256::new();
+    hash.update(kind);
+    for part in parts {
+        // Lengths keep `ab`,`c` and `a`,`bc` apart.
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    DedupeKey {
+        source: source.name.clone(),
+        digest: hash.finalize().into(),
+        expires_at: received_at + repeat,
+    }
+}
+
+/// Which of the locks a call takes.
+fn lock_index(key: &CallKey) -> usize {
+    use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+    let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(key);
+    usize::try_from(hash % CALL_LOCKS as u64).expect("below a usize")
+}

@@ -1,0 +1,247 @@
+//! A registered callback, and the form in which the store keeps it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Filter, RetrySchedule};
+use crate::destination::{AddressPolicy, TargetUrl};
+use crate::event::{AccountName, CallbackId, EventType};
+use crate::limit::Rate;
+use crate::signature::{Sealer, SigningSecret};
+use crate::store::{CallbackRow, CallbackState, DestinationLimits};
+use crate::template::{Limits, Template};
+
+/// How a callback is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Method {
+    /// `POST`
+    Post,
+    /// `PUT`
+    Put,
+}
+
+impl Method {
+    /// The method as HTTP spells it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Post => "POST",
+            Self::Put => "PUT",
+        }
+    }
+}
+
+/// How a registration's deliveries are sent.
+#[derive(Clone, Debug)]
+pub struct DeliverySettings {
+    /// The secrets that sign, the newest first; two while one replaces the other.
+    pub secrets: Vec<SigningSecret>,
+    /// How long a whole exchange may take, to the last byte of the response.
+    pub timeout: Duration,
+    /// When attempts are made.
+    pub retry: RetrySchedule,
+}
+
+/// A registered callback: checked, compiled, ready to render and to send.
+#[derive(Clone, Debug)]
+pub struct Callback {
+    /// Its id.
+    pub id: CallbackId,
+    /// Whose it is.
+    pub account: AccountName,
+    /// Where its deliveries go.
+    pub url: TargetUrl,
+    /// How.
+    pub method: Method,
+    /// What they carry: `callback_data`, compiled.
+    pub template: Arc<Template>,
+    /// The event types that it wants; never empty.
+    pub events: Vec<EventType>,
+    /// The sources that it wants; empty for all of the account's.
+    pub sources: Vec<String>,
+    /// What else it asks of an event.
+    pub filter: Filter,
+    /// How its deliveries are signed, timed and retried.
+    pub delivery: Arc<DeliverySettings>,
+    /// Attempts under way at once.
+    pub max_in_flight: u32,
+    /// Attempts started in a time.
+    pub rate_limit: Option<Rate>,
+    /// The customer's own words.
+    pub description: Option<String>,
+    /// From when on it takes no more events.
+    pub expires_at: Option<Timestamp>,
+    /// Whether it is delivered to.
+    pub state: CallbackState,
+    /// When it was registered.
+    pub created_at: Timestamp,
+}
+
+/// The stored form. Members are only ever added, each with a default; `version` says when that was
+/// not possible.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    version: u32,
+    url: String,
+    method: Method,
+    template: String,
+    events: Vec<String>,
+    #[serde(default)]
+    sources: Vec<String>,
+    #[serde(default)]
+    filter: Filter,
+    /// The newest first; sealed where the operator configured a key.
+    secrets: Vec<String>,
+    timeout_ms: u64,
+    retry_ms: Vec<u64>,
+    max_in_flight: u32,
+    #[serde(default)]
+    rate_limit: Option<String>,
+    #[serde(default)]
+    description: Option<String>,
+    #[serde(default)]
+    expires_at: Option<Timestamp>,
+    created_at: Timestamp,
+}
+
+const STORED_VERSION: u32 = 1;
+
+/// A stored registration that cannot be used: a sentence without secrets.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the stored callback {id} cannot be used: {reason}")]
+pub struct StoredCallbackError {
+    /// Which.
+    pub id: CallbackId,
+    /// Why.
+    pub reason: String,
+}
+
+impl Callback {
+    /// The stored form, its secrets sealed where there is a key.
+    #[must_use]
+    pub fn to_row(&self, sealer: Option<&Sealer>) -> CallbackRow {
+        let seal = |secret: &SigningSecret| match sealer {
+            Some(sealer) => sealer.seal(secret.expose().as_bytes()),
+            None => secret.expose(),
+        };
+        let millis = |duration: &Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let stored = Stored {
+            version: STORED_VERSION,
+            url: self.url.as_url().as_str().to_owned(),
+            method: self.method,
+            template: self.template.source().to_owned(),
+            events: self.events.iter().map(|event_type| event_type.as_str().to_owned()).collect(),
+            sources: self.sources.clone(),
+            filter: self.filter.clone(),
+            secrets: self.delivery.secrets.iter().map(seal).collect(),
+            timeout_ms: millis(&self.delivery.timeout),
+            retry_ms: self.delivery.retry.delays().iter().map(millis).collect(),
+            max_in_flight: self.max_in_flight,
+            rate_limit: self.rate_limit.map(|rate| rate.to_string()),
+            description: self.description.clone(),
+            expires_at: self.expires_at,
+            created_at: self.created_at,
+        };
+        CallbackRow {
+            id: self.id,
+            account: Arc::clone(&self.account),
+            state: self.state.clone(),
+            limits: DestinationLimits {
+                max_in_flight: self.max_in_flight,
+                rate: self.rate_limit,
+                paused: matches!(self.state, CallbackState::Paused(_)),
+            },
+            definition: serde_json::to_vec(&stored).expect("texts and numbers are always JSON"),
+        }
+    }
+
+    /// Reads the stored form. The address policy is not asked here: it may have changed since, and
+    /// decides at each connection.
+    ///
+    /// # Errors
+    /// It was written by a newer version, or sealed with a key that is not at hand, or damaged.
+    pub fn from_row(row: &CallbackRow, sealer: Option<&Sealer>) -> Result<Self, StoredCallbackError> {
+        let fault = |reason: String| StoredCallbackError { id: row.id, reason };
+        let stored: Stored =
+            serde_json::from_slice(&row.definition).map_err(|error| fault(error.to_string()))?;
+        if stored.version != STORED_VERSION {
+            return Err(fault(format!("it has version {}, this is {STORED_VERSION}", stored.version)));
+        }
+        let everywhere = AddressPolicy::new(vec![
+            "0.0.0.0/0".parse().expect("a network"),
+            "::/0".parse().expect("a network"),
+        ]);
+        let url =
+            TargetUrl::parse(&stored.url, &everywhere).map_err(|_| fault("its URL is not one".to_owned()))?;
+        // The limits of today may be tighter than those it was registered under.
+        let limits = Limits { template: usize::MAX, placeholders: usize::MAX, ..Limits::default() };
+        let template = Template::compile(&stored.template, &limits)
+            .map_err(|_| fault("its template does not compile".to_owned()))?;
+        let secrets = stored
+            .secrets
+            .iter()
+            .map(|text| {
+                unseal(text, sealer)
+                    .and_then(|plain| SigningSecret::parse(&plain).map_err(|error| error.to_string()))
+                    .map_err(fault)
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let retry = RetrySchedule::new(stored.retry_ms.into_iter().map(Duration::from_millis).collect())
+            .ok_or_else(|| fault("its retry schedule is empty or too long".to_owned()))?;
+        let events = stored
+            .events
+            .iter()
+            .map(|name| EventType::from_name(name).ok_or_else(|| fault(format!("unknown event `{name}`"))))
+            .collect::<Result<Vec<_>, _>>()?;
+        let rate_limit = stored
+            .rate_limit
+            .map(|text| text.parse::<Rate>().map_err(|error| fault(error.to_string())))
+            .transpose()?;
+        Ok(Self {
+            id: row.id,
+            account: Arc::clone(&row.account),
+            url,
+            method: stored.method,
+            template: Arc::new(template),
+            events,
+            sources: stored.sources,
+            filter: stored.filter,
+            delivery: Arc::new(DeliverySettings {
+                secrets,
+                timeout: Duration::from_millis(stored.timeout_ms),
+                retry,
+            }),
+            max_in_flight: stored.max_in_flight,
+            rate_limit,
+            description: stored.description,
+            expires_at: stored.expires_at,
+            state: row.state.clone(),
+            created_at: stored.created_at,
+        })
+    }
+
+    /// Whether it takes events at this time.
+    #[must_use]
+    pub fn is_live(&self, now: Timestamp) -> bool {
+        self.expires_at.is_none_or(|end| now < end)
+    }
+}
+
+/// A stored secret in plain. One that was stored before the operator configured a key is plain
+/// already, and is sealed at its next write.
+fn unseal(text: &str, sealer: Option<&Sealer>) -> Result<String, String> {
+    match sealer {
+        Some(sealer) if Sealer::is_sealed(text) => {
+            let plain = sealer.open(text).map_err(|error| error.to_string())?;
+            String::from_utf8(plain.expose().to_vec()).map_err(|_| "its secret is not a text".to_owned())
+        }
+        None if Sealer::is_sealed(text) => {
+            Err("its secret is sealed, and `secrets.key` is not configured".to_owned())
+        }
+        _ => Ok(text.to_owned()),
+    }
+}

@@ -1,0 +1,216 @@
+//! Which events a registration wants, beyond their type and source.
+
+use std::cell::OnceCell;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::context::{Json, Name, Value, Values, read_time};
+
+/// The filters of a registration. One that is not set takes every event; one that is set never
+/// takes an event whose value is missing.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Filter {
+    /// At least this `call_duration`, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_duration: Option<u64>,
+    /// At most this `call_duration`, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_duration: Option<u64>,
+    /// This `call_status`, in any case.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub call_status: Option<String>,
+    /// `start_at` at this time or later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<Timestamp>,
+    /// `start_at` at this time or earlier.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub till: Option<Timestamp>,
+    /// This `speech_language`, else `call_language`, in any case.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub language: Option<String>,
+    /// This text anywhere in the transcript, in any case.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phrase: Option<String>,
+    /// This text anywhere in `speech_summary`, in any case.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub summary: Option<String>,
+    /// This text anywhere in `speech_rank_description`, in any case.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rank_description: Option<String>,
+    /// At least this `speech_rank`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rank_min: Option<u8>,
+    /// At most this `speech_rank`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rank_max: Option<u8>,
+}
+
+/// An event as filters see it. What costs something to make (lower-case transcripts) is made once
+/// an event, when the first filter asks for it, and not once a registration.
+#[derive(Debug)]
+pub struct Occasion<'a> {
+    values: &'a Values<'a>,
+    call_status: Option<String>,
+    language: Option<String>,
+    start_at: OnceCell<Option<Timestamp>>,
+    transcript: OnceCell<String>,
+    summary: OnceCell<String>,
+    rank_description: OnceCell<String>,
+}
+
+impl<'a> Occasion<'a> {
+    /// The event whose merged values these are.
+    #[must_use]
+    pub fn new(values: &'a Values<'a>) -> Self {
+        let lower = |name| text(values.get(name)).map(str::to_lowercase);
+        Self {
+            values,
+            call_status: lower(Name::CallStatus),
+            language: lower(Name::SpeechLanguage).or_else(|| lower(Name::CallLanguage)),
+            start_at: OnceCell::new(),
+            transcript: OnceCell::new(),
+            summary: OnceCell::new(),
+            rank_description: OnceCell::new(),
+        }
+    }
+
+    /// `call_status` in lower case.
+    pub(super) fn call_status(&self) -> Option<&str> {
+        self.call_status.as_deref()
+    }
+
+    /// The language in lower case.
+    pub(super) fn language(&self) -> Option<&str> {
+        self.language.as_deref()
+    }
+
+    fn number(&self, name: Name) -> Option<f64> {
+        match self.values.get(name) {
+            Value::Number(spelling) => spelling.parse().ok(),
+            _ => None,
+        }
+    }
+
+    fn start_at(&self) -> Option<Timestamp> {
+        *self.start_at.get_or_init(|| read_time(self.values.get(Name::StartAt)))
+    }
+
+    fn transcript(&self) -> &str {
+        self.transcript.get_or_init(|| {
+            let mut all = text(self.values.get(Name::SpeechResult)).unwrap_or_default().to_lowercase();
+            if let Value::Array(phrases) = self.values.get(Name::SpeechPhrases) {
+                for phrase in phrases.iter().filter_map(|phrase| phrase.get("text").and_then(Json::as_str)) {
+                    all.push('\n');
+                    all.push_str(&phrase.to_lowercase());
+                }
+            }
+            all
+        })
+    }
+
+    fn lower<'c>(&self, cell: &'c OnceCell<String>, name: Name) -> &'c str {
+        cell.get_or_init(|| text(self.values.get(name)).unwrap_or_default().to_lowercase())
+    }
+}
+
+fn text(value: Value<'_>) -> Option<&str> {
+    match value {
+        Value::Text(text) => Some(text),
+        _ => None,
+    }
+}
+
+impl Filter {
+    /// Whether the filter takes this event. `call_status` and `language` are left to the index,
+    /// which finds by them.
+    pub(super) fn takes_apart_from_indexed(&self, occasion: &Occasion<'_>) -> bool {
+        // Seconds and ranks are far below 2^53.
+        #[allow(clippy::cast_precision_loss)]
+        let bound = |bound: u64| bound as f64;
+        let number = |name, low: Option<f64>, high: Option<f64>| {
+            (low.is_none() && high.is_none())
+                || occasion.number(name).is_some_and(|value| {
+                    low.is_none_or(|low| value >= low) && high.is_none_or(|high| value <= high)
+                })
+        };
+        let found = |needle: &Option<String>, hay: &dyn Fn() -> bool| needle.is_none() || hay();
+
+        number(Name::CallDuration, self.min_duration.map(bound), self.max_duration.map(bound))
+            && number(Name::SpeechRank, self.rank_min.map(f64::from), self.rank_max.map(f64::from))
+            && ((self.from.is_none() && self.till.is_none())
+                || occasion.start_at().is_some_and(|start| {
+                    self.from.is_none_or(|from| start >= from) && self.till.is_none_or(|till| start <= till)
+                }))
+            && found(&self.phrase, &|| contains(occasion.transcript(), self.phrase.as_deref()))
+            && found(&self.summary, &|| {
+                contains(occasion.lower(&occasion.summary, Name::SpeechSummary), self.summary.as_deref())
+            })
+            && found(&self.rank_description, &|| {
+                let description = occasion.lower(&occasion.rank_description, Name::SpeechRankDescription);
+                contains(description, self.rank_description.as_deref())
+            })
+    }
+}
+
+/// Whether a text, in lower case already, contains another in any case.
+fn contains(lower: &str, needle: Option<&str>) -> bool {
+    needle.is_some_and(|needle| !lower.is_empty() && lower.contains(&needle.to_lowercase()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn takes(filter: &Filter, values: &Values<'_>) -> bool {
+        filter.takes_apart_from_indexed(&Occasion::new(values))
+    }
+
+    #[test]
+    fn ranges_are_inclusive_and_never_take_a_missing_value() {
+        let filter = Filter { min_duration: Some(10), max_duration: Some(20), ..Filter::default() };
+        for (spelling, expected) in
+            [("9", false), ("9.999", false), ("10", true), ("20.0", true), ("20.5", false), ("1e1", true)]
+        {
+            let mut values = Values::new();
+            values.set(Name::CallDuration, Value::Number(spelling));
+            assert_eq!(takes(&filter, &values), expected, "{spelling}");
+        }
+        assert!(!takes(&filter, &Values::new()));
+        assert!(takes(&Filter::default(), &Values::new()));
+    }
+
+    #[test]
+    fn from_and_till_are_inclusive() {
+        let at = |text: &str| Some(text.parse().unwrap());
+        let filter = Filter {
+            from: at("2026-01-01T00:00:00Z"),
+            till: at("2026-01-02T00:00:00Z"),
+            ..Filter::default()
+        };
+        for (start, expected) in [
+            ("2025-12-31T23:59:59Z", false),
+            ("2026-01-01T00:00:00Z", true),
+            ("2026-01-02T00:00:00Z", true),
+            ("2026-01-02T00:00:00.001Z", false),
+        ] {
+            let mut values = Values::new();
+            values.set(Name::StartAt, Value::Text(start));
+            assert_eq!(takes(&filter, &values), expected, "{start}");
+        }
+    }
+
+    #[test]
+    fn texts_are_found_in_any_case_in_result_and_phrases() {
+        let filter = Filter { phrase: Some("GRÜẞ gott".into()), ..Filter::default() };
+        let phrases = [Json::Object(vec![("text".into(), Json::Text("Ja, Grüß Gott!".into()))])];
+        let mut values = Values::new();
+        assert!(!takes(&filter, &values));
+        values.set(Name::SpeechPhrases, Value::Array(&phrases));
+        assert!(takes(&filter, &values));
+        let mut values = Values::new();
+        values.set(Name::SpeechResult, Value::Text("agent: grüß GOTT"));
+        assert!(takes(&filter, &values));
+    }
+}

@@ -1,0 +1,168 @@
+//! The real process: what it promises across restarts and kills.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use hyper::StatusCode;
+use ringback::http::Client;
+use serde_json::json;
+
+use crate::support::{Home, Receiver, by_id};
+
+/// A dialer whose events are not signed, receivers on loopback.
+const OPEN_DIALER: &str = r#"
+[[source]]
+name = "dialer"
+account = "acme"
+provider = "commpeak"
+verify = { scheme = "none" }
+
+[delivery]
+allow_networks = ["127.0.0.0/8"]
+"#;
+
+/// A callback for everything that ends, with short retries.
+fn callback(url: &str) -> serde_json::Value {
+    json!({
+        "callback_url": url,
+        "callback_method": "POST",
+        "callback_data": r#"{"call": "{call_id}", "lead": "{first_name}", "delivery": "{delivery_id}"}"#,
+        "events": ["call.ended"],
+        "retry": {"schedule": ["0s", "200ms", "200ms", "500ms", "1s", "1s", "1s", "1s", "1s", "1s"]},
+    })
+}
+
+fn ended(call_id: &str) -> String {
+    json!({"call_id": call_id, "first_name": "Ann \"quoted\"", "end_at": "2026-03-30 14:27:12"}).to_string()
+}
+
+/// Kills of the running process, under load.
+const KILLS: usize = 20;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_answered_with_200_is_lost_when_the_process_is_killed() {
+    let home = Arc::new(Home::new(OPEN_DIALER));
+    // One request in seven fails, so that retries are in the queue at a kill too.
+    let receiver = Receiver::start(|number, _| {
+        if number % 7 == 0 { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }
+    })
+    .await;
+    let client = Client::new();
+    let mut process = home.start();
+    home.register(&client, &callback(&receiver.url())).await;
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let next = Arc::new(AtomicUsize::new(0));
+    let accepted = Arc::new(Mutex::new(Vec::new()));
+    let loaders: Vec<_> = (0..16)
+        .map(|_| {
+            let (home, stop, next, accepted) =
+                (Arc::clone(&home), Arc::clone(&stop), Arc::clone(&next), Arc::clone(&accepted));
+            tokio::spawn(async move {
+                let client = Client::new();
+                while !stop.load(Ordering::Relaxed) {
+                    let call = format!("call-{}", next.fetch_add(1, Ordering::Relaxed));
+                    // As a provider does: the same event again until it is answered with 200.
+                    loop {
+                        match client.send("POST", &home.url("/v1/ingest/dialer"), &[], ended(&call)).await {
+                            Ok((StatusCode::OK, _)) => break accepted.lock().unwrap().push(call.clone()),
+                            Ok((StatusCode::SERVICE_UNAVAILABLE, _)) | Err(_) => {
+                                tokio::time::sleep(Duration::from_millis(20)).await;
+                            }
+                            Ok((status, body)) => panic!("{status}: {body:?}"),
+                        }
+                    }
+                }
+            })
+        })
+        .collect();
+
+    for kill in 0..KILLS {
+        // Moments that no two kills share, from the first events on to a busy queue.
+        tokio::time::sleep(Duration::from_millis(60 + 37 * (kill as u64 % 7))).await;
+        process.kill();
+        process = home.start();
+    }
+    stop.store(true, Ordering::Relaxed);
+    for loader in loaders {
+        loader.await.unwrap();
+    }
+
+    let accepted: HashSet<String> = accepted.lock().unwrap().iter().cloned().collect();
+    assert!(accepted.len() > 10 * KILLS, "only {} events were accepted", accepted.len());
+    let calls = |seen: &[crate::support::Received]| -> HashSet<String> {
+        seen.iter().map(|received| received.json()["call"].as_str().unwrap().to_owned()).collect()
+    };
+    let seen = receiver.wait_until(Duration::from_secs(60), |seen| accepted.is_subset(&calls(seen))).await;
+
+    // One delivery an event, however often the event was posted; a repeat is the same bytes.
+    let mut deliveries: HashMap<String, HashSet<String>> = HashMap::new();
+    for (id, requests) in by_id(&seen) {
+        assert!(requests.iter().all(|request| request.body == requests[0].body), "{id} changed its body");
+        let body = requests[0].json();
+        assert_eq!(body["delivery"], id.as_str());
+        deliveries.entry(body["call"].as_str().unwrap().to_owned()).or_default().insert(id);
+    }
+    for (call, ids) in deliveries {
+        assert_eq!(ids.len(), 1, "{call} was delivered under several ids");
+    }
+    drop(process);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sigterm_finishes_what_is_in_flight_and_a_restart_delivers_the_rest() {
+    let home = Home::new(OPEN_DIALER);
+    let receiver = Receiver::start(|number, _| {
+        if number == 1 { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }
+    })
+    .await;
+    let client = Client::new();
+    let process = home.start();
+    home.register(&client, &callback(&receiver.url())).await;
+    let (status, _) = client.send("POST", &home.url("/v1/ingest/dialer"), &[], ended("c1")).await.unwrap();
+    assert_eq!(status, StatusCode::OK);
+    receiver.wait_for(1).await;
+    process.signal("TERM");
+    assert_eq!(process.wait(Duration::from_secs(10)), 0);
+
+    let process = home.start();
+    let seen = receiver.wait_for(2).await;
+    assert_eq!(seen[0].header("webhook-id"), seen[1].header("webhook-id"));
+    assert_eq!(seen[0].body, seen[1].body);
+    assert_eq!((seen[0].header("ringback-attempt"), seen[1].header("ringback-attempt")), ("1", "2"));
+    process.signal("TERM");
+    assert_eq!(process.wait(Duration::from_secs(10)), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_holds_ids_and_no_personal_data_or_secrets() {
+    let home = Home::new(OPEN_DIALER);
+    let receiver = Receiver::start(|number, _| {
+        if number == 1 { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK }
+    })
+    .await;
+    let client = Client::new();
+    let process = home.start();
+    let registered = home.register(&client, &callback(&format!("{}?key=url-secret", receiver.url()))).await;
+    let event = json!({
+        "call_id": "c1", "end_at": "2026-03-30 14:27:12", "first_name": "Zebedee",
+        "phone_normalized": "+12025550123", "email": "zebedee@example.com", "speech_result": "agent: Sesame",
+        "weight": "heavy-Zebedee",
+    });
+    client.send("POST", &home.url("/v1/ingest/dialer"), &[], event.to_string()).await.unwrap();
+    client.send("POST", &home.url("/v1/ingest/dialer"), &[], "{not json Zebedee").await.unwrap();
+    client.send("POST", &home.url("/v1/ingest/nowhere?token=url-secret"), &[], "{}").await.unwrap();
+    let seen = receiver.wait_for(2).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+
+    let log = process.log();
+    assert!(log.contains(seen[0].header("webhook-id")), "the delivery's id is not in the log:\n{log}");
+    let secret = registered["secret"].as_str().unwrap();
+    for secret in [
+        "Zebedee", "2025550123", "example.com", "Sesame", "url-secret", "rbk_", secret, &secret[6..],
+    ] {
+        assert!(!log.contains(secret), "`{secret}` is in the log:\n{log}");
+    }
+}

@@ -1,0 +1,263 @@
+//! What tests of the real process share: starting it, a receiver, a client.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use hyper::body::{Bytes, Incoming};
+use hyper::{HeaderMap, Request, StatusCode};
+use ringback::http::{Answer, Client, Handler, Listener, json, read_capped};
+use serde_json::Value;
+
+/// The token of the account `acme`.
+pub const TOKEN: &str = "rbk_test-token-of-the-account-acme";
+
+/// Its SHA-256, as the configuration has it.
+fn token_sha256() -> String {
+    use sha2::{Digest, Sha256};
+    Sha256::digest(TOKEN).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A folder with a configuration and a store, for one or several runs of the process.
+pub struct Home {
+    dir: tempfile::TempDir,
+    port: u16,
+}
+
+impl Home {
+    /// A home whose configuration has the accounts `acme` and `other`, and `rest`.
+    pub fn new(rest: &str) -> Self {
+        let home = Self { dir: tempfile::tempdir().unwrap(), port: free_port() };
+        home.configure(rest);
+        home
+    }
+
+    /// Writes the configuration anew, for the next start.
+    pub fn configure(&self, rest: &str) {
+        let config = format!(
+            "listen = \"127.0.0.1:{port}\"\nstore = \"sqlite:{store}\"\n\
+             [[account]]\nname = \"acme\"\ntokens = [{{ name = \"test\", sha256 = \"{sha256}\" }}]\n\
+             [[account]]\nname = \"other\"\ntokens = [{{ name = \"test\", sha256 = \"{other}\" }}]\n\
+             {rest}\n",
+            port = self.port,
+            store = self.path("ringback.db").display(),
+            sha256 = token_sha256(),
+            other = "00".repeat(32),
+        );
+        std::fs::write(self.path("ringback.toml"), config).unwrap();
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    /// Starts the process and waits until it listens.
+    pub fn start(&self) -> Process {
+        Process::start(&["serve", "--config", self.path("ringback.toml").to_str().unwrap()], self.dir.path())
+    }
+
+    /// Registers a callback and returns the answer.
+    pub async fn register(&self, client: &Client, callback: &Value) -> Value {
+        let (status, body) = self.call(client, "POST", "/v1/callbacks", callback.to_string()).await;
+        assert_eq!(status, StatusCode::CREATED, "{body}");
+        body
+    }
+
+    /// A request with the token of `acme`; the answer as JSON.
+    pub async fn call(
+        &self,
+        client: &Client,
+        method: &str,
+        path: &str,
+        body: impl Into<Bytes>,
+    ) -> (StatusCode, Value) {
+        let authorization = format!("Bearer {TOKEN}");
+        let headers = [("authorization", authorization.as_str()), ("content-type", "application/json")];
+        let (status, body) = client.send(method, &self.url(path), &headers, body).await.unwrap();
+        (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
+    }
+}
+
+/// A running `ringback`, killed when it is dropped.
+pub struct Process {
+    child: Child,
+    log: Arc<Mutex<String>>,
+}
+
+impl Process {
+    /// Starts `ringback` with these arguments and waits for its line "listening on".
+    pub fn start(arguments: &[&str], dir: &Path) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_ringback"))
+            .args(arguments)
+            .current_dir(dir)
+            .env("RINGBACK_LOG", "debug")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = Arc::new(Mutex::new(String::new()));
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let kept = Arc::clone(&log);
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                let mut kept = kept.lock().unwrap();
+                kept.push_str(&line);
+                kept.push('\n');
+            }
+        });
+        let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
+        let process = Self { child, log };
+        loop {
+            match stdout.next() {
+                Some(Ok(line)) if line.contains("listening on") => break,
+                Some(Ok(_)) => {}
+                _ => panic!("ringback did not start:\n{}", process.log()),
+            }
+        }
+        // Nothing may fill the pipe and stop the process.
+        std::thread::spawn(move || stdout.for_each(drop));
+        process
+    }
+
+    /// What it wrote to its log so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Kills it as `kill -9` does.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Sends it a signal by name (`TERM`).
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
+        assert!(status.unwrap().success());
+    }
+
+    /// Waits for its end; the exit code.
+    pub fn wait(mut self, within: Duration) -> i32 {
+        let end = Instant::now() + within;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code().unwrap_or(-1);
+            }
+            assert!(Instant::now() < end, "ringback did not end:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// One delivery as a receiver sees it.
+#[derive(Clone, Debug)]
+pub struct Received {
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Received {
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+}
+
+type Respond = dyn Fn(usize, &Received) -> StatusCode + Send + Sync;
+
+/// A receiver on loopback that keeps what it gets.
+pub struct Receiver {
+    address: SocketAddr,
+    seen: Arc<Mutex<Vec<Received>>>,
+}
+
+struct Keep {
+    seen: Arc<Mutex<Vec<Received>>>,
+    respond: Box<Respond>,
+}
+
+#[async_trait::async_trait]
+impl Handler for Keep {
+    async fn answer(&self, request: Request<Incoming>, _: SocketAddr) -> Answer {
+        let (parts, body) = request.into_parts();
+        let body = read_capped(body, 64 << 20).await.unwrap();
+        let received = Received { headers: parts.headers, body };
+        let number = {
+            let mut seen = self.seen.lock().unwrap();
+            seen.push(received.clone());
+            seen.len()
+        };
+        json((self.respond)(number, &received), "{}")
+    }
+}
+
+impl Receiver {
+    /// A receiver that answers the n-th request (from 1) as `respond` says.
+    pub async fn start(respond: impl Fn(usize, &Received) -> StatusCode + Send + Sync + 'static) -> Self {
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = listener.address();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let keep = Arc::new(Keep { seen: Arc::clone(&seen), respond: Box::new(respond) });
+        tokio::spawn(listener.serve(keep, None, std::future::pending(), Duration::ZERO));
+        Self { address, seen }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}/hook", self.address)
+    }
+
+    pub fn seen(&self) -> Vec<Received> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    /// Waits until `enough` says so.
+    pub async fn wait_until(&self, within: Duration, enough: impl Fn(&[Received]) -> bool) -> Vec<Received> {
+        let end = Instant::now() + within;
+        loop {
+            let seen = self.seen();
+            if enough(&seen) {
+                return seen;
+            }
+            assert!(Instant::now() < end, "only {} requests arrived in {within:?}", seen.len());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits for so many requests.
+    pub async fn wait_for(&self, count: usize) -> Vec<Received> {
+        self.wait_until(Duration::from_secs(20), |seen| seen.len() >= count).await
+    }
+}
+
+/// The requests of each delivery, by `webhook-id`.
+pub fn by_id(seen: &[Received]) -> HashMap<String, Vec<Received>> {
+    let mut ids: HashMap<String, Vec<Received>> = HashMap::new();
+    for received in seen {
+        ids.entry(received.header("webhook-id").to_owned()).or_default().push(received.clone());
+    }
+    ids
+}
