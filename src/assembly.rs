@@ -144,8 +144,7 @@ pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, 
     };
 
     let mut rooms = JoinSet::new();
-    let (address, operator_address) =
-        (listener.address(), operator_listener.as_ref().map(Listener::address));
+    let (address, operator_address) = (listener.address(), operator_listener.as_ref().map(Listener::address));
     let stop = || {
         let shutdown = shutdown.clone();
         async move { shutdown.requested().await }

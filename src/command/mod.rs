@@ -1,19 +1,32 @@
 //! The commands of `ringback`, a file each. A command takes its arguments and where to write, and
 //! gives its exit code; only this page knows about the terminal.
 
+pub mod check;
+mod drawing;
+mod input;
+pub mod placeholders;
+pub mod render;
 pub mod serve;
 pub mod token;
 pub mod verify;
 
 use crate::config::Environment;
 
+pub use input::Format;
+
 /// What `ringback` is told to do.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// Run: receive events, deliver callbacks
     Serve(serve::Arguments),
+    /// Check templates, and show every problem
+    Check(check::CheckArgs),
+    /// Render a template with given data
+    Render(render::RenderArgs),
     /// Check a request's signature as a source would
     Verify(verify::VerifyArgs),
+    /// List the names that a template may use
+    Placeholders(placeholders::PlaceholdersArgs),
     /// Make a token for the configuration
     Token(token::TokenArgs),
 }
@@ -28,6 +41,11 @@ pub fn run(command: Command, environment: &Environment) -> u8 {
         Command::Verify(arguments) => {
             verify::run(&arguments, environment, &mut std::io::stdin().lock(), &mut out, &mut err)
         }
+        Command::Check(arguments) => check::run(&arguments, &mut std::io::stdin().lock(), &mut out, &mut err),
+        Command::Render(arguments) => {
+            render::run(&arguments, &mut std::io::stdin().lock(), &mut out, &mut err)
+        }
+        Command::Placeholders(arguments) => placeholders::run(&arguments, &mut out),
         Command::Token(arguments) => token::run(&arguments, &mut out, &mut err),
     };
     // Whoever reads our output has gone, as `head` does: nobody is left to tell.
