@@ -63,7 +63,7 @@ enum Format {
 ///
 /// # Errors
 /// The filter cannot be read, or a subscriber is installed already.
-pub fn start(environment: &Environment) -> Result<(), TelemetryError> {
+pub fn install(environment: &Environment) -> Result<(), TelemetryError> {
     let format = if io::stderr().is_terminal() {
         Format::Lines { colour: !environment.no_color() }
     } else {

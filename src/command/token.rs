@@ -25,7 +25,8 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write, err: &mut dyn Write) -> u
         // Nobody has seen the token.
         return 1;
     }
-    let _ = writeln!(err, "The token is shown this once. The line below it goes into the account's `tokens`.");
+    let _ =
+        writeln!(err, "The token is shown this once. The line below it goes into the account's `tokens`.");
     0
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::reader::{Document, Entry, Section, closest, unknown};
 use super::settings::{
-    Account, Delivery, Limits, ProviderApi, Retention, Settings, Source, StoreAddress, Tls,
+    Account, Delivery, Limits, ProviderApi, ProxyUrl, Retention, Settings, Source, StoreAddress, Tls,
 };
 use super::token::{TokenHash, Tokens};
 use super::value::{read_address, read_name, read_network, read_store, read_url};
@@ -244,7 +244,11 @@ fn read_delivery(section: &mut Section<'_, '_>, delivery: &mut Delivery) {
     if let Some(entry) = section.take("allow_networks") {
         delivery.allow_networks = entry.list(|entry| entry.parse(read_network));
     }
-    delivery.proxy = section.take("proxy").and_then(|entry| entry.parse(read_url));
+    delivery.proxy = section.take("proxy").and_then(|entry| {
+        // A secret, for it may hold a password.
+        let url = entry.secret()?;
+        ProxyUrl::parse(&url).map_err(|reason| entry.problem(reason)).ok()
+    });
     if let Some(entry) = section.take("ca_files") {
         delivery.ca_files = entry.list(|entry| entry.readable_file());
     }

@@ -167,7 +167,11 @@ impl Section<'_, '_> {
         match entry.parse(parse_duration) {
             Some(duration) if (shortest..=longest).contains(&duration) => duration,
             Some(_) => {
-                entry.problem(format!("expected a duration from {} to {}", spell_duration(shortest), spell_duration(longest)));
+                entry.problem(format!(
+                    "expected a duration from {} to {}",
+                    spell_duration(shortest),
+                    spell_duration(longest)
+                ));
                 default
             }
             None => default,
