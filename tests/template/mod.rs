@@ -11,6 +11,7 @@ mod commands;
 mod conformance;
 mod core;
 mod files;
+mod gallery;
 mod properties;
 
 use std::fs;
