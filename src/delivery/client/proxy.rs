@@ -1,7 +1,5 @@
 //! Through an HTTP proxy, by CONNECT.
 
-use std::fmt;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http_body_util::Empty;
@@ -21,7 +19,7 @@ use crate::destination::CheckedAddress;
 /// An HTTP proxy: `http://[user:password@]host:port`. It is the operator's, so its own address is
 /// not checked; it is asked for checked addresses and looks no name up.
 #[derive(Clone, Debug)]
-pub struct Proxy {
+pub(super) struct Proxy {
     host: String,
     port: u16,
     authorization: Option<HeaderValue>,
@@ -33,12 +31,11 @@ pub struct Proxy {
 pub struct InvalidProxy;
 
 impl Proxy {
-    /// Reads `delivery.proxy`.
+    /// The proxy of `delivery.proxy`.
     ///
     /// # Errors
     /// It is not an `http` URL with a host and nothing behind the port.
-    pub fn parse(text: &str) -> Result<Self, InvalidProxy> {
-        let url = Url::parse(text).map_err(|_| InvalidProxy)?;
+    pub(super) fn new(url: &Url) -> Result<Self, InvalidProxy> {
         let bare = matches!(url.path(), "" | "/") && url.query().is_none() && url.fragment().is_none();
         if url.scheme() != "http" || !bare {
             return Err(InvalidProxy);
@@ -102,8 +99,38 @@ impl Proxy {
     }
 }
 
-impl fmt::Display for Proxy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.host, self.port)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn proxy(text: &str) -> Result<Proxy, InvalidProxy> {
+        Proxy::new(&Url::parse(text).unwrap())
+    }
+
+    #[test]
+    fn a_proxy_is_read() {
+        let plain = proxy("http://proxy.internal:3128").unwrap();
+        assert_eq!(
+            (plain.host(), plain.port(), plain.authorization.is_none()),
+            ("proxy.internal", 3128, true)
+        );
+        let address = proxy("http://[::1]/").unwrap();
+        assert_eq!((address.host(), address.port()), ("::1", 80));
+        let secret = proxy("http://user:p%40ss@10.0.0.1:8080").unwrap();
+        assert_eq!(secret.authorization.as_ref().unwrap(), "Basic dXNlcjpwQHNz");
+        assert!(!format!("{secret:?}").contains("dXNlcjpwQHNz"));
+    }
+
+    #[test]
+    fn what_is_not_one_is_refused() {
+        for text in [
+            "https://proxy:3128",
+            "socks5://proxy:1080",
+            "http://proxy/path",
+            "http://proxy/?q",
+            "http://proxy/#f",
+        ] {
+            assert_eq!(proxy(text).err(), Some(InvalidProxy), "{text}");
+        }
     }
 }
