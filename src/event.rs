@@ -5,7 +5,6 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -95,8 +94,7 @@ pub struct InvalidId {
     pub expected: &'static str,
 }
 
-/// The name of an account, shared rather than copied: everything stored carries it.
-pub type AccountName = Arc<str>;
+pub use crate::context::AccountName;
 
 /// What happened, in Ringback's words, whichever provider said it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

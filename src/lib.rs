@@ -1,6 +1,53 @@
-//! Ringback.
+//! Ringback receives the webhooks of speech and telephony providers, keeps them, puts together
+//! what is known of each call, renders the JSON template that each customer registered, and
+//! delivers it: at least once, signed, retried.
+//!
+//! # Code map
+//!
+//! In the order in which data flows:
+//!
+//! | room | what happens there |
+//! | --- | --- |
+//! | `main`, [`command`] | the command line: `serve`, `demo`, `check`, `render`, `verify`, `placeholders`, `token` |
+//! | [`assembly`] | builds every room from the settings and joins them; alone imports all |
+//! | [`config`] | typed settings; every problem at once; the only reader of the environment |
+//! | [`telemetry`], [`shutdown`] | the log; signals and the drain |
+//! | [`http`] | the accept loop, capped bodies, answers and problems, shared by the next two |
+//! | [`intake`] | provider-facing: raw bytes → verified → event → one durable write → 200 |
+//! | [`api`] | customer-facing: registrations, previews, deliveries |
+//! | [`signature`] | schemes that verify and sign; secrets that never print |
+//! | [`provider`] | one adapter a file: verified request → event |
+//! | [`event`] | normalised events, and ids |
+//! | [`context`] | call, speech, user, campaign, lead; the catalogue of names; foreign JSON |
+//! | [`registration`] | callbacks, and which events they want |
+//! | [`template`] | grammar → tree → program → bytes; no I/O, no clock |
+//! | [`store`] | the contract of durability; the scheduler; the embedded store |
+//! | [`delivery`] | the client, the outcome, the schedule of the next attempt, the worker |
+//! | [`destination`] | which URLs may be registered and which addresses dialled |
+//! | [`limit`], [`quantity`] | rates; how durations and sizes are spelt |
+//!
+//! # Invariants
+//!
+//! - Nothing is answered with 200 before the event, its call's context and every delivery that it
+//!   causes are durable, in one atomic write ([`store::Store::accept`]).
+//! - An attempt's outcome and what happens next are one atomic write ([`store::Store::settle`]).
+//! - Trust is a type: capped bytes, then [`signature::Verified`], then [`event::Event`]; a
+//!   connection takes a [`destination::CheckedAddress`] and nothing else.
+//! - A delivery is bytes: nothing behind [`intake`] sees a template, and the bytes of a delivery
+//!   are the same on every attempt.
+//! - Secrets and personal data reach no log line; what prints is the id.
+//! - Imports point one way (`tests/house`).
+//!
+//! # Deliberately absent
+//!
+//! - A database server, a message broker, a cache: one process and one file.
+//! - Loops, conditions and code in templates: a template is data.
+//! - Redirects, decompression of responses, cookies: the client sends and listens, no more.
+//! - A crate-wide error type: each room says what can go wrong in it; `http` maps it to answers.
 
 pub mod api;
+pub mod assembly;
+pub mod command;
 pub mod config;
 pub mod context;
 pub mod delivery;
@@ -12,6 +59,8 @@ pub mod limit;
 pub mod provider;
 pub mod quantity;
 pub mod registration;
+pub mod shutdown;
 pub mod signature;
 pub mod store;
+pub mod telemetry;
 pub mod template;

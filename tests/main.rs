@@ -1,3 +1,12 @@
 //! The tests of the whole, a module a subject.
 
+mod api;
+mod config;
+mod fixtures;
+mod house;
+mod interop;
+mod path;
+mod process;
+mod signature;
+mod support;
 mod template;

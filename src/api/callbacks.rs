@@ -33,7 +33,7 @@ impl Api {
         if !warnings.is_empty() {
             shown.insert("warnings".to_owned(), warnings.iter().map(show_issue).collect());
         }
-        self.store.put_callback(callback.to_row(self.sealer.as_ref())).await?;
+        self.store.put_callback(callback.to_row(self.sealer.as_deref())).await?;
         tracing::info!(callback = %callback.id, account = &*call.account, "callback registered");
         self.registry.put(callback);
         Ok(answer(StatusCode::CREATED, Body::Object(shown).to_string()))
@@ -80,11 +80,8 @@ impl Api {
         let _turn = self.writing.lock().await;
         // Read again: it may have gone, or been paused by its receiver, since.
         let callback = self.registry.get(&call.account, id).ok_or_else(no_such_callback)?;
-        let row = Callback::with_state(&callback.to_row(self.sealer.as_ref()), state);
-        self.store.put_callback(row.clone()).await?;
-        let callback = Callback::from_row(&row, self.sealer.as_ref()).map_err(|fault| {
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "store_damaged", fault.to_string())
-        })?;
+        let callback = Callback { state, ..(*callback).clone() };
+        self.store.put_callback(callback.to_row(self.sealer.as_deref())).await?;
         let shown = show(&callback);
         self.registry.put(callback);
         Ok(answer(StatusCode::OK, Body::Object(shown).to_string()))

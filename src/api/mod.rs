@@ -45,7 +45,7 @@ pub struct Api {
     limiter: Limiter,
     store: SharedStore,
     registry: Arc<Registry>,
-    sealer: Option<Sealer>,
+    sealer: Option<Arc<Sealer>>,
     body_cap: usize,
     /// Registrations are written one after the other, so that store and registry agree.
     writing: tokio::sync::Mutex<()>,
@@ -68,7 +68,7 @@ impl Api {
         limiter: Limiter,
         store: SharedStore,
         registry: Arc<Registry>,
-        sealer: Option<Sealer>,
+        sealer: Option<Arc<Sealer>>,
         body_cap: usize,
     ) -> Self {
         Self {

@@ -13,7 +13,7 @@ use crate::template::Template;
 
 /// `POST /v1/templates/check`: compiles, and nothing else.
 pub(super) fn check(call: &Call<'_>) -> Result<Answer, Problem> {
-    let body = call.json()?;
+    let body = read_body(call)?;
     let source = template_text(&body)?;
     refuse_unknown(&body, &["callback_data"])?;
     let issues = |diagnostics: &[crate::template::Diagnostic]| -> Body {
@@ -52,7 +52,7 @@ impl Api {
     /// `POST /v1/templates/render`: compiles and renders against a given `context`, or against an
     /// event that came in, with what is known of its call now.
     pub(super) async fn render(&self, call: &Call<'_>) -> Result<Answer, Problem> {
-        let body = call.json()?;
+        let body = read_body(call)?;
         refuse_unknown(&body, &["callback_data", "context", "event_id"])?;
         let source = template_text(&body)?;
         let template = Template::compile(source, &call.rules.definition.template).map_err(|faults| {
@@ -141,38 +141,41 @@ impl Known {
     }
 }
 
-fn template_text(body: &Body) -> Result<&str, Problem> {
-    body.get("callback_data").and_then(Body::as_str).ok_or_else(|| {
+/// The body as data of the provider's kind: numbers keep their spelling on the way to a rendering.
+fn read_body(call: &Call<'_>) -> Result<Json, Problem> {
+    Json::parse(&call.body).map_err(|error| {
+        Problem::new(StatusCode::BAD_REQUEST, "not_json", format!("the body is not JSON: {error}"))
+    })
+}
+
+fn template_text(body: &Json) -> Result<&str, Problem> {
+    body.get("callback_data").and_then(Json::as_str).ok_or_else(|| {
         let detail = "`callback_data` is mandatory: a text that holds the JSON template";
         Problem::invalid(vec![Issue::new("/callback_data", "missing", detail)])
     })
 }
 
-fn refuse_unknown(body: &Body, known: &[&str]) -> Result<(), Problem> {
-    let issues: Vec<Issue> = body
-        .as_object()
-        .into_iter()
-        .flat_map(serde_json::Map::keys)
-        .filter(|name| !known.contains(&name.as_str()))
-        .map(|name| Issue::new(format!("/{name}"), "unknown_member", format!("there is no member `{name}`")))
+fn refuse_unknown(body: &Json, known: &[&str]) -> Result<(), Problem> {
+    let Json::Object(members) = body else { return Ok(()) };
+    let issues: Vec<Issue> = members
+        .iter()
+        .filter(|(name, _)| !known.contains(&&**name))
+        .map(|(name, _)| Issue::new(format!("/{name}"), "unknown_member", format!("there is no member `{name}`")))
         .collect();
     if issues.is_empty() { Ok(()) } else { Err(Problem::invalid(issues)) }
 }
 
 /// A given context: an object of the catalogue's names, read as an event would be.
-fn read_context(context: &Body, warnings: &mut Vec<String>) -> Result<Facts, Problem> {
-    let Json::Object(members) = Json::parse(context.to_string().as_bytes()).unwrap_or(Json::Null) else {
-        return Err(Problem::invalid(vec![Issue::new(
-            "/context",
-            "not_an_object",
-            "`context` is an object of names",
-        )]));
+fn read_context(context: &Json, warnings: &mut Vec<String>) -> Result<Facts, Problem> {
+    let Json::Object(members) = context else {
+        let detail = "`context` is an object of names";
+        return Err(Problem::invalid(vec![Issue::new("/context", "not_an_object", detail)]));
     };
     let mut facts = Facts::new();
     let mut issues = Vec::new();
     for (name, value) in members {
-        match Name::from_text(&name) {
-            Some(name) => facts.put(name, value, warnings),
+        match Name::from_text(name) {
+            Some(name) => facts.put(name, value.clone(), warnings),
             None => issues.push(Issue::new(
                 format!("/context/{name}"),
                 "unknown_placeholder",

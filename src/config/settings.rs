@@ -21,8 +21,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Where operators are (`/metrics`, `/healthz`, `/readyz`, the console), if not there.
     pub operator_listen: Option<SocketAddr>,
-    /// What providers are told to post to; without a slash at its end.
-    pub public_url: Option<Url>,
+    /// What providers are told to post to, without a slash at its end: a path goes right behind it.
+    pub public_url: Option<String>,
     /// The server's certificate; plain HTTP without.
     pub tls: Option<Tls>,
     /// Whose `X-Forwarded-*` are believed.
@@ -191,6 +191,8 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// The smallest of each that may be configured: below, nothing real would fit.
+    pub const MIN: usize = 1 << 10;
     /// The largest of each that may be configured: what one request can make the process hold.
     pub const MAX: usize = 256 << 20;
 }

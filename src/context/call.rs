@@ -6,7 +6,9 @@ use jiff::Timestamp;
 
 use super::custom::Custom;
 use super::{Facts, Json, Name, Values};
-use crate::event::AccountName;
+
+/// The name of an account, shared rather than copied: everything stored carries it.
+pub type AccountName = Arc<str>;
 
 /// A call's id in its text form (`42` and `"42"` are the same call). Never empty.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -71,11 +73,15 @@ impl CallContext {
     /// array that [`Facts`] put around a value.
     const FRAME_DEPTH: usize = 4;
 
-    /// Merges what an event tells, which is of the time `at`: a newer value replaces an older
-    /// one, an absent value replaces nothing, of two values of the same microsecond the later
-    /// merged stays. Members of `custom` are merged one by one.
-    pub fn merge(&mut self, facts: &Facts, at: Timestamp) {
-        let at = at.as_microsecond();
+    /// Merges what an event tells: a newer value replaces an older one, an absent value replaces
+    /// nothing, of two values of the same microsecond the later merged stays. Members of `custom`
+    /// are merged one by one.
+    ///
+    /// `at` is when the event happened by its provider's own clock. Where the provider does not
+    /// say, pass `None`: the event is then newer than all that is known, and older than whatever a
+    /// provider dates later. The time of its arrival would be of another clock than the others.
+    pub fn merge(&mut self, facts: &Facts, at: impl Into<Option<Timestamp>>) {
+        let at = at.into().map_or_else(|| self.newest(), Timestamp::as_microsecond);
         for (name, value) in facts.iter() {
             if name == Name::Custom {
                 self.custom = Some(match self.custom.take() {
@@ -94,6 +100,12 @@ impl CallContext {
                 Err(index) => self.entries.insert(index, (name, value.clone(), at)),
             }
         }
+    }
+
+    /// The time of the newest value, before all times where there is none.
+    fn newest(&self) -> i64 {
+        let custom = self.custom.iter().map(Custom::at);
+        self.entries.iter().map(|(_, _, at)| *at).chain(custom).max().unwrap_or(i64::MIN)
     }
 
     /// The value of a name.

@@ -35,6 +35,11 @@ impl Custom {
         &self.value
     }
 
+    /// The time of the newest value merged.
+    pub(super) fn at(&self) -> i64 {
+        self.at
+    }
+
     /// With one value more.
     pub(super) fn merge(self, value: Json, at: i64) -> Self {
         match (self.value, value) {

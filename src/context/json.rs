@@ -127,6 +127,15 @@ impl Json {
         }
     }
 
+    /// The members in their order, where it is an object.
+    #[must_use]
+    pub fn as_object(&self) -> Option<&[(Box<str>, Self)]> {
+        match self {
+            Self::Object(members) => Some(members),
+            _ => None,
+        }
+    }
+
     /// The text form, as inside a string of a template: a text is its characters, a number its
     /// spelling, null is empty, an array or object is its compact JSON.
     #[must_use]

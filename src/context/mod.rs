@@ -13,7 +13,7 @@ mod json;
 mod time;
 mod values;
 
-pub use call::{CallContext, CallId, CallKey, InvalidContext};
+pub use call::{AccountName, CallContext, CallId, CallKey, InvalidContext};
 pub use catalogue::{Group, Kind, Name};
 pub use facts::Facts;
 pub use json::{InvalidJson, Json};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper::{Request, StatusCode};
+use hyper::Request;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 
-use super::{Answer, Problem};
+use super::Answer;
 
 /// Connections open at once. Each costs some tens of kilobytes at most while it is idle; past
 /// this, new ones wait in the kernel's queue.
@@ -161,9 +161,4 @@ fn finish(result: Result<(), Box<dyn std::error::Error + Send + Sync>>, peer: So
     if let Err(error) = result {
         tracing::debug!(%peer, %error, "connection ended");
     }
-}
-
-/// What every handler answers when it fails by our own fault.
-pub(crate) fn internal_error() -> Answer {
-    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "this is our fault; the log names it").into()
 }

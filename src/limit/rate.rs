@@ -66,7 +66,7 @@ mod tests {
         for text in ["1/s", "500/s", "50/m", "1000/h", "1000000/d"] {
             assert_eq!(text.parse::<Rate>().unwrap().to_string(), text);
         }
-        assert_eq!("50/m".parse(), Ok(Rate { count: 50, period: Duration::from_secs(60) }));
+        assert_eq!("50/m".parse(), Ok(Rate { count: 50, period: Duration::from_mins(1) }));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The providers: one adapter a file, one line in [`adapter`] each.
 
+mod body;
 mod commpeak;
 mod speko;
 
@@ -50,3 +51,6 @@ pub fn adapter(name: &str) -> Option<&'static dyn Adapter> {
 pub fn names() -> impl Iterator<Item = &'static str> {
     ADAPTERS.into_iter().map(Adapter::name)
 }
+
+#[cfg(test)]
+mod tests;

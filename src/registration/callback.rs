@@ -47,7 +47,7 @@ pub struct DeliverySettings {
 }
 
 /// A registered callback: checked, compiled, ready to render and to send.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Callback {
     /// Its id.
     pub id: CallbackId,
@@ -58,7 +58,7 @@ pub struct Callback {
     /// How.
     pub method: Method,
     /// What they carry: `callback_data`, compiled.
-    pub template: Template,
+    pub template: Arc<Template>,
     /// The event types that it wants; never empty.
     pub events: Vec<EventType>,
     /// The sources that it wants; empty for all of the account's.
@@ -206,7 +206,7 @@ impl Callback {
             account: Arc::clone(&row.account),
             url,
             method: stored.method,
-            template,
+            template: Arc::new(template),
             events,
             sources: stored.sources,
             filter: stored.filter,
@@ -228,13 +228,6 @@ impl Callback {
     #[must_use]
     pub fn is_live(&self, now: Timestamp) -> bool {
         self.expires_at.is_none_or(|end| now < end)
-    }
-
-    /// The same registration in another state.
-    #[must_use]
-    pub fn with_state(row: &CallbackRow, state: CallbackState) -> CallbackRow {
-        let paused = matches!(state, CallbackState::Paused(_));
-        CallbackRow { state, limits: DestinationLimits { paused, ..row.limits }, ..row.clone() }
     }
 }
 

@@ -123,7 +123,7 @@ impl NewCallback {
                     account: Arc::clone(account),
                     url,
                     method,
-                    template,
+                    template: Arc::new(template),
                     events,
                     sources,
                     filter,

@@ -1,6 +1,6 @@
 //! All registrations, in memory: what intake asks for each event and delivery for each attempt.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, RwLock};
 
 use jiff::Timestamp;
@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::index::Index;
 use super::{Callback, DeliverySettings, Occasion};
 use crate::event::{AccountName, CallbackId, EventType};
+use crate::store::CallbackState;
 
 /// The most deliveries that one event may cause for one event type.
 pub const MATCH_LIMIT: usize = 1_000;
@@ -21,7 +22,7 @@ pub struct Registry {
 #[derive(Debug, Default)]
 struct State {
     by_id: HashMap<CallbackId, Arc<Callback>>,
-    by_account: HashMap<AccountName, std::collections::BTreeSet<CallbackId>>,
+    by_account: HashMap<AccountName, BTreeSet<CallbackId>>,
     index: Index,
 }
 
@@ -44,6 +45,13 @@ impl Registry {
         }
         state.by_account.entry(Arc::clone(&callback.account)).or_default().insert(callback.id);
         state.index.insert(&callback);
+    }
+
+    /// Puts a registration into another state, if there still is one.
+    pub fn set_state(&self, id: CallbackId, state: CallbackState) {
+        if let Some(callback) = self.by_id(id) {
+            self.put(Callback { state, ..(*callback).clone() });
+        }
     }
 
     /// Takes a registration of this account away.
@@ -94,7 +102,7 @@ impl Registry {
     #[must_use]
     pub fn count(&self, account: &AccountName) -> usize {
         let state = self.state.read().expect("no holder of this lock panics");
-        state.by_account.get(account).map_or(0, std::collections::BTreeSet::len)
+        state.by_account.get(account).map_or(0, BTreeSet::len)
     }
 
     /// The callbacks that want an event.

@@ -291,6 +291,11 @@ impl HmacScheme {
         }
     }
 
+    /// The header that the signature is in.
+    pub(super) fn header(&self) -> &HeaderName {
+        &self.header
+    }
+
     /// The message id, where the scheme has one, if a signature fits.
     pub(super) fn check(&self, request: &SignedRequest, now: Timestamp) -> Result<Option<String>, Refused> {
         let header = request.header(self.header.as_str())?;

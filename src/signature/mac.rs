@@ -40,7 +40,7 @@ impl Algorithm {
     }
 
     /// The HMAC over the parts, one behind the other.
-    pub(super) fn tag(self, secret: &Secret, parts: &[&[u8]]) -> Vec<u8> {
+    pub(crate) fn tag(self, secret: &Secret, parts: &[&[u8]]) -> Vec<u8> {
         match self {
             Self::Sha256 => tag::<Hmac<Sha256>>(secret, parts),
             Self::Sha512 => tag::<Hmac<Sha512>>(secret, parts),

@@ -110,6 +110,8 @@ pub enum Verifier {
     StandardWebhooks(StandardWebhooks),
     /// An HMAC over a configured text; the schemes of several providers are presets of it.
     Hmac(HmacScheme),
+    /// Of several schemes, the first whose header is there.
+    ByHeader(Vec<HmacScheme>),
 }
 
 impl Verifier {
@@ -122,6 +124,11 @@ impl Verifier {
             Self::None => None,
             Self::StandardWebhooks(scheme) => Some(scheme.check(&request, now)?),
             Self::Hmac(scheme) => scheme.check(&request, now)?,
+            Self::ByHeader(schemes) => {
+                let present = schemes.iter().find(|scheme| request.headers.contains_key(scheme.header()));
+                let scheme = present.or(schemes.first()).ok_or(Refused::NoMatch)?;
+                scheme.check(&request, now)?
+            }
         };
         Ok(Verified { request, message_id })
     }

@@ -7,12 +7,15 @@
 //! call context and deliveries), [`Store::settle`] (an attempt's outcome and what happens next),
 //! and [`Store::put_callback`] (a registration and its limits).
 
+pub mod embedded;
 mod record;
+pub mod scheduler;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 
 pub use record::{
     Acceptance, Accepted, Attempt, CallWrite, CallbackRow, CallbackState, Claim, DedupeKey, DeliveryFilter,
@@ -90,6 +93,10 @@ pub trait Store: Send + Sync + 'static {
     /// Makes a dead or failed-over delivery due again now, with its schedule from the beginning:
     /// same id, same bytes. `false` if this account has none such, or if it has no body.
     async fn retry(&self, account: &AccountName, id: DeliveryId) -> Result<bool, StoreError>;
+
+    /// Removes some of what has outlived its retention at `now`, a bounded bit that stops nobody,
+    /// and says how many rows that were; 0 when nothing is left. A store does this by itself.
+    async fn sweep(&self, now: Timestamp) -> Result<usize, StoreError>;
 
     /// Whether a write would succeed now; for readiness.
     async fn ready(&self) -> Result<(), StoreError>;

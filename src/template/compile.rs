@@ -31,6 +31,7 @@ pub(super) fn compile(
     emitter.program
 }
 
+/// Resolves every placeholder. Those that are reported are `None`, too.
 fn resolve_all(
     source: &str,
     tree: &Tree,
@@ -42,14 +43,21 @@ fn resolve_all(
     let mut tags = HashSet::new();
     let mut resolved = Vec::with_capacity(tree.placeholders.len());
     for placeholder in &tree.placeholders {
-        let target = resolve(source, placeholder, problems);
-        if matches!(target, Target::Tag) {
-            let tag = placeholder.name.of(source);
-            if tags.insert(tag) {
-                warn_of_tag(tag, placeholder.span, warnings);
+        if problems.is_full() {
+            break;
+        }
+        let text = placeholder.name.of(source);
+        let name = Name::from_text(text);
+        if name.is_none() && looks_like_tag(text, placeholder) {
+            let is_new = !tags.contains(text);
+            if is_new && suggest::close(text, names()).is_none() {
+                tags.insert(text);
+                warn_of_tag(text, placeholder.span, warnings);
             }
-            resolved.push(None);
-            continue;
+            if tags.contains(text) {
+                resolved.push(None);
+                continue;
+            }
         }
         count += 1;
         if count == limits.placeholders + 1 {
@@ -57,37 +65,19 @@ fn resolve_all(
                 format!("a template may have {} placeholders, and this is one more", limits.placeholders);
             problems.add(Code::TooManyPlaceholders, placeholder.span, message);
         }
-        resolved.push(match target {
-            Target::Found(name, expression) => Some((name, expression)),
-            Target::Tag | Target::Wrong => None,
-        });
+        resolved.push(resolve(source, placeholder, name, problems));
     }
     resolved
 }
 
-enum Target {
-    Found(Name, Option<Expression>),
-    /// A tag of HTML or XML.
-    Tag,
-    /// Reported.
-    Wrong,
-}
-
-fn resolve(source: &str, placeholder: &Placeholder, problems: &mut Problems) -> Target {
-    let text = placeholder.name.of(source);
-    let name = Name::from_text(text);
-    if name.is_none() {
-        if is_tag(text, placeholder) {
-            return Target::Tag;
-        }
-        report_unknown(text, placeholder, problems);
-    }
-    if let Some(name) = name {
-        check_first_step(name, placeholder, problems);
+fn resolve(source: &str, placeholder: &Placeholder, name: Option<Name>, problems: &mut Problems) -> Resolved {
+    match name {
+        Some(name) => check_first_step(name, placeholder, problems),
+        None => report_unknown(placeholder.name.of(source), placeholder, problems),
     }
     let filters: Box<[Filter]> =
         placeholder.filters.iter().filter_map(|call| Filter::compile(source, call, problems)).collect();
-    let Some(name) = name else { return Target::Wrong };
+    let name = name?;
     let is_plain = placeholder.steps.is_empty() && placeholder.filters.is_empty();
     let expression = (!is_plain).then(|| Expression {
         name,
@@ -95,22 +85,21 @@ fn resolve(source: &str, placeholder: &Placeholder, problems: &mut Problems) -> 
         filters,
         path: placeholder.path,
     });
-    Target::Found(name, expression)
+    Some((name, expression))
 }
 
 fn names() -> impl Iterator<Item = &'static str> + Clone {
     Name::ALL.into_iter().map(Name::as_str)
 }
 
-/// Whether an unknown name in angle brackets is a tag: `<b>` in a string, of letters and digits,
-/// and no slip of the pen for a known name.
-fn is_tag(text: &str, placeholder: &Placeholder) -> bool {
+/// Whether an unknown name may be a tag of HTML or XML: `<b>` in a string, of letters and digits.
+/// It is one if it is not close to a known name.
+fn looks_like_tag(text: &str, placeholder: &Placeholder) -> bool {
     placeholder.form == Form::Angle
         && placeholder.position == Position::Text
         && placeholder.steps.is_empty()
         && placeholder.filters.is_empty()
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
-        && suggest::close(text, names()).is_none()
 }
 
 fn warn_of_tag(tag: &str, span: Span, warnings: &mut Problems) {

@@ -106,6 +106,11 @@ impl Problems {
         self.found.is_empty()
     }
 
+    /// Whether further problems would not be told, so that looking for them is of no use.
+    pub(super) const fn is_full(&self) -> bool {
+        self.found.len() >= Self::MOST
+    }
+
     pub(super) fn add(&mut self, code: Code, span: Span, message: impl Into<String>) {
         self.suggest(code, span, message, None);
     }
@@ -117,7 +122,7 @@ impl Problems {
         message: impl Into<String>,
         suggestion: Option<String>,
     ) {
-        if self.found.len() < Self::MOST {
+        if !self.is_full() {
             self.found.push(Problem { code, span, message: message.into(), suggestion });
         }
     }

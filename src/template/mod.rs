@@ -9,6 +9,7 @@ mod program;
 mod render;
 mod suggest;
 mod tree;
+mod write;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -114,6 +115,9 @@ impl Compiled {
     #[cold]
     fn error(&self, stopped: &Stopped) -> RenderError {
         match *stopped {
+            Stopped::Overworked => {
+                RenderError::Overworked { limit: self.program.limit.saturating_mul(render::WORK_PER_BYTE) }
+            }
             Stopped::TooLarge => RenderError::TooLarge { limit: self.program.limit },
             Stopped::Duplicate(name) => {
                 let place = Place::of(&self.source, self.program.names[name].offset as usize);
@@ -143,6 +147,13 @@ pub enum RenderError {
         line: usize,
         /// Column of the later of the two names.
         column: usize,
+    },
+    /// The filters would have to read or make more than this, which is sixteen times
+    /// [`Limits::rendering`].
+    #[error("the template's filters would work on more than {limit} bytes")]
+    Overworked {
+        /// The limit in bytes.
+        limit: usize,
     },
     /// A value that the `required` filter asks for is missing.
     #[error("`{name}` is required and has no value")]

@@ -1,10 +1,11 @@
 //! Program and data to bytes: one walk over the operations, straight into the caller's buffer.
 
 use super::escape::{self, Decoded};
-use super::filter::{Datum, Missing};
+use super::filter::{Datum, Stop, Work};
 use super::program::{Expression, OperationKind, Program};
 use super::tree::StepKind;
-use crate::context::{Json, Name, Value, Values};
+use super::write;
+use crate::context::{Name, Value, Values};
 
 /// Why a program did not run to its end.
 pub(super) enum Stopped {
@@ -14,10 +15,24 @@ pub(super) enum Stopped {
     Duplicate(usize),
     /// The value of this expression, by index, is required and missing.
     Required(usize),
+    /// The filters have had more work than they may.
+    Overworked,
+}
+
+impl Stopped {
+    fn new(stop: Stop, expression: usize) -> Self {
+        match stop {
+            Stop::Required => Self::Required(expression),
+            Stop::Overworked => Self::Overworked,
+        }
+    }
 }
 
 /// How many bytes a placeholder is expected to need, for the one reservation at the beginning.
 const EXPECTED_VALUE: usize = 24;
+
+/// How many bytes the filters of one rendering may read or make for each byte that it may have.
+pub(super) const WORK_PER_BYTE: usize = 16;
 
 /// Appends the rendering; behind an error `out` holds a part of it.
 pub(super) fn run(program: &Program, values: &Values<'_>, out: &mut Vec<u8>) -> Result<(), Stopped> {
@@ -26,6 +41,7 @@ pub(super) fn run(program: &Program, values: &Values<'_>, out: &mut Vec<u8>) -> 
     let mut literals = &program.literals[..];
     let mut expressions = program.expressions.iter().enumerate();
     let mut names = program.names.iter().enumerate();
+    let mut work = Work::new(program.limit.saturating_mul(WORK_PER_BYTE));
     let mut name_begin = 0;
     let mut rendered = RenderedNames::default();
     for operation in &program.operations {
@@ -34,16 +50,18 @@ pub(super) fn run(program: &Program, values: &Values<'_>, out: &mut Vec<u8>) -> 
         out.extend_from_slice(copied);
         match operation.kind {
             OperationKind::Nothing => {}
-            OperationKind::Value => write_value(values.get(Name::ALL[usize::from(operation.slot)]), out),
+            OperationKind::Value => write::json(values.get(Name::ALL[usize::from(operation.slot)]), out),
             OperationKind::Text => write_text(values.get(Name::ALL[usize::from(operation.slot)]), out),
             OperationKind::ExpressionValue => {
                 let (index, expression) = expressions.next().expect("one for each such operation");
-                let datum = expression.evaluate(values).map_err(|Missing| Stopped::Required(index))?;
-                write_value(datum.as_value(), out);
+                let datum =
+                    expression.evaluate(values, &mut work).map_err(|stop| Stopped::new(stop, index))?;
+                write::json(datum.as_value(), out);
             }
             OperationKind::ExpressionText => {
                 let (index, expression) = expressions.next().expect("one for each such operation");
-                let datum = expression.evaluate(values).map_err(|Missing| Stopped::Required(index))?;
+                let datum =
+                    expression.evaluate(values, &mut work).map_err(|stop| Stopped::new(stop, index))?;
                 write_text(datum.as_value(), out);
             }
             OperationKind::NameBegin => name_begin = out.len(),
@@ -68,7 +86,7 @@ pub(super) fn run(program: &Program, values: &Values<'_>, out: &mut Vec<u8>) -> 
 }
 
 impl Expression {
-    fn evaluate<'a>(&'a self, values: &Values<'a>) -> Result<Datum<'a>, Missing> {
+    fn evaluate<'a>(&'a self, values: &Values<'a>, work: &mut Work) -> Result<Datum<'a>, Stop> {
         let mut value = values.get(self.name);
         for step in &self.steps {
             value = match (step, value) {
@@ -83,24 +101,7 @@ impl Expression {
                 _ => Value::Missing,
             };
         }
-        self.filters.iter().try_fold(Datum::from(value), |datum, filter| filter.apply(datum))
-    }
-}
-
-/// A value where a value stands: as JSON.
-fn write_value(value: Value<'_>, out: &mut Vec<u8>) {
-    match value {
-        Value::Missing => out.extend_from_slice(b"null"),
-        Value::Bool(true) => out.extend_from_slice(b"true"),
-        Value::Bool(false) => out.extend_from_slice(b"false"),
-        Value::Number(spelling) => out.extend_from_slice(spelling.as_bytes()),
-        Value::Text(text) => {
-            out.push(b'"');
-            escape::json(text, out);
-            out.push(b'"');
-        }
-        Value::Array(items) => write_array(items, out),
-        Value::Object(members) => write_object(members, out),
+        self.filters.iter().try_fold(Datum::from(value), |datum, filter| filter.apply(datum, work))
     }
 }
 
@@ -109,38 +110,13 @@ fn write_text(value: Value<'_>, out: &mut Vec<u8>) {
     match value {
         Value::Missing => {}
         Value::Text(text) => escape::json(text, out),
-        Value::Bool(_) | Value::Number(_) => write_value(value, out),
+        Value::Bool(_) | Value::Number(_) => write::json(value, out),
         Value::Array(_) | Value::Object(_) => {
             let begin = out.len();
-            write_value(value, out);
+            write::json(value, out);
             escape::json_within(out, begin);
         }
     }
-}
-
-fn write_array(items: &[Json], out: &mut Vec<u8>) {
-    out.push(b'[');
-    for (index, item) in items.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        item.write(out);
-    }
-    out.push(b']');
-}
-
-fn write_object(members: &[(Box<str>, Json)], out: &mut Vec<u8>) {
-    out.push(b'{');
-    for (index, (name, value)) in members.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        out.push(b'"');
-        escape::json(name, out);
-        out.extend_from_slice(b"\":");
-        value.write(out);
-    }
-    out.push(b'}');
 }
 
 /// A rendered name of an object that has several, in the output.

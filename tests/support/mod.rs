@@ -13,7 +13,7 @@ use hyper::{HeaderMap, Request, StatusCode};
 use ringback::http::{Answer, Client, Handler, Listener, json, read_capped};
 use serde_json::Value;
 
-/// The token of the account `acme` in [`CONFIG`].
+/// The token of the account `acme`.
 pub const TOKEN: &str = "rbk_test-token-of-the-account-acme";
 
 /// Its SHA-256, as the configuration has it.
@@ -34,22 +34,26 @@ pub struct Home {
 }
 
 impl Home {
-    /// A home whose configuration has the account `acme`, receivers on loopback allowed, and
-    /// `rest`.
+    /// A home whose configuration has the accounts `acme` and `other`, and `rest`.
     pub fn new(rest: &str) -> Self {
         let home = Self { dir: tempfile::tempdir().unwrap(), port: free_port() };
+        home.configure(rest);
+        home
+    }
+
+    /// Writes the configuration anew, for the next start.
+    pub fn configure(&self, rest: &str) {
         let config = format!(
             "listen = \"127.0.0.1:{port}\"\nstore = \"sqlite:{store}\"\n\
              [[account]]\nname = \"acme\"\ntokens = [{{ name = \"test\", sha256 = \"{sha256}\" }}]\n\
              [[account]]\nname = \"other\"\ntokens = [{{ name = \"test\", sha256 = \"{other}\" }}]\n\
              {rest}\n",
-            port = home.port,
-            store = home.path("ringback.db").display(),
+            port = self.port,
+            store = self.path("ringback.db").display(),
             sha256 = token_sha256(),
             other = "00".repeat(32),
         );
-        std::fs::write(home.path("ringback.toml"), config).unwrap();
-        home
+        std::fs::write(self.path("ringback.toml"), config).unwrap();
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

@@ -1,24 +1,10 @@
 //! The language's main rules, one by one.
 
-use ringback::context::{Json, Name, Value, Values};
+use ringback::context::{Name, Value, Values};
 use ringback::template::{Code, Limits, RenderError, Template};
 
-/// A context from JSON, as it is, without coercions.
-fn with_context<T>(context: &str, then: impl FnOnce(&Values<'_>) -> T) -> T {
-    let json = Json::parse(context.as_bytes()).unwrap();
-    let Json::Object(members) = &json else { panic!("a context is an object") };
-    let mut values = Values::new();
-    for (name, value) in members {
-        values.set(Name::from_text(name).unwrap(), Value::from(value));
-    }
-    then(&values)
-}
-
 fn render(template: &str, context: &str) -> Result<String, RenderError> {
-    let template = Template::compile(template, &Limits::default()).unwrap();
-    let mut out = Vec::new();
-    with_context(context, |values| template.render(values, &mut out))?;
-    Ok(String::from_utf8(out).unwrap())
+    super::render(&Template::compile(template, &Limits::default()).unwrap(), context)
 }
 
 #[track_caller]

@@ -53,6 +53,26 @@ fn a_newer_value_replaces_an_older_one_whenever_it_comes() {
 }
 
 #[test]
+fn an_undated_event_is_newer_than_what_is_known_and_older_than_what_is_dated_later() {
+    let (first, second) =
+        (facts(r#"{"weight":1,"custom":{"a":1}}"#), facts(r#"{"weight":2,"custom":{"a":2}}"#));
+    let after = |events: &[(&Facts, Option<i64>)]| {
+        let mut context = CallContext::default();
+        for (facts, time) in events {
+            context.merge(facts, time.map(at));
+        }
+        let custom = context.get(Name::Custom).unwrap().get("a").unwrap();
+        assert_eq!(context.get(Name::Weight), Some(custom));
+        custom.to_text()
+    };
+    assert_eq!(after(&[(&first, None), (&second, None)]), "2");
+    assert_eq!(after(&[(&first, Some(7)), (&second, None)]), "2");
+    assert_eq!(after(&[(&first, None), (&second, Some(-7))]), "2");
+    assert_eq!(after(&[(&first, Some(7)), (&second, None), (&first, Some(6))]), "2");
+    assert_eq!(after(&[(&first, Some(7)), (&second, None), (&first, Some(8))]), "1");
+}
+
+#[test]
 fn members_of_custom_are_merged_one_by_one() {
     assert_eq!(custom(&[(1, r#"{"b":1,"a":2}"#)]), r#"{"b":1,"a":2}"#);
     assert_eq!(custom(&[(1, r#"{"a":1,"b":1,"a":2}"#)]), r#"{"b":1,"a":2}"#);

@@ -59,10 +59,6 @@ impl Datum<'_> {
         }
     }
 
-    pub(super) const fn is_missing(&self) -> bool {
-        matches!(self, Self::Missing)
-    }
-
     pub(super) fn is_empty_text(&self) -> bool {
         matches!(self, Self::Text(text) if text.is_empty())
     }

@@ -18,17 +18,20 @@
 //! placeholder, as if a missing comma stood there, and so on. The tree is of use only if there was
 //! no problem.
 
+mod broken;
 mod lexeme;
 mod placeholder;
 mod string;
 
-use lexeme::{Failure, Malformed, begins_name, is_white_space};
+use lexeme::{Malformed, begins_name, is_white_space};
 use placeholder::{Productions, failure};
 
 use super::diagnostic::{Code, Place, Problems};
 use super::tree::{Form, Node, NodeKind, Placeholder, Position, Span, Tree};
 use crate::context::Name;
 
+pub(super) use broken::excerpt;
+use broken::kind_with_article;
 pub(super) use string::decode;
 
 /// Parses a template, adding its problems to `problems`.
@@ -148,21 +151,6 @@ impl<'s> Parser<'s, '_> {
         }
     }
 
-    /// The text ended where `next` was to come.
-    fn ended(&mut self, next: Next) {
-        let end = self.bytes.len();
-        if let Some(open) = self.open.last() {
-            let node = self.tree.nodes[*open];
-            let place = Place::of(self.source, node.span.range().start);
-            let what = kind_with_article(node.kind);
-            let message =
-                format!("{what} that begins at line {}, column {} is not closed", place.line, place.column);
-            self.invalid(end, 0, message);
-        } else if next == Next::Value {
-            self.invalid(end, 0, "a template is a JSON value, and there is none");
-        }
-    }
-
     /// `value`
     fn value(&mut self, byte: u8) -> Next {
         match byte {
@@ -233,17 +221,6 @@ impl<'s> Parser<'s, '_> {
         self.behind_value()
     }
 
-    /// A text in single quotes where a string belongs.
-    fn single_quoted(&mut self) {
-        let behind = &self.bytes[self.at + 1..];
-        let length = match behind.iter().position(|byte| matches!(byte, b'\'' | b'\n')) {
-            Some(end) if behind[end] == b'\'' => end + 2,
-            _ => 1,
-        };
-        self.invalid(self.at, length, "a string is in double quotes");
-        self.at += length;
-    }
-
     /// An object or a placeholder, whichever the brace opens.
     fn brace(&mut self) -> Next {
         // Three braces are looked at and no more: a row of them must not be read again and again.
@@ -264,7 +241,7 @@ impl<'s> Parser<'s, '_> {
         match self.productions.brace(&self.bytes[self.at..], Position::Value) {
             Ok((_, placeholder)) => self.placeholder(placeholder),
             Err(error) => {
-                let failure = failure(error);
+                let failure = failure(&error);
                 let place = self.bytes.len() - failure.left;
                 if failure.what == Malformed::Close && self.bytes.get(place) == Some(&b':') {
                     // `{name: 1}`: an object whose names have no quotes.
@@ -272,31 +249,9 @@ impl<'s> Parser<'s, '_> {
                     self.at = ahead;
                     return self.name(self.bytes[ahead]);
                 }
-                self.malformed(failure, Form::Brace);
+                self.malformed(failure, Form::Brace, Position::Value);
             }
         }
-        self.behind_value()
-    }
-
-    /// `{{name}}`, where `inner` is the last of the opening braces and `more` how many stand before.
-    fn double_brace(&mut self, inner: usize, more: usize) -> Next {
-        let Ok((rest, placeholder)) = self.productions.brace(&self.bytes[inner..], Position::Value) else {
-            self.open(NodeKind::Object);
-            return Next::MemberOrEnd;
-        };
-        let mut end = self.productions.offset(rest);
-        if self.bytes.get(self.behind_white_space(end)) == Some(&b':') {
-            // `{{name}: 1}`: an object with a placeholder for a name.
-            self.open(NodeKind::Object);
-            return Next::MemberOrEnd;
-        }
-        for _ in 0..more {
-            let closing = self.behind_white_space(end);
-            if self.bytes.get(closing) == Some(&b'}') {
-                end = closing + 1;
-            }
-        }
-        self.report_double(end, placeholder.path, Form::Brace);
         self.behind_value()
     }
 
@@ -315,20 +270,12 @@ impl<'s> Parser<'s, '_> {
             [first, ..] if begins_name(*first) => {
                 match self.productions.angle(&self.bytes[self.at..], Position::Value) {
                     Ok((_, placeholder)) => self.placeholder(placeholder),
-                    Err(error) => self.malformed(failure(error), Form::Angle),
+                    Err(error) => self.malformed(failure(&error), Form::Angle, Position::Value),
                 }
                 self.behind_value()
             }
             _ => self.word_of_angle(),
         }
-    }
-
-    fn word_of_angle(&mut self) -> Next {
-        self.invalid(self.at, 1, "`<` opens a placeholder only if a name follows at once");
-        self.at += 1;
-        let run = self.run(|byte| !matches!(byte, b'"' | b',' | b']' | b'}' | b'{' | b'<' | b'\n'));
-        self.at += run.len();
-        self.behind_value()
     }
 
     /// Takes a placeholder that is well formed into the tree.
@@ -337,62 +284,6 @@ impl<'s> Parser<'s, '_> {
         self.push(NodeKind::Placeholder, length);
         self.tree.placeholders.push(placeholder);
         self.at += length;
-    }
-
-    fn report_double(&mut self, end: usize, path: Span, form: Form) {
-        let name = path.of(self.source);
-        let (message, suggestion) = match form {
-            Form::Brace => ("a placeholder takes one brace", format!("{{{name}}}")),
-            Form::Angle => ("a placeholder takes one angle bracket", format!("<{name}>")),
-        };
-        let span = Span::new(self.at, end);
-        self.problems.suggest(Code::DoubleBrace, span, message, Some(suggestion));
-        self.at = end;
-    }
-
-    /// Reports the broken placeholder at hand and goes on behind it: behind its closing bracket,
-    /// if there is one before anything that cannot be within it.
-    fn malformed(&mut self, failure: Failure, form: Form) {
-        let closer = match form {
-            Form::Brace => b'}',
-            Form::Angle => b'>',
-        };
-        let place = self.bytes.len() - failure.left;
-        let mut end = place;
-        while let Some(byte) = self.bytes.get(end) {
-            match byte {
-                b'"' | b'{' | b'\n' => break,
-                b'\\' => end += 2,
-                _ if *byte == closer => break,
-                _ => end += 1,
-            }
-        }
-        if self.bytes.get(end) == Some(&closer) {
-            let sentence = match self.bytes[place] {
-                b'\\' if !matches!(failure.what, Malformed::Escape | Malformed::Surrogate) => {
-                    "a backslash in a placeholder may stand only in quoted text"
-                }
-                byte if form == Form::Angle && failure.what == Malformed::Close && is_white_space(byte) => {
-                    "in angle brackets no white space may stand before the first bar"
-                }
-                _ => failure.what.sentence(),
-            };
-            let message = format!("{sentence}; a literal `{{` is written \\u007b");
-            let length = self.character_at(place);
-            self.problems.add(Code::InvalidPlaceholder, Span::new(place, place + length), message);
-            self.at = end + 1;
-        } else {
-            let message = match form {
-                Form::Brace => {
-                    "a placeholder is not closed: it ends with `}`; a literal `{` is written \\u007b"
-                }
-                Form::Angle => {
-                    "a placeholder is not closed: it ends with `>`; a literal `<` is written \\u003c"
-                }
-            };
-            self.problems.add(Code::UnclosedPlaceholder, Span::new(self.at, place), message);
-            self.at = place;
-        }
     }
 
     /// A member's name.
@@ -513,11 +404,6 @@ impl<'s> Parser<'s, '_> {
         }
     }
 
-    fn close_behind_comma(&mut self, byte: u8) -> Next {
-        self.invalid(self.at, 1, "a comma may not stand before the closing bracket");
-        self.close(byte)
-    }
-
     fn close(&mut self, byte: u8) -> Next {
         let closes = |kind| match kind {
             NodeKind::Array => b']',
@@ -531,11 +417,13 @@ impl<'s> Parser<'s, '_> {
             let message =
                 format!("{} ends with `{right}`, not with `{}`", kind_with_article(kind), char::from(byte));
             self.invalid(self.at, 1, message);
-            // The bracket that was forgotten, if this one closes what is around.
-            if let Some(outer) = self.open.last().copied() {
-                if closes(self.tree.nodes[outer].kind) == byte {
-                    self.open.pop();
-                }
+            // The right one was forgotten, if this one closes what is around; it was mistaken, if
+            // what is around were then closed too early.
+            let is_early = self.open.len() == 1 && self.behind_white_space(self.at + 1) < self.bytes.len();
+            let closes_outer =
+                self.open.last().is_some_and(|outer| closes(self.tree.nodes[*outer].kind) == byte);
+            if closes_outer && !is_early {
+                self.open.pop();
             }
         }
         self.at += 1;
@@ -560,11 +448,11 @@ impl<'s> Parser<'s, '_> {
         self.problems.add(Code::InvalidJson, Span::new(at, at + length), message);
     }
 
-    /// The longest run of such bytes at hand, at least one character long.
+    /// The longest run of such bytes at hand. What ends it is ASCII.
     fn run(&self, is_in: impl Fn(u8) -> bool) -> &'s str {
         let rest = &self.source[self.at..];
         let length = rest.bytes().position(|byte| !is_in(byte)).unwrap_or(rest.len());
-        &rest[..length.max(self.character())]
+        &rest[..length]
     }
 
     fn behind_white_space(&self, mut at: usize) -> usize {
@@ -581,21 +469,5 @@ impl<'s> Parser<'s, '_> {
 
     fn character_at(&self, at: usize) -> usize {
         self.source[at..].chars().next().map_or(0, char::len_utf8)
-    }
-}
-
-const fn kind_with_article(kind: NodeKind) -> &'static str {
-    match kind {
-        NodeKind::Array => "an array",
-        _ => "an object",
-    }
-}
-
-/// As much of a text as a message quotes.
-pub(super) fn excerpt(text: &str) -> String {
-    const MOST: usize = 40;
-    match text.char_indices().nth(MOST) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
     }
 }

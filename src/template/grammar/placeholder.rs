@@ -151,9 +151,9 @@ fn value_of<'a>(word: &'static str, json: Json) -> impl FnMut(&'a [u8]) -> Parse
 }
 
 /// The failure within nom's error: the productions read complete texts, so nothing is incomplete.
-pub(super) fn failure(error: Err<Failure>) -> Failure {
+pub(super) fn failure(error: &Err<Failure>) -> Failure {
     match error {
-        Err::Error(failure) | Err::Failure(failure) => failure,
+        Err::Error(failure) | Err::Failure(failure) => *failure,
         Err::Incomplete(_) => unreachable!("productions read complete texts"),
     }
 }

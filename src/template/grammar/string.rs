@@ -39,6 +39,8 @@ impl Parser<'_, '_> {
             let rest = &self.bytes[self.at..];
             let Some(plain) = rest.iter().position(|byte| IS_SPECIAL[usize::from(*byte)]) else {
                 self.at = self.bytes.len();
+                // Everything around it is not closed either, for the same reason: told once.
+                self.open.clear();
                 return self.unclosed_string(opening);
             };
             self.at += plain;
@@ -74,7 +76,7 @@ impl Parser<'_, '_> {
         match lexeme::escape(&self.bytes[self.at..]) {
             Ok((rest, _)) => self.at = self.productions.offset(rest),
             Err(error) => {
-                let what = failure(error).what;
+                let what = failure(&error).what;
                 let length = match what {
                     Malformed::Surrogate => 6,
                     _ => 1 + self.character_at(self.at + 1),
@@ -93,7 +95,7 @@ impl Parser<'_, '_> {
             Some(byte) if begins_name(*byte) => {
                 match self.productions.brace(&self.bytes[self.at..], Position::Text) {
                     Ok((_, placeholder)) => return self.placeholder_in_string(text, placeholder),
-                    Err(error) => self.malformed(failure(error), Form::Brace),
+                    Err(error) => self.malformed(failure(&error), Form::Brace, Position::Text),
                 }
             }
             Some(b'{') if behind == self.at + 1 && self.is_double_brace(behind) => {}
@@ -120,10 +122,10 @@ impl Parser<'_, '_> {
     }
 
     fn angle_in_string(&mut self, text: usize) -> usize {
-        if self.bytes.get(self.at + 1).is_some_and(|byte| begins_name(*byte)) {
-            if let Ok((_, placeholder)) = self.productions.angle(&self.bytes[self.at..], Position::Text) {
-                return self.placeholder_in_string(text, placeholder);
-            }
+        if self.bytes.get(self.at + 1).is_some_and(|byte| begins_name(*byte))
+            && let Ok((_, placeholder)) = self.productions.angle(&self.bytes[self.at..], Position::Text)
+        {
+            return self.placeholder_in_string(text, placeholder);
         }
         self.at += 1;
         text

@@ -1,0 +1,282 @@
+//! Builds every room from the settings and joins them: the whole path, in one readable place.
+//!
+//! ```text
+//! provider ─▶ http ─▶ intake ─▶ store ─▶ delivery ─▶ receiver
+//!                       │ ▲
+//!            registration, template, context
+//! ```
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use hyper::body::Incoming;
+use hyper::{Method, Request, StatusCode};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+use crate::api::{AccountRules, Api};
+use crate::config::{Settings, StoreAddress, Tls};
+use crate::delivery::client::{InvalidCaFile, InvalidProxy, Proxy};
+use crate::delivery::{Client, ClientSettings, Worker};
+use crate::destination::AddressPolicy;
+use crate::http::{Answer, Handler, Listener, ListenerError, Problem, json};
+use crate::intake::{Intake, Source};
+use crate::limit::Limiter;
+use crate::provider;
+use crate::registration::{Callback, DefinitionLimits, Registry};
+use crate::shutdown::{DRAIN_DEADLINE, Shutdown};
+use crate::store::embedded::{Embedded, Options as EmbeddedOptions, Retention};
+use crate::store::{CallbackState, SharedStore, StoreError};
+use crate::template;
+
+/// Why Ringback did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store cannot be opened or read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// An address cannot be listened on.
+    #[error(transparent)]
+    Listener(#[from] ListenerError),
+    /// The certificate or its key cannot be used.
+    #[error("the certificate {path} cannot be used: {reason}")]
+    Tls {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The outgoing client cannot be built.
+    #[error(transparent)]
+    Client(#[from] InvalidCaFile),
+    /// The proxy's URL is not one.
+    #[error("delivery.proxy: {0}")]
+    Proxy(#[from] InvalidProxy),
+}
+
+/// A Ringback that runs.
+pub struct Running {
+    address: SocketAddr,
+    operator_address: Option<SocketAddr>,
+    store: SharedStore,
+    rooms: JoinSet<()>,
+}
+
+impl Running {
+    /// Where providers and customers are answered.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where operators are answered, if that is elsewhere.
+    #[must_use]
+    pub fn operator_address(&self) -> Option<SocketAddr> {
+        self.operator_address
+    }
+
+    /// Returns when everything has stopped: what was under way is finished, leases are given back,
+    /// the store is closed.
+    pub async fn finished(mut self) {
+        while let Some(ended) = self.rooms.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a room ended by itself");
+            }
+        }
+        self.store.close().await;
+    }
+}
+
+/// Builds everything and begins to answer; it stops when `shutdown` asks for it.
+///
+/// # Errors
+/// A room cannot be built. Nothing is left running then.
+pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, StartError> {
+    let tls = settings.tls.as_ref().map(acceptor).transpose()?;
+    let StoreAddress::Embedded(path) = &settings.store;
+    let options = EmbeddedOptions {
+        max_in_flight: settings.delivery.max_in_flight,
+        retention: Retention {
+            delivered: settings.retention.delivered,
+            failed: settings.retention.failed,
+            calls: settings.retention.calls,
+        },
+    };
+    let store: SharedStore = Arc::new(Embedded::open(path, options)?);
+    let registry = Arc::new(Registry::default());
+    let sealer = settings.sealer.as_deref();
+    for row in store.callbacks().await? {
+        match Callback::from_row(&row, sealer) {
+            Ok(callback) => registry.put(callback),
+            // The others go on; this one stays in the store until somebody mends it.
+            Err(error) => tracing::error!(%error, "a callback is left out"),
+        }
+    }
+
+    let policy = AddressPolicy::new(settings.delivery.allow_networks.clone());
+    let client = Client::new(ClientSettings {
+        policy: policy.clone(),
+        proxy: settings.delivery.proxy.as_ref().map(|url| Proxy::parse(url.as_str())).transpose()?,
+        ca_files: settings.delivery.ca_files.clone(),
+    })?;
+    let paused = Arc::clone(&registry);
+    let worker = Worker::new(
+        Arc::clone(&store),
+        client,
+        Arc::clone(&registry),
+        settings.delivery.max_in_flight,
+        move |id, reason| paused.set_state(id, CallbackState::Paused(reason.to_owned())),
+    );
+    let service = Arc::new(Service {
+        intake: intake(settings, &store, &registry),
+        api: api(settings, &store, &registry, policy),
+        operators_here: settings.operator_listen.is_none(),
+        operators: Operators { store: Arc::clone(&store) },
+    });
+    let listener = Listener::bind(settings.listen).await?;
+    let operator_listener = match settings.operator_listen {
+        Some(address) => Some(Listener::bind(address).await?),
+        None => None,
+    };
+
+    let mut rooms = JoinSet::new();
+    let (address, operator_address) =
+        (listener.address(), operator_listener.as_ref().map(Listener::address));
+    let stop = || {
+        let shutdown = shutdown.clone();
+        async move { shutdown.requested().await }
+    };
+    rooms.spawn(worker.run(stop(), DRAIN_DEADLINE));
+    rooms.spawn(listener.serve(service, tls, stop(), DRAIN_DEADLINE));
+    if let Some(listener) = operator_listener {
+        let operators = Arc::new(Operators { store: Arc::clone(&store) });
+        rooms.spawn(listener.serve(operators, None, stop(), DRAIN_DEADLINE));
+    }
+    Ok(Running { address, operator_address, store, rooms })
+}
+
+fn intake(settings: &Settings, store: &SharedStore, registry: &Arc<Registry>) -> Intake {
+    let limiter =
+        Limiter::new(settings.sources.iter().map(|source| (Arc::clone(&source.name), source.rate_limit)));
+    let sources = settings.sources.iter().map(|source| Source {
+        name: source.name.as_ref().to_owned(),
+        account: Arc::clone(&source.account),
+        call_space: Arc::clone(&source.call_space),
+        adapter: provider::adapter(source.provider).expect("settings name only providers that there are"),
+        verifier: source.verify.clone(),
+    });
+    Intake::new(
+        sources.collect(),
+        limiter,
+        Arc::clone(store),
+        Arc::clone(registry),
+        settings.limits.body,
+        settings.public_url.as_ref().map(|url| url.as_str().to_owned()),
+    )
+}
+
+fn api(settings: &Settings, store: &SharedStore, registry: &Arc<Registry>, policy: AddressPolicy) -> Api {
+    let limiter =
+        Limiter::new(settings.accounts.iter().map(|account| (Arc::clone(&account.name), account.requests)));
+    let limits = template::Limits {
+        template: settings.limits.template,
+        rendering: settings.limits.rendering,
+        ..template::Limits::default()
+    };
+    let rules: HashMap<_, _> = settings
+        .accounts
+        .iter()
+        .map(|account| {
+            let own = settings.sources.iter().filter(|source| source.account == account.name);
+            let definition = DefinitionLimits {
+                template: limits,
+                policy: policy.clone(),
+                timeout: settings.delivery.timeout,
+                sources: own.map(|source| source.name.as_ref().to_owned()).collect(),
+            };
+            (Arc::clone(&account.name), AccountRules { callbacks: account.callbacks, definition })
+        })
+        .collect();
+    Api::new(
+        settings.tokens.clone(),
+        rules,
+        limiter,
+        Arc::clone(store),
+        Arc::clone(registry),
+        settings.sealer.clone(),
+        settings.limits.body,
+    )
+}
+
+/// The server's side of TLS, with the operator's certificate.
+fn acceptor(tls: &Tls) -> Result<TlsAcceptor, StartError> {
+    let fault = |path: &Path, reason: String| StartError::Tls { path: path.display().to_string(), reason };
+    let chain = CertificateDer::pem_file_iter(&tls.cert)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| fault(&tls.cert, error.to_string()))?;
+    let key = PrivateKeyDer::from_pem_file(&tls.key).map_err(|error| fault(&tls.key, error.to_string()))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("ring has the default versions")
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(|error| fault(&tls.cert, error.to_string()))?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// Everything that is answered on the main address.
+struct Service {
+    intake: Intake,
+    api: Api,
+    operators_here: bool,
+    operators: Operators,
+}
+
+#[async_trait::async_trait]
+impl Handler for Service {
+    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Answer {
+        let path = request.uri().path();
+        if let Some(rest) = path.strip_prefix("/v1/ingest/") {
+            let end = rest.find('/').unwrap_or(rest.len());
+            let (name, sub_path) = (rest[..end].to_owned(), rest[end..].to_owned());
+            return self.intake.answer(&name, &sub_path, request, peer).await;
+        }
+        if path.starts_with("/v1/") {
+            return self.api.answer(request).await;
+        }
+        if self.operators_here {
+            return self.operators.answer(request, peer).await;
+        }
+        Problem::not_found("there is no such path").into()
+    }
+}
+
+/// What operators ask: whether the process lives, and whether it can do its work.
+struct Operators {
+    store: SharedStore,
+}
+
+#[async_trait::async_trait]
+impl Handler for Operators {
+    async fn answer(&self, request: Request<Incoming>, _: SocketAddr) -> Answer {
+        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+        match request.uri().path() {
+            "/healthz" | "/readyz" if !reads => Problem::method_not_allowed("GET, HEAD").into(),
+            "/healthz" => json(StatusCode::OK, r#"{"status":"alive"}"#),
+            "/readyz" => match self.store.ready().await {
+                Ok(()) => json(StatusCode::OK, r#"{"status":"ready"}"#),
+                Err(error) => {
+                    tracing::warn!(%error, "not ready");
+                    Problem::from(error).into()
+                }
+            },
+            _ => Problem::not_found("there is no such path").into(),
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Registrations: written, paused, removed.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rusqlite::{OptionalExtension, Row, params};
+
+use super::desk::{Desk, micros, span_micros};
+use super::failure::WriteError;
+use super::writer::Write;
+use crate::event::{AccountName, CallbackId};
+use crate::store::{CallbackRow, CallbackState, DestinationLimits, Rate};
+
+impl Write for Box<CallbackRow> {
+    type Outcome = ();
+
+    fn write(&self, desk: &mut Desk) -> Result<(), WriteError> {
+        let account = desk.account(&self.account)?;
+        let reason = match &self.state {
+            CallbackState::Active => None,
+            CallbackState::Paused(reason) => Some(reason.as_str()),
+        };
+        // A change that crosses a removal does not bring the registration back.
+        let written = desk
+            .connection
+            .prepare_cached(
+                "INSERT INTO callback (id, account, max_in_flight, rate_count, rate_period, paused, \
+                 pause_reason, definition) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) \
+                 ON CONFLICT (id) DO UPDATE SET max_in_flight = ?3, rate_count = ?4, rate_period = ?5, \
+                 paused = ?6, pause_reason = ?7, definition = ?8 \
+                 WHERE account = ?2 AND removed_at IS NULL",
+            )?
+            .execute(params![
+                self.id.to_bytes(),
+                account,
+                self.limits.max_in_flight,
+                self.limits.rate.map(|rate| rate.count),
+                self.limits.rate.map(|rate| span_micros(rate.period)),
+                self.limits.paused,
+                reason,
+                self.definition,
+            ])?;
+        if written == 1 {
+            desk.scheduler.configure(self.id.into(), self.limits);
+        }
+        Ok(())
+    }
+}
+
+/// A removal. What waits is cancelled afterwards, bit by bit.
+pub(super) struct Remove {
+    pub(super) account: AccountName,
+    pub(super) id: CallbackId,
+    pub(super) now: Timestamp,
+}
+
+impl Write for Remove {
+    type Outcome = bool;
+
+    fn write(&self, desk: &mut Desk) -> Result<bool, WriteError> {
+        let account = desk.account(&self.account)?;
+        let removed = desk
+            .connection
+            .prepare_cached(
+                "UPDATE callback SET removed_at = ?3, definition = x'' \
+                 WHERE id = ?1 AND account = ?2 AND removed_at IS NULL",
+            )?
+            .execute(params![self.id.to_bytes(), account, micros(self.now)])?;
+        if removed == 0 {
+            return Ok(false);
+        }
+        desk.note_removed(self.id);
+        desk.scheduler.cancel(self.id.into());
+        Ok(true)
+    }
+}
+
+/// Pauses a registration in its row; its limits from now on, or nothing if there is none.
+pub(super) fn pause(
+    desk: &Desk,
+    callback: CallbackId,
+    reason: &str,
+) -> rusqlite::Result<Option<DestinationLimits>> {
+    desk.connection
+        .prepare_cached(
+            "UPDATE callback SET paused = 1, pause_reason = ?2 WHERE id = ?1 AND removed_at IS NULL \
+             RETURNING max_in_flight, rate_count, rate_period, paused",
+        )?
+        .query_row(params![callback.to_bytes(), reason], |row| read_limits(row, 0))
+        .optional()
+}
+
+/// Reads a registration's four columns of limits, from `first` on.
+pub(super) fn read_limits(row: &Row<'_>, first: usize) -> rusqlite::Result<DestinationLimits> {
+    let count: Option<u32> = row.get(first + 1)?;
+    let period: Option<i64> = row.get(first + 2)?;
+    Ok(DestinationLimits {
+        max_in_flight: row.get(first)?,
+        rate: count
+            .zip(period)
+            .map(|(count, period)| Rate { count, period: Duration::from_micros(period.unsigned_abs()) }),
+        paused: row.get(first + 3)?,
+    })
+}

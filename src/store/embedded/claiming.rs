@@ -1,0 +1,277 @@
+//! Leases: granting them, settling them, giving them back; and the retry by hand.
+
+use hyper::body::Bytes;
+use jiff::Timestamp;
+use rusqlite::{OptionalExtension, Row, params};
+
+use super::desk::{Desk, End, REMOVED, micros, read_destination, span_micros, state};
+use super::failure::WriteError;
+use super::writer::Write;
+use crate::event::{AccountName, CallbackId, DeliveryId};
+use crate::store::scheduler::Grant;
+use crate::store::{Attempt, Claim, DeliveryRequest, DestinationId, Lease, Next, Settlement};
+
+/// Leases up to `slots` due deliveries and marks them as in flight. What cannot be sent any more
+/// (its registration is gone, its row is damaged) is ended instead, and the next one taken.
+pub(super) fn claim(desk: &mut Desk, slots: usize, now: Timestamp) -> rusqlite::Result<Vec<Claim>> {
+    let mut claims = Vec::new();
+    while claims.len() < slots {
+        let grants = desk.scheduler.claim(micros(now), slots - claims.len());
+        if grants.is_empty() {
+            break;
+        }
+        for grant in grants {
+            claims.extend(take(desk, grant, micros(now))?);
+        }
+    }
+    Ok(claims)
+}
+
+fn take(desk: &mut Desk, grant: Grant, now: i64) -> rusqlite::Result<Option<Claim>> {
+    let lease = grant.lease;
+    let id = lease.delivery.to_bytes();
+    let read = desk
+        .connection
+        .prepare_cached(
+            "SELECT q.account, q.callback, q.tried, r.method, r.url, r.content_type, r.headers, r.body \
+             FROM queue q LEFT JOIN request r ON r.number = q.request WHERE q.delivery = ?1",
+        )?
+        .query_row([id], |row| {
+            let account: i64 = row.get(0)?;
+            Ok((account, read_claimed(row)))
+        })
+        .optional()?;
+    let Some((account, claimed)) = read else {
+        tracing::error!(delivery = %lease.delivery, "a delivery was queued without a row");
+        desk.scheduler.settle(lease, false, None);
+        return Ok(None);
+    };
+    let end = match claimed {
+        Ok((callback, _, _)) if desk.removed.contains(&callback) => {
+            End { state: state::CANCELLED, reason: Some(REMOVED), attempts: 0 }
+        }
+        Ok((callback, tried, request)) => {
+            desk.connection
+                .prepare_cached("UPDATE queue SET leased_at = ?2 WHERE delivery = ?1")?
+                .execute(params![id, now])?;
+            desk.note_granted(lease);
+            let account = desk.account_name(account)?;
+            return Ok(Some(Claim { lease, account, callback, attempt: tried + 1, request }));
+        }
+        Err(error) => {
+            tracing::error!(delivery = %lease.delivery, %error, "a delivery cannot be read and is set aside");
+            End { state: state::DEAD, reason: Some("its stored request cannot be read"), attempts: 0 }
+        }
+    };
+    desk.finish(account, lease.delivery, &end, now)?;
+    desk.scheduler.settle(lease, false, None);
+    Ok(None)
+}
+
+fn read_claimed(row: &Row<'_>) -> rusqlite::Result<(CallbackId, u32, DeliveryRequest)> {
+    Ok((CallbackId::from_bytes(row.get(1)?), row.get(2)?, read_request(row, 3)?))
+}
+
+/// Reads a request's five columns, from `first` on.
+pub(super) fn read_request(row: &Row<'_>, first: usize) -> rusqlite::Result<DeliveryRequest> {
+    let headers: String = row.get(first + 3)?;
+    let headers = serde_json::from_str(&headers).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(first + 3, rusqlite::types::Type::Text, Box::new(error))
+    })?;
+    Ok(DeliveryRequest {
+        method: row.get(first)?,
+        url: row.get(first + 1)?,
+        content_type: row.get(first + 2)?,
+        headers,
+        body: Bytes::from(row.get::<_, Vec<u8>>(first + 4)?),
+    })
+}
+
+/// Gives leases back; those that are not held any more are passed over.
+pub(super) fn release(desk: &mut Desk, leases: &[Lease]) -> rusqlite::Result<()> {
+    for lease in leases.iter().filter(|lease| desk.scheduler.holds(**lease)) {
+        desk.connection
+            .prepare_cached("UPDATE queue SET leased_at = NULL WHERE delivery = ?1")?
+            .execute([lease.delivery.to_bytes()])?;
+    }
+    for lease in leases {
+        if desk.scheduler.release(*lease) {
+            desk.note_ended(*lease);
+        }
+    }
+    Ok(())
+}
+
+/// Gives leases back unused.
+pub(super) struct Release(pub(super) Vec<Lease>);
+
+impl Write for Release {
+    type Outcome = ();
+
+    fn write(&self, desk: &mut Desk) -> Result<(), WriteError> {
+        release(desk, &self.0)?;
+        Ok(())
+    }
+}
+
+impl Write for Box<Settlement> {
+    type Outcome = bool;
+
+    fn write(&self, desk: &mut Desk) -> Result<bool, WriteError> {
+        let lease = self.lease;
+        if !desk.scheduler.holds(lease) {
+            return Ok(false);
+        }
+        let id = lease.delivery.to_bytes();
+        let (account, callback) = desk
+            .connection
+            .prepare_cached("SELECT account, callback FROM queue WHERE delivery = ?1")?
+            .query_row([id], |row| Ok((row.get::<_, i64>(0)?, CallbackId::from_bytes(row.get(1)?))))?;
+        write_attempt(desk, lease.delivery, &self.attempt)?;
+        let ended_at = micros(self.attempt.started_at).saturating_add(span_micros(self.attempt.latency));
+        let end = match &self.next {
+            Next::Delivered => Some(End { state: state::DELIVERED, reason: None, attempts: 1 }),
+            Next::Dead(reason) => Some(End { state: state::DEAD, reason: Some(reason), attempts: 1 }),
+            Next::RetryAt(_) if desk.removed.contains(&callback) => {
+                Some(End { state: state::CANCELLED, reason: Some(REMOVED), attempts: 1 })
+            }
+            Next::RetryAt(at) => {
+                desk.connection
+                    .prepare_cached(
+                        "UPDATE queue SET due = ?2, tried = tried + 1, crashes = 0, leased_at = NULL \
+                         WHERE delivery = ?1",
+                    )?
+                    .execute(params![id, micros(*at)])?;
+                desk.connection
+                    .prepare_cached(
+                        "UPDATE delivery SET attempts = attempts + 1 WHERE account = ?1 AND id = ?2",
+                    )?
+                    .execute(params![account, id])?;
+                None
+            }
+        };
+        if let Some(end) = &end {
+            desk.finish(account, lease.delivery, end, ended_at)?;
+        }
+        let paused = match &self.pause_callback {
+            Some(reason) => super::callbacks::pause(desk, callback, reason)?,
+            None => None,
+        };
+        let next = match (&self.next, end) {
+            (Next::RetryAt(at), None) => Some(micros(*at)),
+            _ => None,
+        };
+        desk.scheduler.settle(lease, self.next == Next::Delivered, next);
+        desk.note_ended(lease);
+        if let Some(limits) = paused {
+            desk.scheduler.configure(callback.into(), limits);
+        }
+        Ok(true)
+    }
+}
+
+pub(super) fn write_attempt(desk: &Desk, delivery: DeliveryId, attempt: &Attempt) -> rusqlite::Result<()> {
+    desk.connection
+        .prepare_cached(
+            "INSERT INTO attempt (delivery, sequence, number, started_at, latency, outcome, status, error, \
+             response) SELECT ?1, (SELECT coalesce(max(sequence), 0) + 1 FROM attempt WHERE delivery = ?1), \
+             ?2, ?3, ?4, ?5, ?6, ?7, ?8",
+        )?
+        .execute(params![
+            delivery.to_bytes(),
+            attempt.number,
+            micros(attempt.started_at),
+            span_micros(attempt.latency),
+            attempt.outcome.as_str(),
+            attempt.status,
+            attempt.error,
+            attempt.response.as_ref(),
+        ])?;
+    Ok(())
+}
+
+/// A retry by hand.
+pub(super) struct Retry {
+    pub(super) account: AccountName,
+    pub(super) id: DeliveryId,
+    pub(super) now: Timestamp,
+}
+
+impl Write for Retry {
+    type Outcome = bool;
+
+    fn write(&self, desk: &mut Desk) -> Result<bool, WriteError> {
+        let account = desk.account(&self.account)?;
+        let id = self.id.to_bytes();
+        let now = micros(self.now);
+        let found = desk
+            .connection
+            .prepare_cached(
+                "SELECT d.state, d.callback, d.destination, d.request, q.due, q.leased_at FROM delivery d \
+                 LEFT JOIN queue q ON q.delivery = d.id WHERE d.account = ?1 AND d.id = ?2",
+            )?
+            .query_row(params![account, id], |row| {
+                let callback = CallbackId::from_bytes(row.get(1)?);
+                Ok((
+                    row.get::<_, i64>(0)?,
+                    callback,
+                    read_destination(callback, row.get(2)?),
+                    row.get::<_, Option<i64>>(3)?,
+                    row.get::<_, Option<i64>>(4)?,
+                    row.get::<_, Option<i64>>(5)?,
+                ))
+            })
+            .optional()?;
+        let Some((stored_state, callback, destination, Some(request), due, leased_at)) = found else {
+            return Ok(false);
+        };
+        if desk.removed.contains(&callback) {
+            return Ok(false);
+        }
+        match (stored_state, due, leased_at) {
+            (state::DEAD, None, None) => {
+                requeue_dead(desk, account, self.id, callback, destination, request, now)?;
+            }
+            (state::OPEN, Some(due), None) => {
+                desk.connection
+                    .prepare_cached("UPDATE queue SET due = ?2, tried = 0 WHERE delivery = ?1")?
+                    .execute(params![id, now])?;
+                desk.scheduler.withdraw(destination, self.id, due);
+            }
+            _ => return Ok(false),
+        }
+        desk.scheduler.enqueue(destination, self.id, now);
+        Ok(true)
+    }
+}
+
+fn requeue_dead(
+    desk: &Desk,
+    account: i64,
+    id: DeliveryId,
+    callback: CallbackId,
+    destination: DestinationId,
+    request: i64,
+    now: i64,
+) -> rusqlite::Result<()> {
+    let id = id.to_bytes();
+    desk.connection
+        .prepare_cached(
+            "UPDATE delivery SET state = 0, reason = NULL, finished_at = NULL WHERE account = ?1 AND id = ?2",
+        )?
+        .execute(params![account, id])?;
+    desk.connection
+        .prepare_cached(
+            "INSERT INTO queue (delivery, account, callback, destination, request, due, tried, crashes) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0)",
+        )?
+        .execute(params![
+            id,
+            account,
+            callback.to_bytes(),
+            super::desk::stored_destination(callback, destination),
+            request,
+            now,
+        ])?;
+    Ok(())
+}

@@ -1,0 +1,228 @@
+//! What the writer writes with: the connection, the scheduler, and what it remembers of the file.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::Retention;
+use crate::event::{AccountName, CallbackId, DeliveryId};
+use crate::store::scheduler::Scheduler;
+use crate::store::{DestinationId, Lease};
+
+/// How long a lease lasts: the longest deadline that a registration may set, and 5 s. Measured
+/// with a clock that does not jump. A worker that lives settles long before.
+pub(super) const LEASE_TIME: Duration = Duration::from_secs(60 + 5);
+
+/// Time as the file keeps it.
+pub(super) fn micros(at: Timestamp) -> i64 {
+    at.as_microsecond()
+}
+
+/// A span of time as the file keeps it.
+pub(super) fn span_micros(span: Duration) -> i64 {
+    i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// Everything that a write changes. What is in memory follows the transaction: [`Desk::commit`]
+/// and [`Desk::rollback`] are called with it.
+#[derive(Debug)]
+pub(super) struct Desk {
+    pub(super) connection: Connection,
+    pub(super) scheduler: Scheduler,
+    pub(super) retention: Retention,
+    /// Registrations that were removed.
+    pub(super) removed: HashSet<CallbackId>,
+    removed_now: Vec<CallbackId>,
+    accounts: Accounts,
+    /// When leases were granted, the oldest first.
+    leased: BTreeMap<u64, (Instant, DeliveryId)>,
+    granted_now: Vec<u64>,
+    ended_now: Vec<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Accounts {
+    numbers: HashMap<AccountName, i64>,
+    names: HashMap<i64, AccountName>,
+}
+
+impl Desk {
+    pub(super) fn new(connection: Connection, scheduler: Scheduler, retention: Retention) -> Self {
+        Self {
+            connection,
+            scheduler,
+            retention,
+            removed: HashSet::new(),
+            removed_now: Vec::new(),
+            accounts: Accounts::default(),
+            leased: BTreeMap::new(),
+            granted_now: Vec::new(),
+            ended_now: Vec::new(),
+        }
+    }
+
+    pub(super) fn begin(&self) -> rusqlite::Result<()> {
+        self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        Ok(())
+    }
+
+    /// Makes everything since [`Self::begin`] durable and final.
+    pub(super) fn commit(&mut self) -> rusqlite::Result<()> {
+        self.connection.prepare_cached("COMMIT")?.execute([])?;
+        self.scheduler.commit();
+        self.removed_now.clear();
+        self.granted_now.clear();
+        for token in self.ended_now.drain(..) {
+            self.leased.remove(&token);
+        }
+        Ok(())
+    }
+
+    /// Takes everything since [`Self::begin`] back.
+    pub(super) fn rollback(&mut self) {
+        // Some errors end the transaction by themselves.
+        if !self.connection.is_autocommit()
+            && let Err(error) = self.connection.execute_batch("ROLLBACK")
+        {
+            tracing::error!(%error, "a transaction could not be rolled back");
+        }
+        self.scheduler.rollback();
+        for callback in self.removed_now.drain(..) {
+            self.removed.remove(&callback);
+        }
+        for token in self.granted_now.drain(..) {
+            self.leased.remove(&token);
+        }
+        self.ended_now.clear();
+        // A number may belong to a row that is gone again.
+        self.accounts = Accounts::default();
+    }
+
+    /// The number of an account, which is given one if it is new.
+    pub(super) fn account(&mut self, name: &AccountName) -> rusqlite::Result<i64> {
+        if let Some(number) = self.accounts.numbers.get(name) {
+            return Ok(*number);
+        }
+        let found = self
+            .connection
+            .prepare_cached("SELECT id FROM account WHERE name = ?1")?
+            .query_row([name.as_ref()], |row| row.get(0))
+            .optional()?;
+        let number = match found {
+            Some(number) => number,
+            None => self
+                .connection
+                .prepare_cached("INSERT INTO account (name) VALUES (?1)")?
+                .insert([name.as_ref()])?,
+        };
+        self.accounts.numbers.insert(Arc::clone(name), number);
+        self.accounts.names.insert(number, Arc::clone(name));
+        Ok(number)
+    }
+
+    /// The name of a numbered account.
+    pub(super) fn account_name(&mut self, number: i64) -> rusqlite::Result<AccountName> {
+        if let Some(name) = self.accounts.names.get(&number) {
+            return Ok(Arc::clone(name));
+        }
+        let name: String = self
+            .connection
+            .prepare_cached("SELECT name FROM account WHERE id = ?1")?
+            .query_row([number], |row| row.get(0))?;
+        let name = AccountName::from(name);
+        self.accounts.numbers.insert(Arc::clone(&name), number);
+        self.accounts.names.insert(number, Arc::clone(&name));
+        Ok(name)
+    }
+
+    pub(super) fn note_removed(&mut self, callback: CallbackId) {
+        if self.removed.insert(callback) {
+            self.removed_now.push(callback);
+        }
+    }
+
+    pub(super) fn note_granted(&mut self, lease: Lease) {
+        self.leased.insert(lease.token, (Instant::now(), lease.delivery));
+        self.granted_now.push(lease.token);
+    }
+
+    pub(super) fn note_ended(&mut self, lease: Lease) {
+        self.ended_now.push(lease.token);
+    }
+
+    /// When the oldest lease runs out.
+    pub(super) fn next_expiry(&self) -> Option<Instant> {
+        self.leased.first_key_value().map(|(_, (granted, _))| *granted + LEASE_TIME)
+    }
+
+    /// Leases that have run out by `now`, the oldest first.
+    pub(super) fn expired(&self, now: Instant) -> Vec<Lease> {
+        self.leased
+            .iter()
+            .take_while(|(_, (granted, _))| *granted + LEASE_TIME <= now)
+            .map(|(token, (_, delivery))| Lease { delivery: *delivery, token: *token })
+            .collect()
+    }
+
+    /// Ends a delivery that will never be sent: its row says why, and its queue row goes.
+    pub(super) fn finish(
+        &self,
+        account: i64,
+        delivery: DeliveryId,
+        end: &End<'_>,
+        at: i64,
+    ) -> rusqlite::Result<()> {
+        let id = delivery.to_bytes();
+        self.connection.prepare_cached("DELETE FROM queue WHERE delivery = ?1")?.execute([id])?;
+        self.connection
+            .prepare_cached(
+                "UPDATE delivery SET state = ?3, reason = ?4, attempts = attempts + ?5, finished_at = ?6 \
+                 WHERE account = ?1 AND id = ?2",
+            )?
+            .execute(params![account, id, end.state, end.reason, end.attempts, at])?;
+        if end.state == state::DEAD {
+            // What a failed delivery came from is kept as long as the delivery.
+            self.connection
+                .prepare_cached(
+                    "UPDATE event SET keep = 1 WHERE account = ?1 AND id = \
+                     (SELECT event FROM delivery WHERE account = ?1 AND id = ?2)",
+                )?
+                .execute(params![account, id])?;
+        }
+        Ok(())
+    }
+}
+
+/// How a delivery ends.
+#[derive(Debug)]
+pub(super) struct End<'a> {
+    pub(super) state: i64,
+    pub(super) reason: Option<&'a str>,
+    /// Attempts that this ending adds: one, or none.
+    pub(super) attempts: i64,
+}
+
+/// A delivery's state as a number. "Leased" is none: it is a mark on the queue's row.
+pub(super) mod state {
+    pub(in super::super) const OPEN: i64 = 0;
+    pub(in super::super) const DELIVERED: i64 = 2;
+    pub(in super::super) const DEAD: i64 = 3;
+    pub(in super::super) const FAILED: i64 = 4;
+    pub(in super::super) const CANCELLED: i64 = 5;
+}
+
+/// Why a delivery of a removed registration is cancelled.
+pub(super) const REMOVED: &str = "its registration was removed";
+
+/// A destination as rows keep it: nothing if it is the registration's own.
+pub(super) fn stored_destination(callback: CallbackId, destination: DestinationId) -> Option<[u8; 16]> {
+    (destination != DestinationId::from(callback)).then_some(destination.0)
+}
+
+/// The inverse of [`stored_destination`].
+pub(super) fn read_destination(callback: CallbackId, stored: Option<[u8; 16]>) -> DestinationId {
+    stored.map_or_else(|| callback.into(), DestinationId)
+}

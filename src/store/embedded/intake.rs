@@ -1,0 +1,217 @@
+//! Writes of intake: events, calls, and the deliveries that they cause.
+
+use rusqlite::{OptionalExtension, params};
+
+use super::BACKLOG;
+use super::desk::{Desk, REMOVED, micros, state, stored_destination};
+use super::failure::{WriteError, full};
+use super::writer::Write;
+use crate::context::CallId;
+use crate::event::EventId;
+use crate::store::{
+    Acceptance, Accepted, CallWrite, DedupeKey, EventRow, EventState, FailedDelivery, NewDelivery,
+};
+
+impl Write for Box<Acceptance> {
+    type Outcome = Accepted;
+
+    fn write(&self, desk: &mut Desk) -> Result<Accepted, WriteError> {
+        if desk.scheduler.queued() + self.deliveries.len() > BACKLOG {
+            return Err(WriteError::Refused(full()));
+        }
+        let received_at = micros(self.event.received_at);
+        if let Some(first) = known(desk, &self.dedupe, received_at)? {
+            return Ok(Accepted::Duplicate(first));
+        }
+        if let Some(call) = &self.call
+            && !write_call(desk, call, received_at)?
+        {
+            return Ok(Accepted::Conflict);
+        }
+        desk.connection
+            .prepare_cached(
+                "INSERT OR REPLACE INTO seen (digest, source, event, expires_at) VALUES (?1, ?2, ?3, ?4)",
+            )?
+            .execute(params![
+                self.dedupe.digest,
+                self.dedupe.source,
+                self.event.id.to_bytes(),
+                micros(self.dedupe.expires_at),
+            ])?;
+        write_event(desk, &self.event, !self.failed.is_empty())?;
+        for delivery in &self.deliveries {
+            write_delivery(desk, delivery)?;
+        }
+        for delivery in &self.failed {
+            write_failed(desk, delivery)?;
+        }
+        // Only now, when nothing can fail any more.
+        for delivery in self.deliveries.iter().filter(|new| !desk.removed.contains(&new.callback)) {
+            desk.scheduler.enqueue(delivery.destination, delivery.id, micros(delivery.due));
+        }
+        Ok(Accepted::Stored)
+    }
+
+    fn weight(&self) -> usize {
+        self.event.body.len()
+            + self.deliveries.iter().map(|delivery| delivery.request.body.len()).sum::<usize>()
+    }
+}
+
+/// Keeps an event that could not be read.
+pub(super) struct Reject(pub(super) Box<EventRow>);
+
+impl Write for Reject {
+    type Outcome = ();
+
+    fn write(&self, desk: &mut Desk) -> Result<(), WriteError> {
+        write_event(desk, &self.0, true)?;
+        Ok(())
+    }
+
+    fn weight(&self) -> usize {
+        self.0.body.len()
+    }
+}
+
+fn known(desk: &Desk, dedupe: &DedupeKey, now: i64) -> rusqlite::Result<Option<EventId>> {
+    let first = desk
+        .connection
+        .prepare_cached(KNOWN)?
+        .query_row(params![dedupe.digest, dedupe.source, now], |row| row.get::<_, [u8; 16]>(0))
+        .optional()?;
+    Ok(first.map(EventId::from_bytes))
+}
+
+/// The first event of a key that has not expired.
+pub(super) const KNOWN: &str = "SELECT event FROM seen WHERE digest = ?1 AND source = ?2 AND expires_at > ?3";
+
+/// Writes a call's context over the version that it was merged from; `false`, and nothing, if that
+/// is not the stored one.
+fn write_call(desk: &mut Desk, call: &CallWrite, at: i64) -> rusqlite::Result<bool> {
+    let account = desk.account(&call.key.account)?;
+    let version = call.read_version.cast_signed();
+    let written = if version == 0 {
+        desk.connection
+            .prepare_cached(
+                "INSERT INTO call (account, space, id, version, created_at, updated_at, context) \
+                 VALUES (?1, ?2, ?3, 1, ?4, ?4, ?5) ON CONFLICT DO NOTHING",
+            )?
+            .execute(params![account, call.key.space, call.key.id.as_str(), at, call.context])?
+    } else {
+        desk.connection
+            .prepare_cached(
+                "UPDATE call SET version = version + 1, updated_at = max(updated_at, ?5), context = ?6 \
+                 WHERE account = ?1 AND id = ?3 AND space = ?2 AND version = ?4",
+            )?
+            .execute(params![account, call.key.space, call.key.id.as_str(), version, at, call.context])?
+    };
+    Ok(written == 1)
+}
+
+fn write_event(desk: &mut Desk, event: &EventRow, keep: bool) -> rusqlite::Result<()> {
+    let account = desk.account(&event.account)?;
+    let rejected = match &event.state {
+        EventState::Accepted => None,
+        EventState::Rejected(reason) => Some(reason.as_str()),
+    };
+    let types: Vec<&str> = event.types.iter().map(|event_type| event_type.as_str()).collect();
+    desk.connection
+        .prepare_cached(
+            "INSERT INTO event (account, id, source, provider, rejected, types, call_space, call_id, \
+             received_at, method, path, content_type, keep, body) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+        )?
+        .execute(params![
+            account,
+            event.id.to_bytes(),
+            event.source,
+            event.provider,
+            rejected,
+            types.join(","),
+            event.call.as_ref().map(|call| call.space.as_ref()),
+            event.call.as_ref().map(|call| call.id.as_str()),
+            micros(event.received_at),
+            event.method,
+            event.path,
+            event.content_type,
+            keep,
+            event.body.as_ref(),
+        ])?;
+    Ok(())
+}
+
+const INSERT_DELIVERY: &str = "INSERT INTO delivery (account, id, callback, destination, event, event_type, \
+    call_id, state, reason, attempts, request, created_at, finished_at) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, ?10, ?11, ?12)";
+
+fn write_delivery(desk: &mut Desk, new: &NewDelivery) -> rusqlite::Result<()> {
+    let account = desk.account(&new.account)?;
+    let headers = serde_json::to_string(&new.request.headers).expect("pairs of strings are JSON");
+    let request = desk
+        .connection
+        .prepare_cached(
+            "INSERT INTO request (method, url, content_type, headers, body) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .insert(params![
+            new.request.method,
+            new.request.url,
+            new.request.content_type,
+            headers,
+            new.request.body.as_ref(),
+        ])?;
+    let destination = stored_destination(new.callback, new.destination);
+    let created_at = micros(new.created_at);
+    // The registration may have been removed while the event was on its way.
+    let removed = desk.removed.contains(&new.callback);
+    desk.connection.prepare_cached(INSERT_DELIVERY)?.execute(params![
+        account,
+        new.id.to_bytes(),
+        new.callback.to_bytes(),
+        destination,
+        new.event.to_bytes(),
+        new.event_type.as_str(),
+        new.call.as_ref().map(CallId::as_str),
+        if removed { state::CANCELLED } else { state::OPEN },
+        removed.then_some(REMOVED),
+        request,
+        created_at,
+        removed.then_some(created_at),
+    ])?;
+    if !removed {
+        desk.connection
+            .prepare_cached(
+                "INSERT INTO queue (delivery, account, callback, destination, request, due, tried, crashes) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0)",
+            )?
+            .execute(params![
+                new.id.to_bytes(),
+                account,
+                new.callback.to_bytes(),
+                destination,
+                request,
+                micros(new.due),
+            ])?;
+    }
+    Ok(())
+}
+
+fn write_failed(desk: &mut Desk, failed: &FailedDelivery) -> rusqlite::Result<()> {
+    let account = desk.account(&failed.account)?;
+    let created_at = micros(failed.created_at);
+    desk.connection.prepare_cached(INSERT_DELIVERY)?.execute(params![
+        account,
+        failed.id.to_bytes(),
+        failed.callback.to_bytes(),
+        None::<[u8; 16]>,
+        failed.event.to_bytes(),
+        failed.event_type.as_str(),
+        failed.call.as_ref().map(CallId::as_str),
+        state::FAILED,
+        failed.reason,
+        None::<i64>,
+        created_at,
+        created_at,
+    ])?;
+    Ok(())
+}

@@ -1,0 +1,338 @@
+//! The embedded store: an SQLite file beside the process, which owns it alone.
+//!
+//! One thread writes. Whoever wants something written puts it into a bounded channel and waits;
+//! the thread takes all that waits, writes it in one transaction, syncs once and answers
+//! everybody (group commit). The same thread owns the [`Scheduler`](super::scheduler::Scheduler),
+//! and serves claims in the same transaction as the writes that made their deliveries due, so that
+//! a delivery can start one sync after its event came in. What is leased is known in memory, and
+//! marked in the file so that a process that dies of an attempt is found out.
+//!
+//! Reads run on connections of their own and never wait for a write.
+
+mod callbacks;
+mod chores;
+mod claiming;
+mod desk;
+mod failure;
+mod intake;
+mod reader;
+mod recovery;
+mod schema;
+mod writer;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use tokio::sync::{Semaphore, oneshot};
+
+use self::desk::Desk;
+use self::failure::{closed, full};
+use self::reader::Readers;
+use self::writer::{ClaimRequest, GivenBack, Message, Pending, Write, Writer};
+use super::scheduler::Scheduler;
+use super::{
+    Acceptance, Accepted, CallbackRow, Claim, DedupeKey, DeliveryFilter, DeliveryRow, DeliveryView, EventRow,
+    EventView, Lease, Page, Recall, Settlement, Store, StoreError,
+};
+use crate::context::CallKey;
+use crate::event::{AccountName, CallbackId, DeliveryId, EventId};
+
+/// Deliveries that may wait at once: about 250 MB of scheduler. Past it, events are refused.
+pub const BACKLOG: usize = 4_000_000;
+
+/// Writes that may wait for the writer at once, apart from those that leases bound. It drains
+/// thousands a second, so more would only be a longer wait.
+const WAITING_WRITES: usize = 1_024;
+
+/// Claims, releases and wake-ups that may wait at once, beyond the writes and one settlement a
+/// lease.
+const WAITING_OTHERS: usize = 1_024;
+
+/// The settings of an embedded store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Leases that are held at once, over all destinations.
+    pub max_in_flight: usize,
+    /// How long things are kept.
+    pub retention: Retention,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { max_in_flight: 512, retention: Retention::default() }
+    }
+}
+
+/// How long things are kept after they are finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Delivered deliveries with their attempts, and events all of whose deliveries were.
+    pub delivered: Duration,
+    /// Dead, failed and cancelled deliveries with their attempts; their events; rejected events.
+    /// A paused registration collects as long.
+    pub failed: Duration,
+    /// Calls, from their last event on.
+    pub calls: Duration,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        const DAY: u64 = 24;
+        Self {
+            delivered: Duration::from_hours(7 * DAY),
+            failed: Duration::from_hours(30 * DAY),
+            calls: Duration::from_hours(365 * DAY),
+        }
+    }
+}
+
+/// A store in a file of its own.
+pub struct Embedded {
+    outbox: SyncSender<Message>,
+    /// Turns of the writes that may wait.
+    turns: Arc<Semaphore>,
+    readers: Readers,
+    closed: AtomicBool,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl fmt::Debug for Embedded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Embedded").field("closed", &self.closed).finish_non_exhaustive()
+    }
+}
+
+impl Embedded {
+    /// Opens the file at `path`, making it and its folder if there are none, and reads what waits
+    /// in it: about a second for each million deliveries. Blocks.
+    ///
+    /// # Errors
+    /// [`StoreError::Unusable`]: another process owns the file, it cannot be written, it is
+    /// something else than a store, is damaged, or was written by a newer version.
+    pub fn open(path: &Path, options: Options) -> Result<Self, StoreError> {
+        let path = std::path::absolute(path)
+            .map_err(|error| StoreError::Unusable(format!("{} is no path: {error}", path.display())))?;
+        let ownership = schema::own(&path)?;
+        let connection = schema::open_writer(&path)?;
+        let now = Timestamp::now();
+        // Tokens of an earlier process stay different from ours.
+        let scheduler = Scheduler::new(options.max_in_flight, now.as_microsecond().unsigned_abs());
+        let mut desk = Desk::new(connection, scheduler, options.retention);
+        recovery::recover(&mut desk, now).map_err(|error| schema::unusable(&path, &error))?;
+        let readers = Readers::open(&path)?;
+        let (outbox, inbox) = sync_channel(WAITING_WRITES + options.max_in_flight + WAITING_OTHERS);
+        let writer = Writer::new(desk, inbox, GivenBack::default());
+        let thread = std::thread::Builder::new()
+            .name("ringback-store".to_owned())
+            .spawn(move || {
+                writer.run();
+                // The last to go: nobody else may open the file before the writer is done.
+                drop(ownership);
+            })
+            .map_err(|error| StoreError::Unusable(format!("no thread for the store: {error}")))?;
+        Ok(Self {
+            outbox,
+            turns: Arc::new(Semaphore::new(WAITING_WRITES)),
+            readers,
+            closed: AtomicBool::new(false),
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+
+    fn send(&self, message: Message) -> Result<(), StoreError> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(closed());
+        }
+        self.outbox.try_send(message).map_err(|error| match error {
+            TrySendError::Full(_) => full(),
+            TrySendError::Disconnected(_) => closed(),
+        })
+    }
+
+    /// Has something written that anybody may ask for, if it may still wait.
+    async fn write<W: Write>(&self, write: W) -> Result<W::Outcome, StoreError> {
+        let turn = Arc::clone(&self.turns).try_acquire_owned().map_err(|_| full())?;
+        self.submit(write, Some(turn)).await
+    }
+
+    /// Has something written that frees leases: it never waits behind a full queue of new work.
+    async fn write_first<W: Write>(&self, write: W) -> Result<W::Outcome, StoreError> {
+        self.submit(write, None).await
+    }
+
+    async fn submit<W: Write>(
+        &self,
+        write: W,
+        permit: Option<tokio::sync::OwnedSemaphorePermit>,
+    ) -> Result<W::Outcome, StoreError> {
+        let (answer, outcome) = oneshot::channel();
+        self.send(Message::Write(Box::new(Pending { write, outcome: None, answer, permit })))?;
+        outcome.await.unwrap_or_else(|_| Err(closed()))
+    }
+}
+
+#[async_trait]
+impl Store for Embedded {
+    async fn recall(&self, dedupe: &DedupeKey, call: Option<&CallKey>) -> Result<Recall, StoreError> {
+        let (dedupe, call) = (dedupe.clone(), call.cloned());
+        self.readers
+            .read(move |connection| reader::recall(connection, &dedupe, call.as_ref(), Timestamp::now()))
+            .await
+    }
+
+    async fn accept(&self, acceptance: Acceptance) -> Result<Accepted, StoreError> {
+        self.write(Box::new(acceptance)).await
+    }
+
+    async fn reject(&self, event: EventRow) -> Result<(), StoreError> {
+        self.write(intake::Reject(Box::new(event))).await
+    }
+
+    async fn put_callback(&self, row: CallbackRow) -> Result<(), StoreError> {
+        self.write(Box::new(row)).await
+    }
+
+    async fn remove_callback(&self, account: &AccountName, id: CallbackId) -> Result<bool, StoreError> {
+        self.write(callbacks::Remove { account: Arc::clone(account), id, now: Timestamp::now() }).await
+    }
+
+    async fn callbacks(&self) -> Result<Vec<CallbackRow>, StoreError> {
+        self.readers.read(reader::callbacks).await
+    }
+
+    async fn claim(&self, slots: usize) -> Result<Vec<Claim>, StoreError> {
+        if slots == 0 || self.closed.load(Ordering::Acquire) {
+            return Ok(Vec::new());
+        }
+        // Dropped after the receiver, whatever may be in that.
+        let mut wake = WakeOnDrop { outbox: &self.outbox, armed: true };
+        let (answer, handover) = oneshot::channel();
+        self.send(Message::Claim(ClaimRequest { slots, answer }))?;
+        let handover = handover.await;
+        wake.armed = false;
+        match handover {
+            Ok(handover) => Ok(handover.open()),
+            Err(_) if self.closed.load(Ordering::Acquire) => Ok(Vec::new()),
+            Err(_) => Err(closed()),
+        }
+    }
+
+    async fn settle(&self, settlement: Settlement) -> Result<bool, StoreError> {
+        self.write_first(Box::new(settlement)).await
+    }
+
+    async fn release(&self, leases: Vec<Lease>) -> Result<(), StoreError> {
+        self.write_first(claiming::Release(leases)).await
+    }
+
+    async fn event(&self, account: &AccountName, id: EventId) -> Result<Option<EventView>, StoreError> {
+        let account = Arc::clone(account);
+        self.readers.read(move |connection| reader::event(connection, &account, id)).await
+    }
+
+    async fn delivery(
+        &self,
+        account: &AccountName,
+        id: DeliveryId,
+    ) -> Result<Option<DeliveryView>, StoreError> {
+        let account = Arc::clone(account);
+        self.readers.read(move |connection| reader::delivery(connection, &account, id)).await
+    }
+
+    async fn deliveries(
+        &self,
+        account: &AccountName,
+        filter: &DeliveryFilter,
+        page: Page,
+    ) -> Result<Vec<DeliveryRow>, StoreError> {
+        let (account, filter) = (Arc::clone(account), filter.clone());
+        self.readers.read(move |connection| reader::deliveries(connection, &account, &filter, page)).await
+    }
+
+    async fn retry(&self, account: &AccountName, id: DeliveryId) -> Result<bool, StoreError> {
+        self.write(claiming::Retry { account: Arc::clone(account), id, now: Timestamp::now() }).await
+    }
+
+    async fn sweep(&self, now: Timestamp) -> Result<usize, StoreError> {
+        self.write(chores::Sweep(now)).await
+    }
+
+    async fn ready(&self) -> Result<(), StoreError> {
+        self.write(Probe).await
+    }
+
+    async fn close(&self) {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (answer, done) = oneshot::channel();
+        let mut message = Message::Close(answer);
+        while let Err(TrySendError::Full(back)) = self.outbox.try_send(message) {
+            message = back;
+            tokio::time::sleep(CLOSE_POLL).await;
+        }
+        let _ = done.await;
+        self.readers.close();
+        let thread = self.thread.lock().expect("no holder of this lock panics").take();
+        if let Some(thread) = thread {
+            // It has answered; what is left of it is to let the file go.
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
+    }
+}
+
+/// Tells the writer that somebody does not wait for deliveries any more.
+struct WakeOnDrop<'a> {
+    outbox: &'a SyncSender<Message>,
+    armed: bool,
+}
+
+impl Drop for WakeOnDrop<'_> {
+    fn drop(&mut self) {
+        if self.armed {
+            // If the channel is full, the writer is awake.
+            let _ = self.outbox.try_send(Message::Wake);
+        }
+    }
+}
+
+/// How long a close waits before it looks again whether the writer has taken something.
+const CLOSE_POLL: Duration = Duration::from_millis(1);
+
+/// A write that changes nothing but the disk: fails if it cannot be written.
+struct Probe;
+
+impl Write for Probe {
+    type Outcome = ();
+
+    fn write(&self, desk: &mut Desk) -> Result<(), failure::WriteError> {
+        if desk.scheduler.queued() >= BACKLOG {
+            return Err(failure::WriteError::Refused(full()));
+        }
+        desk.connection
+            .prepare_cached("UPDATE probe SET at = ?1")?
+            .execute([Timestamp::now().as_microsecond()])?;
+        Ok(())
+    }
+}
+
+impl Drop for Embedded {
+    /// A store that is dropped unclosed is closed by its writer; the drop waits for that, so that
+    /// the file is free afterwards.
+    fn drop(&mut self) {
+        self.closed.store(true, Ordering::Release);
+        let (unused, _) = sync_channel(0);
+        drop(std::mem::replace(&mut self.outbox, unused));
+        let thread = self.thread.lock().expect("no holder of this lock panics").take();
+        if let Some(thread) = thread {
+            let _ = thread.join();
+        }
+    }
+}

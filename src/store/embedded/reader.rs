@@ -1,0 +1,333 @@
+//! Reads: a few connections that only read, used one at a time each, away from the async threads.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use hyper::body::Bytes;
+use jiff::Timestamp;
+use rusqlite::types::{ToSql, Type};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use tokio::sync::Semaphore;
+
+use super::callbacks::read_limits;
+use super::claiming::read_request;
+use super::desk::{micros, state};
+use super::failure::{closed, store_error};
+use super::intake::KNOWN;
+use super::schema;
+use crate::context::{CallId, CallKey};
+use crate::event::{AccountName, CallbackId, DeliveryId, EventId, EventType};
+use crate::store::{
+    Attempt, CallbackRow, CallbackState, DedupeKey, DeliveryFilter, DeliveryRow, DeliveryState, DeliveryView,
+    EventRow, EventState, OutcomeKind, Page, Recall, StoreError, StoredCall,
+};
+
+/// Connections that read at the same time. More than a few only wait for the same disk.
+const READERS: usize = 4;
+
+/// The connections that read.
+#[derive(Debug)]
+pub(super) struct Readers {
+    idle: Arc<Mutex<Vec<Connection>>>,
+    turns: Arc<Semaphore>,
+}
+
+impl Readers {
+    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+        let idle = (0..READERS)
+            .map(|_| schema::open_reader(path))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| schema::unusable(path, &error))?;
+        Ok(Self { idle: Arc::new(Mutex::new(idle)), turns: Arc::new(Semaphore::new(READERS)) })
+    }
+
+    /// Runs a read on one of the connections.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(|_| closed())?;
+        let idle = Arc::clone(&self.idle);
+        let result = tokio::task::spawn_blocking(move || {
+            let taken = idle.lock().expect("no holder of this lock panics").pop();
+            let connection = taken.expect("there are as many turns as connections");
+            let result = read(&connection);
+            idle.lock().expect("no holder of this lock panics").push(connection);
+            drop(turn);
+            result
+        })
+        .await;
+        match result {
+            Ok(result) => result.map_err(|error| store_error(&Arc::new(error))),
+            // The runtime is shutting down.
+            Err(_) => Err(closed()),
+        }
+    }
+
+    pub(super) fn close(&self) {
+        self.turns.close();
+        self.idle.lock().expect("no holder of this lock panics").clear();
+    }
+}
+
+fn damaged(column: usize, kind: Type, what: &str) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, kind, what.into())
+}
+
+fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
+    Timestamp::from_microsecond(row.get(column)?)
+        .map_err(|_| damaged(column, Type::Integer, "a time out of range"))
+}
+
+fn optional_time(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timestamp>> {
+    match row.get::<_, Option<i64>>(column)? {
+        Some(_) => time(row, column).map(Some),
+        None => Ok(None),
+    }
+}
+
+fn event_type(column: usize, name: &str) -> rusqlite::Result<EventType> {
+    EventType::from_name(name).ok_or_else(|| damaged(column, Type::Text, "an unknown event type"))
+}
+
+fn call_id(column: usize, text: &str) -> rusqlite::Result<CallId> {
+    CallId::from_text(text).ok_or_else(|| damaged(column, Type::Text, "no call id"))
+}
+
+pub(super) fn recall(
+    connection: &Connection,
+    dedupe: &DedupeKey,
+    call: Option<&CallKey>,
+    now: Timestamp,
+) -> rusqlite::Result<Recall> {
+    let duplicate_of = connection
+        .prepare_cached(KNOWN)?
+        .query_row(params![dedupe.digest, dedupe.source, micros(now)], |row| {
+            Ok(EventId::from_bytes(row.get(0)?))
+        })
+        .optional()?;
+    let call = match call {
+        Some(key) => connection
+            .prepare_cached(
+                "SELECT version, context FROM call WHERE id = ?3 AND space = ?2 \
+                 AND account = (SELECT id FROM account WHERE name = ?1)",
+            )?
+            .query_row(params![key.account, key.space, key.id.as_str()], |row| {
+                Ok(StoredCall { version: row.get::<_, i64>(0)?.cast_unsigned(), context: row.get(1)? })
+            })
+            .optional()?,
+        None => None,
+    };
+    Ok(Recall { duplicate_of, call })
+}
+
+pub(super) fn callbacks(connection: &Connection) -> rusqlite::Result<Vec<CallbackRow>> {
+    connection
+        .prepare_cached(
+            "SELECT c.id, a.name, c.pause_reason, c.definition, c.max_in_flight, c.rate_count, \
+             c.rate_period, c.paused FROM callback c JOIN account a ON a.id = c.account \
+             WHERE c.removed_at IS NULL ORDER BY c.id",
+        )?
+        .query_map([], |row| {
+            Ok(CallbackRow {
+                id: CallbackId::from_bytes(row.get(0)?),
+                account: AccountName::from(row.get::<_, String>(1)?),
+                state: row.get::<_, Option<String>>(2)?.map_or(CallbackState::Active, CallbackState::Paused),
+                definition: row.get(3)?,
+                limits: read_limits(row, 4)?,
+            })
+        })?
+        .collect()
+}
+
+pub(super) fn event(
+    connection: &Connection,
+    account: &AccountName,
+    id: EventId,
+) -> rusqlite::Result<Option<EventRow>> {
+    connection
+        .prepare_cached(
+            "SELECT source, provider, rejected, types, call_space, call_id, received_at, method, path, \
+             content_type, body FROM event \
+             WHERE account = (SELECT id FROM account WHERE name = ?1) AND id = ?2",
+        )?
+        .query_row(params![account, id.to_bytes()], |row| {
+            let types: String = row.get(3)?;
+            let call = match (row.get::<_, Option<String>>(4)?, row.get::<_, Option<String>>(5)?) {
+                (Some(space), Some(text)) => Some(CallKey {
+                    account: AccountName::clone(account),
+                    space: space.into(),
+                    id: call_id(5, &text)?,
+                }),
+                _ => None,
+            };
+            Ok(EventRow {
+                id,
+                account: AccountName::clone(account),
+                source: row.get(0)?,
+                provider: row.get(1)?,
+                state: row.get::<_, Option<String>>(2)?.map_or(EventState::Accepted, EventState::Rejected),
+                types: types
+                    .split(',')
+                    .filter(|name| !name.is_empty())
+                    .map(|name| event_type(3, name))
+                    .collect::<Result<_, _>>()?,
+                call,
+                received_at: time(row, 6)?,
+                method: row.get(7)?,
+                path: row.get(8)?,
+                content_type: row.get(9)?,
+                body: Bytes::from(row.get::<_, Vec<u8>>(10)?),
+            })
+        })
+        .optional()
+}
+
+const DELIVERY_COLUMNS: &str = "d.id, d.callback, d.event, d.event_type, d.call_id, d.state, d.reason, \
+    d.attempts, q.due, q.leased_at, d.created_at, d.finished_at";
+
+fn delivery_row(row: &Row<'_>) -> rusqlite::Result<DeliveryRow> {
+    let due = optional_time(row, 8)?;
+    let leased = row.get::<_, Option<i64>>(9)?.is_some();
+    let state = match row.get::<_, i64>(5)? {
+        state::OPEN if leased => DeliveryState::Leased,
+        state::OPEN => DeliveryState::Queued,
+        state::DELIVERED => DeliveryState::Delivered,
+        state::DEAD => DeliveryState::Dead,
+        state::FAILED => DeliveryState::Failed,
+        state::CANCELLED => DeliveryState::Cancelled,
+        _ => return Err(damaged(5, Type::Integer, "an unknown state")),
+    };
+    Ok(DeliveryRow {
+        id: DeliveryId::from_bytes(row.get(0)?),
+        callback: CallbackId::from_bytes(row.get(1)?),
+        event: EventId::from_bytes(row.get(2)?),
+        event_type: event_type(3, &row.get::<_, String>(3)?)?,
+        call: row.get::<_, Option<String>>(4)?.map(|text| call_id(4, &text)).transpose()?,
+        state,
+        reason: row.get(6)?,
+        attempts: row.get(7)?,
+        next_attempt_at: due.filter(|_| state == DeliveryState::Queued),
+        created_at: time(row, 10)?,
+        finished_at: optional_time(row, 11)?,
+    })
+}
+
+pub(super) fn delivery(
+    connection: &Connection,
+    account: &AccountName,
+    id: DeliveryId,
+) -> rusqlite::Result<Option<DeliveryView>> {
+    // One transaction, so that the parts fit together.
+    let snapshot = connection.unchecked_transaction()?;
+    let found = snapshot
+        .prepare_cached(&format!(
+            "SELECT {DELIVERY_COLUMNS}, r.method, r.url, r.content_type, r.headers, r.body, \
+             r.number IS NOT NULL FROM delivery d LEFT JOIN queue q ON q.delivery = d.id \
+             LEFT JOIN request r ON r.number = d.request \
+             WHERE d.account = (SELECT id FROM account WHERE name = ?1) AND d.id = ?2"
+        ))?
+        .query_row(params![account, id.to_bytes()], |row| {
+            let has_request: bool = row.get(17)?;
+            let request = if has_request { Some(read_request(row, 12)?) } else { None };
+            Ok((delivery_row(row)?, request))
+        })
+        .optional()?;
+    let Some((row, request)) = found else { return Ok(None) };
+    let attempts = snapshot
+        .prepare_cached(
+            "SELECT number, started_at, latency, outcome, status, error, response FROM attempt \
+             WHERE delivery = ?1 ORDER BY sequence",
+        )?
+        .query_map([id.to_bytes()], |row| {
+            let outcome: String = row.get(3)?;
+            Ok(Attempt {
+                number: row.get(0)?,
+                started_at: time(row, 1)?,
+                latency: Duration::from_micros(row.get::<_, i64>(2)?.unsigned_abs()),
+                outcome: OutcomeKind::from_name(&outcome)
+                    .ok_or_else(|| damaged(3, Type::Text, "an unknown outcome"))?,
+                status: row.get(4)?,
+                error: row.get(5)?,
+                response: Bytes::from(row.get::<_, Vec<u8>>(6)?),
+            })
+        })?
+        .collect::<Result<_, _>>()?;
+    Ok(Some(DeliveryView { row, request, attempts }))
+}
+
+/// The index is named where there is a choice: without statistics SQLite guesses, and with them
+/// it changes its mind.
+pub(super) fn deliveries(
+    connection: &Connection,
+    account: &AccountName,
+    filter: &DeliveryFilter,
+    page: Page,
+) -> rusqlite::Result<Vec<DeliveryRow>> {
+    let before = page.before.map_or([0xff; 16], DeliveryId::to_bytes);
+    let limit = i64::try_from(page.limit).unwrap_or(i64::MAX);
+    let callback = filter.callback.map(CallbackId::to_bytes);
+    let call = filter.call.as_ref().map(CallId::as_str);
+    let since = filter.since.map(micros);
+    let until = filter.until.map(micros);
+    let mut values: Vec<&dyn ToSql> = vec![account, &before, &limit];
+    let mut conditions = String::new();
+    let mut add = |condition: &str, value| {
+        values.push(value);
+        conditions.push_str(&condition.replace('#', &format!("?{}", values.len())));
+    };
+    if let Some(callback) = &callback {
+        add(" AND d.callback = #", callback);
+    }
+    if let Some(call) = &call {
+        add(" AND d.call_id = #", call);
+    }
+    if let Some(since) = &since {
+        add(" AND d.created_at >= #", since);
+    }
+    if let Some(until) = &until {
+        add(" AND d.created_at < #", until);
+    }
+    let finished = match filter.state {
+        None | Some(DeliveryState::Queued | DeliveryState::Leased) => None,
+        Some(DeliveryState::Delivered) => Some(state::DELIVERED),
+        Some(DeliveryState::Dead) => Some(state::DEAD),
+        Some(DeliveryState::Failed) => Some(state::FAILED),
+        Some(DeliveryState::Cancelled) => Some(state::CANCELLED),
+    };
+    if let Some(finished) = &finished {
+        add(" AND d.state <> 0 AND d.state = #", finished);
+    }
+    let number = "(SELECT id FROM account WHERE name = ?1)";
+    let from = match filter.state {
+        // What waits is in the queue, which is as long as the backlog and no longer.
+        Some(open @ (DeliveryState::Queued | DeliveryState::Leased)) => {
+            let mark = if open == DeliveryState::Leased { "NOT NULL" } else { "NULL" };
+            format!(
+                "queue q CROSS JOIN delivery d ON d.account = q.account AND d.id = q.delivery \
+                 WHERE q.account = {number} AND q.delivery < ?2 AND q.leased_at IS {mark}{conditions} \
+                 ORDER BY q.delivery DESC"
+            )
+        }
+        state => {
+            let index = if callback.is_some() {
+                " INDEXED BY delivery_by_callback"
+            } else if call.is_some() {
+                " INDEXED BY delivery_by_call"
+            } else if state.is_some() {
+                " INDEXED BY delivery_finished"
+            } else {
+                " NOT INDEXED"
+            };
+            format!(
+                "delivery d{index} LEFT JOIN queue q ON q.delivery = d.id \
+                 WHERE d.account = {number} AND d.id < ?2{conditions} ORDER BY d.id DESC"
+            )
+        }
+    };
+    connection
+        .prepare_cached(&format!("SELECT {DELIVERY_COLUMNS} FROM {from} LIMIT ?3"))?
+        .query_map(values.as_slice(), delivery_row)?
+        .collect()
+}

@@ -1,0 +1,111 @@
+//! What was changed since the last commit, and how it is taken back.
+
+use std::collections::BTreeSet;
+
+use super::destination::{Bucket, Queued, Trial, UNCONFIGURED};
+use super::{DestinationId, DestinationLimits, Held, Scheduler};
+use crate::event::DeliveryId;
+
+/// One change, with what is needed to take it back.
+#[derive(Debug)]
+pub(super) enum Change {
+    Configured { destination: DestinationId, before: Option<DestinationLimits>, bucket: Option<Bucket> },
+    Queued { destination: DestinationId, item: Queued },
+    Withdrawn { destination: DestinationId, item: Queued },
+    Cancelled { destination: DestinationId, queue: BTreeSet<Queued>, configured: bool },
+    Granted { delivery: DeliveryId, served: u64, bucket: Option<Bucket> },
+    TookCancelled { taken: Vec<DeliveryId> },
+    Ended { delivery: DeliveryId, held: Held, trial: Trial, bucket: Option<Bucket>, requeued: Option<Queued> },
+}
+
+impl Scheduler {
+    /// Makes the changes since the last commit final.
+    pub fn commit(&mut self) {
+        for change in std::mem::take(&mut self.journal) {
+            match change {
+                Change::Withdrawn { destination, .. } => self.forget_if_idle(destination),
+                Change::Cancelled { destination, queue, .. } => {
+                    self.cancelled.extend(queue.into_iter().map(|(_, id)| DeliveryId::from_bytes(id)));
+                    self.forget_if_idle(destination);
+                }
+                Change::Ended { held, .. } => self.forget_if_idle(held.destination),
+                Change::Configured { .. }
+                | Change::Queued { .. }
+                | Change::Granted { .. }
+                | Change::TookCancelled { .. } => {}
+            }
+        }
+    }
+
+    /// Takes the changes since the last commit back: everything waits, is leased, limited and
+    /// ordered as it was. Tokens that were given out are not given out again.
+    pub fn rollback(&mut self) {
+        let mut touched = Vec::new();
+        while let Some(change) = self.journal.pop() {
+            touched.extend(self.take_back(change));
+        }
+        for destination in touched {
+            self.forget_if_idle(destination);
+        }
+    }
+
+    /// Takes one change back and says which destination may not be needed any more; it must not
+    /// be forgotten before everything is taken back, or its limits would be lost.
+    fn take_back(&mut self, change: Change) -> Option<DestinationId> {
+        match change {
+            Change::Configured { destination, before, bucket } => {
+                let place = self.place_of(destination);
+                let entry = self.entry(place);
+                entry.configure(before.unwrap_or(UNCONFIGURED));
+                entry.configured = before.is_some();
+                entry.bucket = bucket;
+                self.refile(place);
+                Some(destination)
+            }
+            Change::Queued { destination, item } => {
+                self.take(destination, item);
+                Some(destination)
+            }
+            Change::Withdrawn { destination, item } => {
+                self.put(destination, item);
+                None
+            }
+            Change::Cancelled { destination, queue, configured } => {
+                let place = self.place_of(destination);
+                self.queued += queue.len();
+                let entry = self.entry(place);
+                entry.queue = queue;
+                entry.configured = configured;
+                self.refile(place);
+                None
+            }
+            Change::TookCancelled { taken } => {
+                self.cancelled.extend(taken);
+                None
+            }
+            Change::Granted { delivery, served, bucket } => {
+                let held = self.drop_lease(delivery);
+                let place = self.place_of(held.destination);
+                let entry = self.entry(place);
+                entry.served = served;
+                entry.bucket = bucket;
+                self.put(held.destination, (held.due, delivery.to_bytes()));
+                self.refile(place);
+                None
+            }
+            Change::Ended { delivery, held, trial, bucket, requeued } => {
+                if let Some(item) = requeued {
+                    self.take(held.destination, item);
+                }
+                let place = self.place_of(held.destination);
+                let entry = self.entry(place);
+                entry.in_flight += 1;
+                entry.trial = trial;
+                entry.bucket = bucket;
+                self.hold(delivery, held);
+                self.refile(place);
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,414 @@
+//! Who is served next: the scheduling rules, as a state machine without I/O and without a clock.
+//!
+//! Every delivery waits in the queue of its destination, ordered by its due time. A destination is
+//! in one of three places: *aside* (empty, paused or full), *waiting* for a time (its first
+//! delivery's, or its rate limit's), or *in line* (may be served now), least recently served
+//! first. Serving takes one delivery and puts the destination behind all others, so nobody's
+//! backlog delays anybody, and a claim costs `O(log destinations + log queue)`, whatever waits.
+//!
+//! A destination on *trial* – its last attempt failed, or it has had none yet – gets one slot; all
+//! grants to such destinations together take at most half of all slots, so that the dead ones
+//! never crowd out the living.
+//!
+//! Changes are kept in a journal until [`Scheduler::commit`], and [`Scheduler::rollback`] takes
+//! them back: the store that drives it writes the same changes to disk, and a write may fail.
+//!
+//! Times are microseconds since the Unix epoch.
+
+mod destination;
+mod journal;
+
+use std::collections::{BTreeSet, HashMap};
+
+use self::destination::{Destination, Filed, Queued, Trial};
+use self::journal::Change;
+use super::{DestinationId, DestinationLimits, Lease};
+use crate::event::DeliveryId;
+
+/// How far the clock may be set back before the destinations are sorted anew, in µs. Below that
+/// the order of serving is at worst this much early.
+const CLOCK_STEP: i64 = 1_000_000;
+
+/// A place in the line: the grant that served it last, then its id, so that the order is the same
+/// wherever it is worked out.
+type InLine = (u64, DestinationId, u32);
+
+/// The scheduling rules and everything that they decide on.
+#[derive(Debug)]
+pub struct Scheduler {
+    /// Destinations by place; a place is used again after its destination was forgotten.
+    places: Vec<Option<Destination>>,
+    vacant: Vec<u32>,
+    index: HashMap<DestinationId, u32>,
+    waiting: BTreeSet<(i64, u32)>,
+    proven_line: BTreeSet<InLine>,
+    trial_line: BTreeSet<InLine>,
+    held: HashMap<DeliveryId, Held>,
+    max_in_flight: usize,
+    /// How many of `held` were granted on trial.
+    on_trial: usize,
+    queued: usize,
+    /// Cancelled with their destinations, and not taken yet.
+    cancelled: Vec<DeliveryId>,
+    grants: u64,
+    next_token: u64,
+    now: i64,
+    journal: Vec<Change>,
+}
+
+/// A delivery that is leased.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Held {
+    token: u64,
+    destination: DestinationId,
+    due: i64,
+    trial: Trial,
+}
+
+/// A delivery that was granted to a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// The right to attempt it.
+    pub lease: Lease,
+    /// Whose turn it took.
+    pub destination: DestinationId,
+    /// When it was due.
+    pub due: i64,
+}
+
+impl Scheduler {
+    /// An empty scheduler that grants at most `max_in_flight` (at least 1) leases at a time, the
+    /// first with the token `first_token`.
+    #[must_use]
+    pub fn new(max_in_flight: usize, first_token: u64) -> Self {
+        Self {
+            places: Vec::new(),
+            vacant: Vec::new(),
+            index: HashMap::new(),
+            waiting: BTreeSet::new(),
+            proven_line: BTreeSet::new(),
+            trial_line: BTreeSet::new(),
+            held: HashMap::new(),
+            max_in_flight: max_in_flight.max(1),
+            on_trial: 0,
+            queued: 0,
+            cancelled: Vec::new(),
+            grants: 0,
+            next_token: first_token,
+            now: i64::MIN,
+            journal: Vec::new(),
+        }
+    }
+
+    /// How many deliveries wait, over all destinations.
+    #[must_use]
+    pub const fn queued(&self) -> usize {
+        self.queued
+    }
+
+    /// How many deliveries are leased.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Whether this lease is held.
+    #[must_use]
+    pub fn holds(&self, lease: Lease) -> bool {
+        self.held.get(&lease.delivery).is_some_and(|held| held.token == lease.token)
+    }
+
+    /// All leases that are held.
+    pub fn leases(&self) -> impl Iterator<Item = Lease> {
+        self.held.iter().map(|(delivery, held)| Lease { delivery: *delivery, token: held.token })
+    }
+
+    /// Sets a destination's limits.
+    pub fn configure(&mut self, destination: DestinationId, limits: DestinationLimits) {
+        let place = self.place_of(destination);
+        let entry = self.entry(place);
+        let before = entry.configured.then_some(entry.limits);
+        let bucket = entry.bucket;
+        entry.configure(limits);
+        entry.configured = true;
+        self.refile(place);
+        self.journal.push(Change::Configured { destination, before, bucket });
+    }
+
+    /// Puts a delivery into its destination's queue.
+    pub fn enqueue(&mut self, destination: DestinationId, delivery: DeliveryId, due: i64) {
+        if self.put(destination, (due, delivery.to_bytes())) {
+            self.journal.push(Change::Queued { destination, item: (due, delivery.to_bytes()) });
+        }
+    }
+
+    /// Takes a delivery out of its queue; `false` if it does not wait there for that time.
+    pub fn withdraw(&mut self, destination: DestinationId, delivery: DeliveryId, due: i64) -> bool {
+        let item = (due, delivery.to_bytes());
+        let taken = self.take(destination, item);
+        if taken {
+            self.journal.push(Change::Withdrawn { destination, item });
+        }
+        taken
+    }
+
+    /// Empties a destination's queue and forgets its limits. What waited there is handed out by
+    /// [`Self::take_cancelled`], bit by bit; what is leased stays so.
+    pub fn cancel(&mut self, destination: DestinationId) {
+        let Some(&place) = self.index.get(&destination) else { return };
+        let entry = self.entry(place);
+        let queue = std::mem::take(&mut entry.queue);
+        let configured = std::mem::replace(&mut entry.configured, false);
+        self.queued -= queue.len();
+        self.refile(place);
+        self.journal.push(Change::Cancelled { destination, queue, configured });
+    }
+
+    /// Up to `limit` deliveries whose destination was cancelled in an earlier commit.
+    pub fn take_cancelled(&mut self, limit: usize) -> Vec<DeliveryId> {
+        let from = self.cancelled.len().saturating_sub(limit);
+        let taken = self.cancelled.split_off(from);
+        if !taken.is_empty() {
+            self.journal.push(Change::TookCancelled { taken: taken.clone() });
+        }
+        taken
+    }
+
+    /// Whether [`Self::take_cancelled`] has more.
+    #[must_use]
+    pub const fn has_cancelled(&self) -> bool {
+        !self.cancelled.is_empty()
+    }
+
+    /// Leases up to `slots` deliveries that are due: one at a time to the destination that was
+    /// served least recently, as far as its limits and the slots allow.
+    pub fn claim(&mut self, now: i64, slots: usize) -> Vec<Grant> {
+        self.advance(now);
+        let mut grants = Vec::new();
+        while grants.len() < slots && self.held.len() < self.max_in_flight {
+            let Some(place) = self.next_in_line() else { break };
+            grants.push(self.grant(place));
+        }
+        grants
+    }
+
+    /// Ends a lease with the outcome of its attempt, and queues the delivery again for `next`, if
+    /// there is a next attempt. `false`, and nothing, if the lease is not held.
+    pub fn settle(&mut self, lease: Lease, delivered: bool, next: Option<i64>) -> bool {
+        let trial = if delivered { Trial::No } else { Trial::Yes };
+        self.end(lease, next, |entry| entry.trial = trial)
+    }
+
+    /// Ends a lease unused: the delivery waits again as before, and its start does not count
+    /// against the rate. `false`, and nothing, if the lease is not held.
+    pub fn release(&mut self, lease: Lease) -> bool {
+        let due = self.held.get(&lease.delivery).map(|held| held.due);
+        self.end(lease, due, |entry| {
+            if let Some(bucket) = &mut entry.bucket {
+                bucket.give_back();
+            }
+        })
+    }
+
+    /// Ends a lease whose holder is lost: the destination is on trial again, and the delivery
+    /// waits again as before if it `waits` at all. `false`, and nothing, if the lease is not held.
+    pub fn expire(&mut self, lease: Lease, waits: bool) -> bool {
+        let due = self.held.get(&lease.delivery).map(|held| held.due);
+        self.end(lease, due.filter(|_| waits), |entry| entry.trial = Trial::Yes)
+    }
+
+    fn end(&mut self, lease: Lease, next: Option<i64>, change: impl FnOnce(&mut Destination)) -> bool {
+        if !self.holds(lease) {
+            return false;
+        }
+        let held = self.drop_lease(lease.delivery);
+        let place = self.place_of(held.destination);
+        let entry = self.entry(place);
+        let (trial, bucket) = (entry.trial, entry.bucket);
+        change(entry);
+        self.refile(place);
+        let requeued = next.map(|due| (due, lease.delivery.to_bytes()));
+        if let Some(item) = requeued {
+            self.put(held.destination, item);
+        }
+        self.journal.push(Change::Ended { delivery: lease.delivery, held, trial, bucket, requeued });
+        true
+    }
+
+    /// When a claim could next be granted something that it cannot be granted now, as far as that
+    /// depends on time; `None` if only a settlement or new work can change that.
+    #[must_use]
+    pub fn next_wakeup(&self, now: i64) -> Option<i64> {
+        if self.held.len() >= self.max_in_flight {
+            return None;
+        }
+        if !self.proven_line.is_empty() || (!self.trial_line.is_empty() && self.may_try()) {
+            return Some(now);
+        }
+        self.waiting.first().map(|(at, _)| (*at).max(now))
+    }
+
+    /// Moves on to `now`: what has become eligible gets in line.
+    fn advance(&mut self, now: i64) {
+        let stepped_back = self.now.saturating_sub(now) > CLOCK_STEP && self.now != i64::MIN;
+        self.now = now;
+        if stepped_back {
+            for place in 0..self.places.len() {
+                let Some(entry) = &mut self.places[place] else { continue };
+                if let Some(bucket) = &mut entry.bucket {
+                    bucket.clamp(now);
+                }
+                self.refile(u32::try_from(place).expect("places are counted in u32"));
+            }
+        }
+        while let Some(&(at, place)) = self.waiting.first() {
+            if at > now {
+                break;
+            }
+            self.refile(place);
+        }
+    }
+
+    fn may_try(&self) -> bool {
+        self.on_trial < (self.max_in_flight / 2).max(1)
+    }
+
+    fn next_in_line(&self) -> Option<u32> {
+        let proven = self.proven_line.first();
+        let trial = if self.may_try() { self.trial_line.first() } else { None };
+        let (_, _, place) = match (proven, trial) {
+            (Some(proven), Some(trial)) => proven.min(trial),
+            (one, other) => one.or(other)?,
+        };
+        Some(*place)
+    }
+
+    fn grant(&mut self, place: u32) -> Grant {
+        let now = self.now;
+        self.grants += 1;
+        let grants = self.grants;
+        let token = self.next_token;
+        self.next_token += 1;
+        let entry = self.entry(place);
+        let (served, bucket) = (entry.served, entry.bucket);
+        let (due, id) = entry.queue.pop_first().expect("a destination in line has something queued");
+        entry.in_flight += 1;
+        entry.served = grants;
+        if let Some(bucket) = &mut entry.bucket {
+            bucket.take(now);
+        }
+        let (destination, trial) = (entry.id, entry.trial);
+        let delivery = DeliveryId::from_bytes(id);
+        self.queued -= 1;
+        self.hold(delivery, Held { token, destination, due, trial });
+        self.refile(place);
+        self.journal.push(Change::Granted { delivery, served, bucket });
+        Grant { lease: Lease { delivery, token }, destination, due }
+    }
+
+    fn hold(&mut self, delivery: DeliveryId, held: Held) {
+        self.on_trial += usize::from(held.trial == Trial::Yes);
+        let before = self.held.insert(delivery, held);
+        debug_assert!(before.is_none(), "a delivery is queued or leased, never both");
+    }
+
+    /// Removes a lease that is held, without deciding what becomes of its delivery.
+    fn drop_lease(&mut self, delivery: DeliveryId) -> Held {
+        let held = self.held.remove(&delivery).expect("the caller has checked the lease");
+        self.on_trial -= usize::from(held.trial == Trial::Yes);
+        let place = self.place_of(held.destination);
+        self.entry(place).in_flight -= 1;
+        self.refile(place);
+        held
+    }
+
+    fn put(&mut self, destination: DestinationId, item: Queued) -> bool {
+        let place = self.place_of(destination);
+        let new = self.entry(place).queue.insert(item);
+        if new {
+            self.queued += 1;
+            self.refile(place);
+        }
+        new
+    }
+
+    fn take(&mut self, destination: DestinationId, item: Queued) -> bool {
+        let Some(&place) = self.index.get(&destination) else { return false };
+        let taken = self.entry(place).queue.remove(&item);
+        if taken {
+            self.queued -= 1;
+            self.refile(place);
+        }
+        taken
+    }
+
+    fn entry(&mut self, place: u32) -> &mut Destination {
+        self.places[place as usize].as_mut().expect("a place that is referred to is taken")
+    }
+
+    fn place_of(&mut self, destination: DestinationId) -> u32 {
+        if let Some(&place) = self.index.get(&destination) {
+            return place;
+        }
+        let entry = Some(Destination::new(destination));
+        let place = if let Some(place) = self.vacant.pop() {
+            self.places[place as usize] = entry;
+            place
+        } else {
+            self.places.push(entry);
+            u32::try_from(self.places.len() - 1).expect("destinations are fewer than 2^32")
+        };
+        self.index.insert(destination, place);
+        place
+    }
+
+    /// Puts a destination where it belongs after a change.
+    fn refile(&mut self, place: u32) {
+        let now = self.now;
+        let entry = self.entry(place);
+        let (id, before) = (entry.id, entry.filed);
+        let after = match entry.eligible_at() {
+            None => Filed::Aside,
+            Some(at) if at > now => Filed::Waiting(at),
+            Some(_) => Filed::Line(entry.trial, entry.served),
+        };
+        if before == after {
+            return;
+        }
+        entry.filed = after;
+        match before {
+            Filed::Aside => {}
+            Filed::Waiting(at) => {
+                self.waiting.remove(&(at, place));
+            }
+            Filed::Line(Trial::No, served) => {
+                self.proven_line.remove(&(served, id, place));
+            }
+            Filed::Line(Trial::Yes, served) => {
+                self.trial_line.remove(&(served, id, place));
+            }
+        }
+        match after {
+            Filed::Aside => {}
+            Filed::Waiting(at) => {
+                self.waiting.insert((at, place));
+            }
+            Filed::Line(Trial::No, served) => {
+                self.proven_line.insert((served, id, place));
+            }
+            Filed::Line(Trial::Yes, served) => {
+                self.trial_line.insert((served, id, place));
+            }
+        }
+    }
+
+    /// Forgets a destination that nobody configured once nothing is left of it.
+    fn forget_if_idle(&mut self, destination: DestinationId) {
+        let Some(&place) = self.index.get(&destination) else { return };
+        if self.entry(place).is_forgettable() {
+            self.places[place as usize] = None;
+            self.index.remove(&destination);
+            self.vacant.push(place);
+        }
+    }
+}
