@@ -7,7 +7,7 @@ mod outcome;
 mod schedule;
 mod worker;
 
-pub use client::{Client, ClientError, ClientSettings};
+pub use client::{Client, ClientSettings};
 pub use outcome::{RetryAfter, attempt_of};
 pub use schedule::{Decision, MAX_JITTER, MAX_RETRY_AFTER, next};
 pub use worker::Worker;

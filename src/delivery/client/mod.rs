@@ -20,15 +20,13 @@ use hyper_util::client::legacy::connect::capture_connection;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use jiff::Timestamp;
 use tokio::time::{Instant, timeout_at};
-use url::Url;
 
 pub use connector::CONNECT_LIMIT;
 pub use error::{ConnectError, ConnectPhase, SendError, Unsendable};
-pub use proxy::InvalidProxy;
+pub use proxy::{InvalidProxy, Proxy};
 pub use tls::{CaProblem, InvalidCaFile, TlsError};
 
 use self::connector::Connector;
-use self::proxy::Proxy;
 use super::outcome::RetryAfter;
 use crate::destination::{AddressPolicy, TargetUrl};
 use crate::event::DeliveryId;
@@ -63,22 +61,10 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 pub struct ClientSettings {
     /// Which addresses may be dialled.
     pub policy: AddressPolicy,
-    /// The HTTP proxy through which everything goes, if there is one:
-    /// `http://[user:password@]host:port`.
-    pub proxy: Option<Url>,
+    /// The proxy through which everything goes, if there is one.
+    pub proxy: Option<Proxy>,
     /// PEM files with authorities that are trusted beside the platform's.
     pub ca_files: Vec<PathBuf>,
-}
-
-/// Why there is no client.
-#[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    /// A file of authorities (`delivery.ca_files`) cannot be used.
-    #[error(transparent)]
-    CaFile(#[from] InvalidCaFile),
-    /// The proxy (`delivery.proxy`) is not one.
-    #[error(transparent)]
-    Proxy(#[from] InvalidProxy),
 }
 
 /// The outgoing client. Cheap to clone; clones share connections.
@@ -132,11 +118,10 @@ impl Client {
     /// machine that has none delivers over plain HTTP and to the authorities of `ca_files`.
     ///
     /// # Errors
-    /// A file of authorities cannot be read or holds none, or the proxy is not one.
-    pub fn new(settings: ClientSettings) -> Result<Self, ClientError> {
+    /// A file of authorities cannot be read or holds none.
+    pub fn new(settings: ClientSettings) -> Result<Self, InvalidCaFile> {
         let tls = tls::client_config(&settings.ca_files)?;
-        let proxy = settings.proxy.as_ref().map(Proxy::new).transpose()?;
-        let connector = Connector::new(settings.policy.clone(), tls, proxy);
+        let connector = Connector::new(settings.policy.clone(), tls, settings.proxy);
         let http = legacy::Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())

@@ -19,7 +19,7 @@ use crate::destination::CheckedAddress;
 /// An HTTP proxy: `http://[user:password@]host:port`. It is the operator's, so its own address is
 /// not checked; it is asked for checked addresses and looks no name up.
 #[derive(Clone, Debug)]
-pub(super) struct Proxy {
+pub struct Proxy {
     host: String,
     port: u16,
     authorization: Option<HeaderValue>,
@@ -31,11 +31,12 @@ pub(super) struct Proxy {
 pub struct InvalidProxy;
 
 impl Proxy {
-    /// The proxy of `delivery.proxy`.
+    /// Reads `delivery.proxy`.
     ///
     /// # Errors
     /// It is not an `http` URL with a host and nothing behind the port.
-    pub(super) fn new(url: &Url) -> Result<Self, InvalidProxy> {
+    pub fn parse(text: &str) -> Result<Self, InvalidProxy> {
+        let url = Url::parse(text).map_err(|_| InvalidProxy)?;
         let bare = matches!(url.path(), "" | "/") && url.query().is_none() && url.fragment().is_none();
         if url.scheme() != "http" || !bare {
             return Err(InvalidProxy);
@@ -103,20 +104,16 @@ impl Proxy {
 mod tests {
     use super::*;
 
-    fn proxy(text: &str) -> Result<Proxy, InvalidProxy> {
-        Proxy::new(&Url::parse(text).unwrap())
-    }
-
     #[test]
     fn a_proxy_is_read() {
-        let plain = proxy("http://proxy.internal:3128").unwrap();
+        let plain = Proxy::parse("http://proxy.internal:3128").unwrap();
         assert_eq!(
             (plain.host(), plain.port(), plain.authorization.is_none()),
             ("proxy.internal", 3128, true)
         );
-        let address = proxy("http://[::1]/").unwrap();
+        let address = Proxy::parse("http://[::1]/").unwrap();
         assert_eq!((address.host(), address.port()), ("::1", 80));
-        let secret = proxy("http://user:p%40ss@10.0.0.1:8080").unwrap();
+        let secret = Proxy::parse("http://user:p%40ss@10.0.0.1:8080").unwrap();
         assert_eq!(secret.authorization.as_ref().unwrap(), "Basic dXNlcjpwQHNz");
         assert!(!format!("{secret:?}").contains("dXNlcjpwQHNz"));
     }
@@ -128,9 +125,9 @@ mod tests {
             "socks5://proxy:1080",
             "http://proxy/path",
             "http://proxy/?q",
-            "http://proxy/#f",
+            "http://proxy/#f", "proxy:3128", "",
         ] {
-            assert_eq!(proxy(text).err(), Some(InvalidProxy), "{text}");
+            assert_eq!(Proxy::parse(text).err(), Some(InvalidProxy), "{text}");
         }
     }
 }
