@@ -39,7 +39,7 @@ use self::writer::{ClaimRequest, GivenBack, Message, Pending, Write, Writer};
 use super::scheduler::Scheduler;
 use super::{
     Acceptance, Accepted, CallbackRow, Claim, DedupeKey, DeliveryFilter, DeliveryRow, DeliveryView, EventRow,
-    EventView, Lease, Page, Recall, Settlement, Store, StoreError,
+    EventView, Lease, Page, Recall, Settlement, Store, StoreError, StoredCall,
 };
 use crate::context::CallKey;
 use crate::event::{AccountName, CallbackId, DeliveryId, EventId};
@@ -185,6 +185,11 @@ impl Store for Embedded {
         self.readers
             .read(move |connection| reader::recall(connection, &dedupe, call.as_ref(), Timestamp::now()))
             .await
+    }
+
+    async fn call(&self, key: &CallKey) -> Result<Option<StoredCall>, StoreError> {
+        let key = key.clone();
+        self.readers.read(move |connection| reader::stored_call(connection, &key)).await
     }
 
     async fn accept(&self, acceptance: Acceptance) -> Result<Accepted, StoreError> {

@@ -107,19 +107,20 @@ pub(super) fn recall(
             Ok(EventId::from_bytes(row.get(0)?))
         })
         .optional()?;
-    let call = match call {
-        Some(key) => connection
-            .prepare_cached(
-                "SELECT version, context FROM call WHERE id = ?3 AND space = ?2 \
-                 AND account = (SELECT id FROM account WHERE name = ?1)",
-            )?
-            .query_row(params![key.account, key.space, key.id.as_str()], |row| {
-                Ok(StoredCall { version: row.get::<_, i64>(0)?.cast_unsigned(), context: row.get(1)? })
-            })
-            .optional()?,
-        None => None,
-    };
+    let call = call.map(|key| stored_call(connection, key)).transpose()?.flatten();
     Ok(Recall { duplicate_of, call })
+}
+
+pub(super) fn stored_call(connection: &Connection, key: &CallKey) -> rusqlite::Result<Option<StoredCall>> {
+    connection
+        .prepare_cached(
+            "SELECT version, context FROM call WHERE id = ?3 AND space = ?2 \
+             AND account = (SELECT id FROM account WHERE name = ?1)",
+        )?
+        .query_row(params![key.account, key.space, key.id.as_str()], |row| {
+            Ok(StoredCall { version: row.get::<_, i64>(0)?.cast_unsigned(), context: row.get(1)? })
+        })
+        .optional()
 }
 
 pub(super) fn callbacks(connection: &Connection) -> rusqlite::Result<Vec<CallbackRow>> {
