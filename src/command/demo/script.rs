@@ -1,12 +1,11 @@
 //! What the demo plays: the callbacks that are registered and the events that are posted.
 
-
 use jiff::Timestamp;
 
 use crate::event::EventId;
 use crate::signature::{
-    Algorithm, HmacScheme, HmacSettings, Layout, Secret, SenderKey, SigningSecret, StandardWebhooks, Verifier,
-    Window, encoding, sign,
+    Algorithm, HmacScheme, HmacSettings, Layout, Secret, SenderKey, SigningSecret, StandardWebhooks,
+    Verifier, Window, encoding, sign,
 };
 
 /// A callback to register.
