@@ -110,7 +110,7 @@ pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, 
     let registry = Arc::new(Registry::default());
     let sealer = settings.sealer.as_deref();
     for row in store.callbacks().await? {
-        match Callback::from_row(&row, sealer) {
+        match Callback::from_row(&row, sealer, settings.limits.rendering) {
             Ok(callback) => registry.put(callback),
             // The others go on; this one stays in the store until somebody mends it.
             Err(error) => tracing::error!(%error, "a callback is left out"),
@@ -144,8 +144,7 @@ pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, 
     };
 
     let mut rooms = JoinSet::new();
-    let (address, operator_address) =
-        (listener.address(), operator_listener.as_ref().map(Listener::address));
+    let (address, operator_address) = (listener.address(), operator_listener.as_ref().map(Listener::address));
     let stop = || {
         let shutdown = shutdown.clone();
         async move { shutdown.requested().await }

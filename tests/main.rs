@@ -1,5 +1,7 @@
 //! The tests of the whole, a module a subject.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod api;
 mod config;
 mod delivery;

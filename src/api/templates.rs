@@ -160,7 +160,9 @@ fn refuse_unknown(body: &Json, known: &[&str]) -> Result<(), Problem> {
     let issues: Vec<Issue> = members
         .iter()
         .filter(|(name, _)| !known.contains(&&**name))
-        .map(|(name, _)| Issue::new(format!("/{name}"), "unknown_member", format!("there is no member `{name}`")))
+        .map(|(name, _)| {
+            Issue::new(format!("/{name}"), "unknown_member", format!("there is no member `{name}`"))
+        })
         .collect();
     if issues.is_empty() { Ok(()) } else { Err(Problem::invalid(issues)) }
 }

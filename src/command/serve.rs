@@ -48,7 +48,7 @@ pub fn run(arguments: Arguments, environment: &Environment, out: &mut dyn Write,
         let _ = writeln!(out, "the configuration is good");
         return 0;
     }
-    if let Err(error) = telemetry::install(environment) {
+    if let Err(error) = telemetry::start(environment) {
         let _ = writeln!(err, "{error}");
         return UNUSABLE;
     }
@@ -106,7 +106,11 @@ pub fn run(arguments: Arguments, environment: &Environment, out: &mut dyn Write,
 fn say_how_to_begin(settings: &Settings, token: Option<&str>, out: &mut dyn Write) {
     let _ = writeln!(out, "no configuration file: running for trying it out");
     for source in &settings.sources {
-        let _ = writeln!(out, "  POST /v1/ingest/{}  takes events of {}, unverified", source.name, source.provider);
+        let _ = writeln!(
+            out,
+            "  POST /v1/ingest/{}  takes events of {}, unverified",
+            source.name, source.provider
+        );
     }
     match token {
         Some(token) => {

@@ -149,6 +149,23 @@ impl Problems {
     }
 }
 
+/// The text of a template's bytes; else where they stop being UTF-8.
+pub(super) fn text(bytes: &[u8]) -> Result<&str, Diagnostic> {
+    str::from_utf8(bytes).map_err(|error| {
+        let (valid, rest) = bytes.split_at(error.valid_up_to());
+        let place = Place::of(str::from_utf8(valid).unwrap_or_default(), valid.len());
+        Diagnostic {
+            code: Code::InvalidJson,
+            offset: place.offset,
+            length: error.error_len().unwrap_or(rest.len()),
+            line: place.line,
+            column: place.column,
+            message: "JSON is UTF-8, and these bytes are not".to_owned(),
+            suggestion: None,
+        }
+    })
+}
+
 /// A place in a text, for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 pub use diagnostic::{Code, Diagnostic};
 
-use crate::context::Values;
+use crate::context::{Name, Values};
 use diagnostic::{Place, Problems};
 use program::Program;
 use render::Stopped;
@@ -53,6 +53,14 @@ struct Compiled {
 }
 
 impl Template {
+    /// A template's bytes as text.
+    ///
+    /// # Errors
+    /// They are not UTF-8; the problem says from where on.
+    pub fn text(bytes: &[u8]) -> Result<&str, Diagnostic> {
+        diagnostic::text(bytes)
+    }
+
     /// Compiles a JSON template.
     ///
     /// # Errors
@@ -63,8 +71,7 @@ impl Template {
         let most = limits.template.min(Span::MAX_TEXT);
         if source.len() > most {
             let most = source.floor_char_boundary(most);
-            let message =
-                format!("the template has {} bytes, and {} are allowed", source.len(), limits.template);
+            let message = format!("a template may have {} bytes, and here they end", limits.template);
             let end = source.len().min(Span::MAX_TEXT);
             problems.add(Code::TooLarge, Span::new(most, source.floor_char_boundary(end)), message);
             return Err(problems.locate(source));
@@ -129,6 +136,12 @@ impl Compiled {
             }
         }
     }
+}
+
+/// The name that a text was probably meant to be, if it is none but like one.
+#[must_use]
+pub fn closest_name(text: &str) -> Option<Name> {
+    suggest::meant(text, Name::ALL.into_iter().map(Name::as_str)).and_then(Name::from_text)
 }
 
 /// Why a rendering failed. Holds names, never data.

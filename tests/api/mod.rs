@@ -26,7 +26,12 @@ allow_networks = ["127.0.0.0/8"]
 /// The `code`s and pointers of a problem.
 fn problems(answer: &Value) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    answer["errors"].as_array().unwrap().iter().map(|error| (text(&error["pointer"]), text(&error["code"]))).collect()
+    answer["errors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|error| (text(&error["pointer"]), text(&error["code"])))
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -54,19 +59,29 @@ async fn a_bad_registration_is_refused_with_every_problem_at_once_and_nothing_is
     assert_eq!(answer["code"], "invalid_request");
     let found = problems(&answer);
     for expected in [
-        ("/callback_url", "bad_scheme"), ("/callback_url", "user_information"),
-        ("/callback_method", "bad_method"), ("/callback_data", "unknown_placeholder"),
-        ("/callback_data", "unknown_filter"), ("/callback_data", "invalid_json"),
-        ("/events/1", "unknown_event_type"), ("/sources/0", "unknown_source"),
-        ("/min_duration", "empty_range"), ("/rank_min", "out_of_range"), ("/from", "bad_time"),
-        ("/retry/schedule/1", "bad_duration"), ("/secret", "bad_secret"), ("/timeout_ms", "out_of_range"),
-        ("/rate_limit", "bad_rate"), ("/descripton", "unknown_member"),
+        ("/callback_url", "bad_scheme"),
+        ("/callback_url", "user_information"),
+        ("/callback_method", "bad_method"),
+        ("/callback_data", "unknown_placeholder"),
+        ("/callback_data", "unknown_filter"),
+        ("/callback_data", "invalid_json"),
+        ("/events/1", "unknown_event_type"),
+        ("/sources/0", "unknown_source"),
+        ("/min_duration", "empty_range"),
+        ("/rank_min", "out_of_range"),
+        ("/from", "bad_time"),
+        ("/retry/schedule/1", "bad_duration"),
+        ("/secret", "bad_secret"),
+        ("/timeout_ms", "out_of_range"),
+        ("/rate_limit", "bad_rate"),
+        ("/descripton", "unknown_member"),
     ] {
         let (pointer, code) = expected;
         assert!(found.contains(&(pointer.into(), code.into())), "{expected:?} is missing in {answer:#}");
     }
     assert!(!answer.to_string().contains("hunter2"));
-    let placeholder = answer["errors"].as_array().unwrap().iter().find(|error| error["code"] == "unknown_placeholder");
+    let placeholder =
+        answer["errors"].as_array().unwrap().iter().find(|error| error["code"] == "unknown_placeholder");
     let placeholder = placeholder.unwrap();
     assert_eq!((&placeholder["line"], &placeholder["column"]), (&json!(2), &json!(9)));
     assert_eq!(placeholder["suggestion"], "call_id");
@@ -121,7 +136,8 @@ async fn a_registration_is_read_listed_kept_across_a_restart_and_removed() {
         .to_string()
     };
     let post = async |source: &str, body: String| {
-        let (status, _) = client.send("POST", &home.url(&format!("/v1/ingest/{source}")), &[], body).await.unwrap();
+        let (status, _) =
+            client.send("POST", &home.url(&format!("/v1/ingest/{source}")), &[], body).await.unwrap();
         assert_eq!(status, StatusCode::OK);
     };
     post("dialer", event("short", "ended", 9)).await;

@@ -85,6 +85,8 @@ fn the_whole_example_is_read_as_it_is_meant() {
     assert_eq!(api.token.as_ref().unwrap().expose(), b"a secret in a file");
 
     assert_eq!(settings.delivery.allow_networks[0].to_string(), "127.0.0.0/8");
+    let proxy = settings.delivery.proxy.as_ref().unwrap();
+    assert_eq!(proxy.as_str(), "http://ringback:proxy-password@proxy.example.com:3128/");
     assert_eq!(settings.delivery.ca_files, [Path::new("tests/config/files/cert.pem")]);
     assert_eq!((settings.delivery.max_in_flight, settings.delivery.timeout), (512, Duration::from_secs(15)));
     assert_eq!(settings.retention.delivered, Duration::from_hours(7 * 24));
@@ -115,8 +117,13 @@ fn what_is_not_said_has_the_documented_default() {
 fn settings_do_not_print_their_secrets() {
     let settings = load(Path::new("tests/config/good.toml")).unwrap();
     let shown = format!("{settings:?} {:?} {:?}", environment(), settings.warnings());
-    for secret in ["MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "the-token-of-acme", "a secret in a file", "CQkJCQkJ"]
-    {
+    for secret in [
+        "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+        "the-token-of-acme",
+        "a secret in a file",
+        "CQkJCQkJ",
+        "proxy-password",
+    ] {
         assert!(!shown.contains(secret), "{secret} in {shown}");
     }
 }

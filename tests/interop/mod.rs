@@ -80,7 +80,14 @@ allow_networks = ["127.0.0.0/8"]
         assert_eq!(statuses.get(accepted), Some(&"200"), "{accepted}\n{}", process.log());
     }
     let refused = [
-        "stale", "from the future", "forged", "altered", "another id", "no signature", "no timestamp", "no id",
+        "stale",
+        "from the future",
+        "forged",
+        "altered",
+        "another id",
+        "no signature",
+        "no timestamp",
+        "no id",
     ];
     for refused in refused {
         assert_eq!(statuses.get(refused), Some(&"401"), "{refused}");

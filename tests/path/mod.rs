@@ -59,8 +59,11 @@ async fn post_speko(home: &Home, client: &Client, id: &str, event: &Value) -> (S
     let now = jiff::Timestamp::now().as_second();
     let signature = sign(&[SigningSecret::parse(SPEKO_SECRET).unwrap()], id, now, body.as_bytes());
     let timestamp = now.to_string();
-    let headers =
-        [("webhook-id", id), ("webhook-timestamp", timestamp.as_str()), ("webhook-signature", signature.as_str())];
+    let headers = [
+        ("webhook-id", id),
+        ("webhook-timestamp", timestamp.as_str()),
+        ("webhook-signature", signature.as_str()),
+    ];
     let (status, body) = client.send("POST", &home.url("/v1/ingest/speech"), &headers, body).await.unwrap();
     (status, serde_json::from_slice(&body).unwrap())
 }
@@ -128,7 +131,9 @@ async fn a_transcript_is_delivered_with_the_lead_that_only_the_dialer_knew() {
     assert_eq!(shown["call_id"], "call-7");
     assert_eq!(shown["request"]["body"].as_str().unwrap().as_bytes(), &seen[0].body[..]);
     assert_eq!(shown["attempts"][0]["status"], 200);
-    let (_, event) = home.call(&client, "GET", &format!("/v1/events/{}", accepted["event_id"].as_str().unwrap()), "").await;
+    let (_, event) = home
+        .call(&client, "GET", &format!("/v1/events/{}", accepted["event_id"].as_str().unwrap()), "")
+        .await;
     assert_eq!(event["body"].as_str().unwrap(), report.to_string());
     assert_eq!(event["types"], json!(["speech.completed"]));
     drop(process);
@@ -231,8 +236,7 @@ async fn a_receiver_that_fails_is_tried_again_and_one_that_is_gone_pauses_its_ca
 }
 
 /// One source that is not signed, and receivers only where anybody may reach.
-const PUBLIC_RECEIVERS: &str =
-    "[[source]]\nname = \"dialer\"\naccount = \"acme\"\nprovider = \"commpeak\"\nverify = { scheme = \"none\" }\n";
+const PUBLIC_RECEIVERS: &str = "[[source]]\nname = \"dialer\"\naccount = \"acme\"\nprovider = \"commpeak\"\nverify = { scheme = \"none\" }\n";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_address_that_must_not_be_dialled_is_refused_when_it_is_registered_and_when_it_is_dialled() {
@@ -241,9 +245,7 @@ async fn an_address_that_must_not_be_dialled_is_refused_when_it_is_registered_an
     let client = Client::new();
     let receiver = Receiver::start(|_, _| StatusCode::OK).await;
     let port = receiver.url().split(':').nth(2).unwrap().split('/').next().unwrap().to_owned();
-    let register = |url: String| {
-        json!({"callback_url": url, "callback_method": "POST", "callback_data": "{}", "events": ["call.ended"]})
-    };
+    let register = |url: String| json!({"callback_url": url, "callback_method": "POST", "callback_data": "{}", "events": ["call.ended"]});
     let process = home.start();
     home.register(&client, &register(receiver.url())).await;
     drop(process);
@@ -252,9 +254,23 @@ async fn an_address_that_must_not_be_dialled_is_refused_when_it_is_registered_an
     home.configure(PUBLIC_RECEIVERS);
     let process = home.start();
     for host in [
-        "127.0.0.1", "2130706433", "0x7f.1", "0177.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "10.0.0.1",
-        "169.254.169.254", "localhost", "LOCALHOST.", "user@example.com", "[64:ff9b::7f00:1]", "[fd00:ec2::254]",
-        "127.0.0.1.", "%31%32%37.0.0.1", "0", "\u{ff11}27.0.0.1",
+        "127.0.0.1",
+        "2130706433",
+        "0x7f.1",
+        "0177.0.0.1",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "10.0.0.1",
+        "169.254.169.254",
+        "localhost",
+        "LOCALHOST.",
+        "user@example.com",
+        "[64:ff9b::7f00:1]",
+        "[fd00:ec2::254]",
+        "127.0.0.1.",
+        "%31%32%37.0.0.1",
+        "0",
+        "\u{ff11}27.0.0.1",
     ] {
         let body = register(format!("http://{host}:{port}")).to_string();
         let (status, answer) = home.call(&client, "POST", "/v1/callbacks", body).await;

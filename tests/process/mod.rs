@@ -45,10 +45,13 @@ const KILLS: usize = 20;
 async fn nothing_answered_with_200_is_lost_when_the_process_is_killed() {
     let home = Arc::new(Home::new(OPEN_DIALER));
     // One request in seven fails, so that retries are in the queue at a kill too.
-    let receiver = Receiver::start(|number, _| {
-        if number % 7 == 0 { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }
-    })
-    .await;
+    let receiver =
+        Receiver::start(
+            |number, _| {
+                if number % 7 == 0 { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }
+            },
+        )
+        .await;
     let client = Client::new();
     let mut process = home.start();
     home.register(&client, &callback(&receiver.url())).await;
@@ -114,10 +117,13 @@ async fn nothing_answered_with_200_is_lost_when_the_process_is_killed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sigterm_finishes_what_is_in_flight_and_a_restart_delivers_the_rest() {
     let home = Home::new(OPEN_DIALER);
-    let receiver = Receiver::start(|number, _| {
-        if number == 1 { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }
-    })
-    .await;
+    let receiver =
+        Receiver::start(
+            |number, _| {
+                if number == 1 { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }
+            },
+        )
+        .await;
     let client = Client::new();
     let process = home.start();
     home.register(&client, &callback(&receiver.url())).await;
@@ -139,13 +145,18 @@ async fn sigterm_finishes_what_is_in_flight_and_a_restart_delivers_the_rest() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_log_holds_ids_and_no_personal_data_or_secrets() {
     let home = Home::new(OPEN_DIALER);
-    let receiver = Receiver::start(|number, _| {
-        if number == 1 { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK }
-    })
-    .await;
+    let receiver =
+        Receiver::start(
+            |number, _| {
+                if number == 1 { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK }
+            },
+        )
+        .await;
     let client = Client::new();
     let process = home.start();
-    let registered = home.register(&client, &callback(&format!("{}?key=url-secret", receiver.url()))).await;
+    let mut request = callback(&format!("{}?key=url-secret", receiver.url()));
+    request["events"] = json!(["speech.completed"]);
+    let registered = home.register(&client, &request).await;
     let event = json!({
         "call_id": "c1", "end_at": "2026-03-30 14:27:12", "first_name": "Zebedee",
         "phone_normalized": "+12025550123", "email": "zebedee@example.com", "speech_result": "agent: Sesame",
@@ -160,9 +171,9 @@ async fn the_log_holds_ids_and_no_personal_data_or_secrets() {
     let log = process.log();
     assert!(log.contains(seen[0].header("webhook-id")), "the delivery's id is not in the log:\n{log}");
     let secret = registered["secret"].as_str().unwrap();
-    for secret in [
-        "Zebedee", "2025550123", "example.com", "Sesame", "url-secret", "rbk_", secret, &secret[6..],
-    ] {
+    for secret in
+        ["Zebedee", "2025550123", "example.com", "Sesame", "url-secret", "rbk_", secret, &secret[6..]]
+    {
         assert!(!log.contains(secret), "`{secret}` is in the log:\n{log}");
     }
 }

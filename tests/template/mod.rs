@@ -7,8 +7,12 @@
 //! | `filters` | a line for each case: `JSON | filters => JSON`, or `=> ! code` |
 //! | `json` | JSON texts as in JSONTestSuite: `y_` must render to itself, `n_` must be refused |
 
+mod commands;
+mod conformance;
 mod core;
 mod files;
+mod gallery;
+mod properties;
 
 use std::fs;
 use std::path::{Path, PathBuf};

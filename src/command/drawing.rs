@@ -1,0 +1,75 @@
+//! Problems of templates, drawn for people: the line, a caret under the place, what is suggested.
+//!
+//! Drawn with colours; a stream that is no terminal, or that `NO_COLOR` speaks for, takes them away.
+
+use std::io::{self, Write};
+use std::ops::Range;
+use std::path::Path;
+
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+
+use crate::template::Diagnostic;
+
+/// How people know a file.
+pub(super) fn name_of(file: &Path) -> String {
+    if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() }
+}
+
+/// `1 problem`, `2 problems`
+pub(super) fn count(number: usize, of: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {of}{plural}")
+}
+
+/// Draws a template's problems, and says how many there are.
+pub(super) fn problems(
+    name: &str,
+    source: &str,
+    problems: &[Diagnostic],
+    err: &mut dyn Write,
+) -> io::Result<()> {
+    for problem in problems {
+        draw(name, source, problem, Level::ERROR, err)?;
+    }
+    writeln!(err, "{name}: {}", count(problems.len(), "problem"))
+}
+
+/// Draws a template's warnings.
+pub(super) fn warnings(
+    name: &str,
+    source: &str,
+    warnings: &[Diagnostic],
+    err: &mut dyn Write,
+) -> io::Result<()> {
+    warnings.iter().try_for_each(|warning| draw(name, source, warning, Level::WARNING, err))
+}
+
+fn draw(
+    name: &str,
+    source: &str,
+    problem: &Diagnostic,
+    level: Level<'_>,
+    err: &mut dyn Write,
+) -> io::Result<()> {
+    let (line, span) = line_around(source, problem);
+    let snippet = Snippet::source(line)
+        .path(name)
+        .line_start(problem.line)
+        .annotation(AnnotationKind::Primary.span(span));
+    let title = level.primary_title(problem.message.as_str()).id(problem.code.as_str());
+    let mut report = vec![title.element(snippet)];
+    if let Some(suggestion) = &problem.suggestion {
+        report.push(Group::with_title(Level::HELP.secondary_title(format!("did you mean `{suggestion}`?"))));
+    }
+    writeln!(err, "{}\n", Renderer::styled().render(&report))
+}
+
+/// The line on which a problem begins, and its part of that line.
+fn line_around<'s>(source: &'s str, problem: &Diagnostic) -> (&'s str, Range<usize>) {
+    let start = source[..problem.offset].rfind('\n').map_or(0, |at| at + 1);
+    let end = source[problem.offset..].find('\n').map_or(source.len(), |at| problem.offset + at);
+    let line = &source[start..end];
+    let from = problem.offset - start;
+    // Where the source is not UTF-8, what is shown for its bytes has other lengths.
+    (line, from..line.ceil_char_boundary(line.len().min(from + problem.length)))
+}

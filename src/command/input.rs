@@ -1,0 +1,44 @@
+//! What the commands about templates read.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use crate::template::Limits;
+
+/// Who reads the output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// People
+    #[default]
+    Text,
+    /// Programs
+    Json,
+}
+
+/// Reads a template, or standard input where the file is `-`: no more of it than shows that it is
+/// too large.
+pub(super) fn read_template(file: &Path, limits: &Limits, stdin: &mut dyn Read) -> io::Result<Vec<u8>> {
+    let mut bytes = read(file, limits.template.saturating_add(1), stdin)?;
+    // The cut may have halved a character; that is not what is wrong with the template.
+    if bytes.len() > limits.template
+        && let Err(error) = str::from_utf8(&bytes)
+        && error.error_len().is_none()
+    {
+        bytes.truncate(error.valid_up_to());
+        bytes.resize(limits.template.saturating_add(1), b' ');
+    }
+    Ok(bytes)
+}
+
+/// Reads a file, or standard input where it is `-`, up to so many bytes.
+pub(super) fn read(file: &Path, most: usize, stdin: &mut dyn Read) -> io::Result<Vec<u8>> {
+    let most = u64::try_from(most).unwrap_or(u64::MAX);
+    let mut bytes = Vec::new();
+    if file == Path::new("-") {
+        stdin.take(most).read_to_end(&mut bytes)?;
+    } else {
+        File::open(file)?.take(most).read_to_end(&mut bytes)?;
+    }
+    Ok(bytes)
+}
