@@ -2,6 +2,7 @@
 
 mod api;
 mod config;
+mod delivery;
 mod fixtures;
 mod house;
 mod interop;
