@@ -28,11 +28,7 @@ fn run_check(files: Vec<PathBuf>, format: Format, mut stdin: &[u8]) -> (u8, Stri
 
 fn run_render(file: PathBuf, context: &str, mut stdin: &[u8]) -> (u8, String, String) {
     let (mut out, mut err) = (Vec::new(), Vec::new());
-<<<<<<< HEAD
-    let args = render::Arguments { file, context: context.into() };
-=======
-    let args = render::RenderArgs { file, context: context.into(), content_type: ContentType::Json };
->>>>>>> 57138b9da6c45ea4cd249368bef100427d09b90d
+    let args = render::Arguments { file, context: context.into(), content_type: ContentType::Json };
     let code = render::run(&args, &mut stdin, &mut out, &mut err).unwrap();
     (code, String::from_utf8(out).unwrap(), plain(&err))
 }
