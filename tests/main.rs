@@ -1,7 +1,5 @@
 //! The tests of the whole, a module a subject.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 mod api;
 mod config;
 mod delivery;
@@ -11,5 +9,6 @@ mod interop;
 mod path;
 mod process;
 mod signature;
+mod store;
 mod support;
 mod template;

@@ -2,6 +2,7 @@
 //! gives its exit code; only this page knows about the terminal.
 
 pub mod check;
+pub mod demo;
 mod drawing;
 mod input;
 pub mod placeholders;
@@ -19,6 +20,8 @@ pub use input::Format;
 pub enum Command {
     /// Run: receive events, deliver callbacks
     Serve(serve::Arguments),
+    /// Show the main job on real input, in one process
+    Demo(demo::Arguments),
     /// Check templates, and show every problem
     Check(check::Arguments),
     /// Render a template with given data
@@ -39,9 +42,12 @@ pub fn run(command: Command, environment: &Environment) -> u8 {
     let mut stdin = std::io::stdin();
     let done = match command {
         Command::Serve(arguments) => Ok(serve::run(arguments, environment, &mut out, &mut err)),
+        Command::Demo(arguments) => Ok(demo::run(&arguments, &mut out, &mut err)),
         Command::Check(arguments) => check::run(&arguments, &mut stdin, &mut out, &mut err),
         Command::Render(arguments) => render::run(&arguments, &mut stdin, &mut out, &mut err),
-        Command::Verify(arguments) => Ok(verify::run(&arguments, environment, &mut stdin, &mut out, &mut err)),
+        Command::Verify(arguments) => {
+            Ok(verify::run(&arguments, environment, &mut stdin, &mut out, &mut err))
+        }
         Command::Placeholders(arguments) => placeholders::run(&arguments, &mut out),
         Command::Token(arguments) => Ok(token::run(&arguments, &mut out, &mut err)),
     };

@@ -48,7 +48,7 @@ pub fn run(arguments: Arguments, environment: &Environment, out: &mut dyn Write,
         let _ = writeln!(out, "the configuration is good");
         return 0;
     }
-    if let Err(error) = telemetry::start(environment) {
+    if let Err(error) = telemetry::install(environment) {
         let _ = writeln!(err, "{error}");
         return UNUSABLE;
     }

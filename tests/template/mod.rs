@@ -12,6 +12,7 @@ mod conformance;
 mod core;
 mod files;
 mod gallery;
+mod linear;
 mod properties;
 
 use std::fs;

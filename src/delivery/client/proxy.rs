@@ -125,7 +125,9 @@ mod tests {
             "socks5://proxy:1080",
             "http://proxy/path",
             "http://proxy/?q",
-            "http://proxy/#f", "proxy:3128", "",
+            "http://proxy/#f",
+            "proxy:3128",
+            "",
         ] {
             assert_eq!(Proxy::parse(text).err(), Some(InvalidProxy), "{text}");
         }
