@@ -11,7 +11,7 @@ use ringback::delivery::client::MAX_RESPONSE_BODY;
 use ringback::event::DeliveryId;
 use ringback::signature::{SigningSecret, sign};
 use ringback::store::OutcomeKind;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
@@ -157,7 +157,10 @@ async fn a_receiver_that_drips_costs_its_deadline_and_its_connection() {
 async fn a_receiver_that_drips_its_head_or_says_nothing_costs_its_deadline() {
     for silent in [true, false] {
         let receiver = Receiver::raw(move |mut stream, _| async move {
-            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n").await;
+            read_request(&mut stream).await;
+            if !silent {
+                stream.write_all(b"HTTP/1.1 200 OK\r\n").await.unwrap();
+            }
             while !silent && stream.write_all(b"x: y\r\n").await.is_ok() {
                 sleep(Duration::from_millis(20)).await;
             }
@@ -298,6 +301,7 @@ async fn a_head_without_end_is_refused() {
 #[tokio::test]
 async fn an_answer_before_the_end_of_the_request_is_the_answer() {
     let receiver = Receiver::raw(|mut stream, _| async move {
+        stream.read_exact(&mut [0; 1000]).await.unwrap();
         stream
             .write_all(b"HTTP/1.1 413 Content Too Large\r\ncontent-length: 3\r\nconnection: close\r\n\r\nbig")
             .await
@@ -308,6 +312,7 @@ async fn an_answer_before_the_end_of_the_request_is_the_answer() {
     .await;
     let request = request(&receiver.url("/"), &"x".repeat(8 << 20));
     let exchange = send(&client(), &request, AMPLE).await;
+    assert!(exchange.error.is_none(), "{:?}", exchange.error);
     let response = exchange.response.unwrap();
     assert_eq!((response.status, response.body), (413, Bytes::from_static(b"big")));
 }

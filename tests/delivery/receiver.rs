@@ -24,32 +24,32 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-pub type Body = BoxBody<Bytes, std::convert::Infallible>;
+pub(super) type Body = BoxBody<Bytes, std::convert::Infallible>;
 
 /// The secret that the tests sign with.
-pub const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+pub(super) const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 /// A request as it came in.
 #[derive(Clone, Debug)]
-pub struct Seen {
-    pub method: Method,
-    pub uri: Uri,
-    pub version: Version,
-    pub headers: HeaderMap,
-    pub body: Bytes,
+pub(super) struct Seen {
+    pub(super) method: Method,
+    pub(super) uri: Uri,
+    pub(super) version: Version,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
     /// Which connection brought it, from 1.
-    pub connection: usize,
+    pub(super) connection: usize,
 }
 
 impl Seen {
-    pub fn header(&self, name: &str) -> &str {
+    pub(super) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 }
 
 /// A receiver that stops when it is dropped.
-pub struct Receiver {
-    pub address: SocketAddr,
+pub(super) struct Receiver {
+    pub(super) address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
     connections: Arc<AtomicUsize>,
     _tasks: JoinSet<()>,
@@ -57,12 +57,12 @@ pub struct Receiver {
 
 impl Receiver {
     /// A receiver of HTTP/1.1 (and HTTP/2 with prior knowledge) that answers so.
-    pub async fn http(answer: impl Fn(&Seen) -> Response<Body> + Send + Sync + 'static) -> Self {
+    pub(super) async fn http(answer: impl Fn(&Seen) -> Response<Body> + Send + Sync + 'static) -> Self {
         Self::start(None, answer).await
     }
 
     /// A receiver behind TLS.
-    pub async fn https(
+    pub(super) async fn https(
         acceptor: TlsAcceptor,
         answer: impl Fn(&Seen) -> Response<Body> + Send + Sync + 'static,
     ) -> Self {
@@ -93,7 +93,7 @@ impl Receiver {
     }
 
     /// A receiver that does this with each connection, given its number, from 1.
-    pub async fn raw<F>(script: impl Fn(TcpStream, usize) -> F + Send + 'static) -> Self
+    pub(super) async fn raw<F>(script: impl Fn(TcpStream, usize) -> F + Send + 'static) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -123,15 +123,15 @@ impl Receiver {
         Self { address, seen, connections, _tasks: tasks }
     }
 
-    pub fn url(&self, path: &str) -> String {
+    pub(super) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
-    pub fn seen(&self) -> Vec<Seen> {
+    pub(super) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
     }
 
-    pub fn connections(&self) -> usize {
+    pub(super) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 }
@@ -166,12 +166,12 @@ async fn serve<I>(
 }
 
 /// A response with this status and body.
-pub fn answer(status: u16, body: impl Into<Bytes>) -> Response<Body> {
+pub(super) fn answer(status: u16, body: impl Into<Bytes>) -> Response<Body> {
     Response::builder().status(status).body(Full::new(body.into()).boxed()).unwrap()
 }
 
 /// Reads a request with a `content-length`, or what there is of it before the end.
-pub async fn read_request(stream: &mut TcpStream) -> String {
+pub(super) async fn read_request(stream: &mut TcpStream) -> String {
     let mut request = Vec::new();
     let mut buffer = [0; 4096];
     loop {
@@ -193,30 +193,30 @@ pub async fn read_request(stream: &mut TcpStream) -> String {
 }
 
 /// Waits until the other side has closed.
-pub async fn closed(stream: &mut TcpStream) {
+pub(super) async fn closed(stream: &mut TcpStream) {
     let mut buffer = [0; 4096];
     while !matches!(stream.read(&mut buffer).await, Ok(0) | Err(_)) {}
 }
 
 /// Loopback over IPv4 may be dialled.
-pub fn loopback() -> AddressPolicy {
+pub(super) fn loopback() -> AddressPolicy {
     AddressPolicy::new(vec!["127.0.0.0/8".parse().unwrap()])
 }
 
 /// A client that may deliver to loopback.
-pub fn client() -> Client {
+pub(super) fn client() -> Client {
     Client::new(ClientSettings { policy: loopback(), ..ClientSettings::default() }).unwrap()
 }
 
 /// A client that trusts the authority in this file as well.
-pub fn client_trusting(ca_file: PathBuf) -> Client {
+pub(super) fn client_trusting(ca_file: PathBuf) -> Client {
     let settings =
         ClientSettings { policy: loopback(), ca_files: vec![ca_file], ..ClientSettings::default() };
     Client::new(settings).unwrap()
 }
 
 /// A delivery of `body` to this URL.
-pub fn request(url: &str, body: &str) -> DeliveryRequest {
+pub(super) fn request(url: &str, body: &str) -> DeliveryRequest {
     DeliveryRequest {
         method: "POST".to_owned(),
         url: url.to_owned(),
@@ -227,11 +227,11 @@ pub fn request(url: &str, body: &str) -> DeliveryRequest {
 }
 
 /// One attempt.
-pub async fn send(client: &Client, request: &DeliveryRequest, timeout: Duration) -> Exchange {
+pub(super) async fn send(client: &Client, request: &DeliveryRequest, timeout: Duration) -> Exchange {
     send_as(client, DeliveryId::new(), 1, request, timeout).await
 }
 
-pub async fn send_as(
+pub(super) async fn send_as(
     client: &Client,
     id: DeliveryId,
     attempt: u32,
@@ -243,6 +243,6 @@ pub async fn send_as(
 }
 
 /// The record of one attempt to deliver `{}` to this URL.
-pub async fn attempt(client: &Client, url: &str, timeout: Duration) -> Attempt {
+pub(super) async fn attempt(client: &Client, url: &str, timeout: Duration) -> Attempt {
     attempt_of(1, &send(client, &request(url, "{}"), timeout).await)
 }

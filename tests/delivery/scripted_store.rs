@@ -16,7 +16,7 @@ use ringback::store::{
 use tokio::sync::Notify;
 
 #[derive(Default)]
-pub struct ScriptedStore {
+pub(super) struct ScriptedStore {
     state: Mutex<State>,
     changed: Notify,
 }
@@ -32,7 +32,7 @@ struct State {
     lost: bool,
 }
 
-pub fn unavailable() -> StoreError {
+pub(super) fn unavailable() -> StoreError {
     StoreError::Unavailable {
         reason: "the test says so",
         retry_after: Duration::from_millis(1),
@@ -41,37 +41,37 @@ pub fn unavailable() -> StoreError {
 }
 
 impl ScriptedStore {
-    pub fn push(&self, claim: Claim) {
+    pub(super) fn push(&self, claim: Claim) {
         self.state.lock().unwrap().queue.push_back(claim);
         self.changed.notify_waiters();
     }
 
     /// The next so many claims and settlements fail.
-    pub fn fail(&self, claims: usize, settlements: usize) {
+    pub(super) fn fail(&self, claims: usize, settlements: usize) {
         let mut state = self.state.lock().unwrap();
         (state.failing_claims, state.failing_settlements) = (claims, settlements);
     }
 
     /// From now on no lease is held any more.
-    pub fn lose_leases(&self) {
+    pub(super) fn lose_leases(&self) {
         self.state.lock().unwrap().lost = true;
     }
 
-    pub fn settled(&self) -> Vec<Settlement> {
+    pub(super) fn settled(&self) -> Vec<Settlement> {
         self.state.lock().unwrap().settled.clone()
     }
 
-    pub fn released(&self) -> Vec<Lease> {
+    pub(super) fn released(&self) -> Vec<Lease> {
         self.state.lock().unwrap().released.clone()
     }
 
     /// How many were asked for, claim by claim.
-    pub fn asked(&self) -> Vec<usize> {
+    pub(super) fn asked(&self) -> Vec<usize> {
         self.state.lock().unwrap().asked.clone()
     }
 
     /// Waits for so many settlements.
-    pub async fn wait_for(&self, count: usize) -> Vec<Settlement> {
+    pub(super) async fn wait_for(&self, count: usize) -> Vec<Settlement> {
         let wait = async {
             loop {
                 let changed = self.changed.notified();

@@ -11,11 +11,11 @@ use ringback::destination::TargetUrl;
 use ringback::event::{AccountName, CallbackId, DeliveryId, EventId, EventType};
 use ringback::registration::{Callback, DeliverySettings, Filter, Method, Registry, RetrySchedule};
 use ringback::signature::SigningSecret;
-use ringback::store::{
-    Acceptance, Accepted, CallbackState, Claim, DedupeKey, DeliveryState, EventRow, EventState,
-    Lease, NewDelivery, Next, OutcomeKind, SharedStore, Store,
-};
 use ringback::store::embedded::{Embedded, Options};
+use ringback::store::{
+    Acceptance, Accepted, CallbackState, Claim, DedupeKey, DeliveryState, EventRow, EventState, Lease,
+    NewDelivery, Next, OutcomeKind, SharedStore, Store,
+};
 use ringback::template::{Limits, Template};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
