@@ -71,7 +71,11 @@ struct Outcome {
 async fn compare(time: Duration, quick: bool) {
     let received = Arc::new(AtomicUsize::new(0));
     let receiver = receive(Arc::clone(&received)).await;
-    println!("{WAITING} requests waiting at a time, events of {} bytes, {} s each", event(0).len(), time.as_secs_f64());
+    println!(
+        "{WAITING} requests waiting at a time, events of {} bytes, {} s each",
+        event(0).len(),
+        time.as_secs_f64()
+    );
     let rounds = if quick { 1 } else { 2 };
     let (mut relays, mut ringbacks) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
@@ -115,7 +119,8 @@ async fn bare_relay(receiver: SocketAddr, received: &AtomicUsize, time: Duration
 
 /// Ringback, in a process of its own, with a store on this folder's disk.
 async fn ringback(receiver: SocketAddr, received: &AtomicUsize, time: Duration) -> Outcome {
-    let home = tempfile::Builder::new().prefix("bench-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let home =
+        tempfile::Builder::new().prefix("bench-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
     let sha256: String = Sha256::digest(TOKEN).iter().map(|byte| format!("{byte:02x}")).collect();
     let config = home.path().join("ringback.toml");
     let text = format!(
@@ -136,7 +141,8 @@ async fn ringback(receiver: SocketAddr, received: &AtomicUsize, time: Duration) 
         .spawn()
         .expect("ringback");
     let line = first_line(&mut server);
-    let address: SocketAddr = line.rsplit("http://").next().and_then(|text| text.trim().parse().ok()).expect("its address");
+    let address: SocketAddr =
+        line.rsplit("http://").next().and_then(|text| text.trim().parse().ok()).expect("its address");
     let client = ringback::http::Client::new();
     let callback = serde_json::json!({
         "callback_url": format!("http://{receiver}/"),
@@ -241,7 +247,9 @@ async fn receive(received: Arc<AtomicUsize>) -> SocketAddr {
                         Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
                     }
                 });
-                let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+                let _ = hyper::server::conn::http1::Builder::new()
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await;
             });
         }
     });
@@ -270,7 +278,9 @@ async fn relay(receiver: String) {
                     Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
                 }
             });
-            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            let _ = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
         });
     }
 }

@@ -110,7 +110,7 @@ pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, 
     let registry = Arc::new(Registry::default());
     let sealer = settings.sealer.as_deref();
     for row in store.callbacks().await? {
-        match Callback::from_row(&row, sealer) {
+        match Callback::from_row(&row, sealer, settings.limits.rendering) {
             Ok(callback) => registry.put(callback),
             // The others go on; this one stays in the store until somebody mends it.
             Err(error) => tracing::error!(%error, "a callback is left out"),

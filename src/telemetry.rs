@@ -59,7 +59,7 @@ enum Format {
     Json,
 }
 
-/// Installs the process's subscriber.
+/// Starts the log: installs the process's subscriber.
 ///
 /// # Errors
 /// The filter cannot be read, or a subscriber is installed already.

@@ -16,7 +16,7 @@ const INVALID: u8 = 1;
 
 /// The arguments of `ringback check`.
 #[derive(Clone, Debug, clap::Args)]
-pub struct CheckArgs {
+pub struct Arguments {
     /// The templates; `-` is standard input
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
@@ -32,7 +32,7 @@ pub struct CheckArgs {
 /// # Errors
 /// A writer fails.
 pub fn run(
-    args: &CheckArgs,
+    args: &Arguments,
     stdin: &mut dyn Read,
     out: &mut dyn Write,
     err: &mut dyn Write,

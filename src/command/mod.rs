@@ -2,6 +2,7 @@
 //! gives its exit code; only this page knows about the terminal.
 
 pub mod check;
+pub mod demo;
 mod drawing;
 mod input;
 pub mod placeholders;
@@ -19,16 +20,18 @@ pub use input::Format;
 pub enum Command {
     /// Run: receive events, deliver callbacks
     Serve(serve::Arguments),
+    /// Show the main job on real input, in one process
+    Demo(demo::Arguments),
     /// Check templates, and show every problem
-    Check(check::CheckArgs),
+    Check(check::Arguments),
     /// Render a template with given data
-    Render(render::RenderArgs),
+    Render(render::Arguments),
     /// Check a request's signature as a source would
-    Verify(verify::VerifyArgs),
+    Verify(verify::Arguments),
     /// List the names that a template may use
-    Placeholders(placeholders::PlaceholdersArgs),
+    Placeholders(placeholders::Arguments),
     /// Make a token for the configuration
-    Token(token::TokenArgs),
+    Token(token::Arguments),
 }
 
 /// Runs a command on this process's own streams; the exit code.
@@ -36,17 +39,17 @@ pub enum Command {
 pub fn run(command: Command, environment: &Environment) -> u8 {
     // Not locked: the log is written to standard error meanwhile, by other threads.
     let (mut out, mut err) = (anstream::stdout(), anstream::stderr());
+    let mut stdin = std::io::stdin();
     let done = match command {
         Command::Serve(arguments) => Ok(serve::run(arguments, environment, &mut out, &mut err)),
+        Command::Demo(arguments) => Ok(demo::run(&arguments, &mut out, &mut err)),
+        Command::Check(arguments) => check::run(&arguments, &mut stdin, &mut out, &mut err),
+        Command::Render(arguments) => render::run(&arguments, &mut stdin, &mut out, &mut err),
         Command::Verify(arguments) => {
-            verify::run(&arguments, environment, &mut std::io::stdin().lock(), &mut out, &mut err)
-        }
-        Command::Check(arguments) => check::run(&arguments, &mut std::io::stdin().lock(), &mut out, &mut err),
-        Command::Render(arguments) => {
-            render::run(&arguments, &mut std::io::stdin().lock(), &mut out, &mut err)
+            Ok(verify::run(&arguments, environment, &mut stdin, &mut out, &mut err))
         }
         Command::Placeholders(arguments) => placeholders::run(&arguments, &mut out),
-        Command::Token(arguments) => token::run(&arguments, &mut out, &mut err),
+        Command::Token(arguments) => Ok(token::run(&arguments, &mut out, &mut err)),
     };
     // Whoever reads our output has gone, as `head` does: nobody is left to tell.
     done.unwrap_or(1)

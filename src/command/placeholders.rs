@@ -9,7 +9,7 @@ use crate::context::Name;
 
 /// The arguments of `ringback placeholders`.
 #[derive(Clone, Debug, clap::Args)]
-pub struct PlaceholdersArgs {
+pub struct Arguments {
     /// For people, or for programs: a JSON array of objects
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
@@ -19,7 +19,7 @@ pub struct PlaceholdersArgs {
 ///
 /// # Errors
 /// The writer fails.
-pub fn run(args: &PlaceholdersArgs, out: &mut dyn Write) -> io::Result<u8> {
+pub fn run(args: &Arguments, out: &mut dyn Write) -> io::Result<u8> {
     match args.format {
         Format::Text => write_table(out)?,
         Format::Json => write_json(out)?,

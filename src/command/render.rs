@@ -18,7 +18,7 @@ const MOST_CONTEXT: usize = 64 << 20;
 
 /// The arguments of `ringback render`.
 #[derive(Clone, Debug, clap::Args)]
-pub struct RenderArgs {
+pub struct Arguments {
     /// The template; `-` is standard input
     pub file: PathBuf,
     /// The data: a JSON object of names as `ringback placeholders` lists them, in a file, on
@@ -41,7 +41,7 @@ fn content_type(name: &str) -> Result<ContentType, String> {
 /// # Errors
 /// A writer fails.
 pub fn run(
-    args: &RenderArgs,
+    args: &Arguments,
     stdin: &mut dyn Read,
     out: &mut dyn Write,
     err: &mut dyn Write,
@@ -62,7 +62,7 @@ pub fn run(
     Ok(RENDERED)
 }
 
-fn compile(args: &RenderArgs, stdin: &mut dyn Read, err: &mut dyn Write) -> io::Result<Option<Template>> {
+fn compile(args: &Arguments, stdin: &mut dyn Read, err: &mut dyn Write) -> io::Result<Option<Template>> {
     let name = drawing::name_of(&args.file);
     let limits = Limits::default();
     let bytes = match read_template(&args.file, &limits, stdin) {

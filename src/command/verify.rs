@@ -17,9 +17,9 @@ const REFUSED: u8 = 1;
 /// The question cannot be answered: an argument cannot be used.
 const UNUSABLE: u8 = 2;
 
-/// The arguments of `ringback verify`.
+/// Arguments of `ringback verify`.
 #[derive(Clone, Debug, clap::Args)]
-pub struct VerifyArgs {
+pub struct Arguments {
     /// What stands after `verify =` in the configuration, as in
     /// '{ scheme = "github", secret = "…" }'
     #[arg(long, value_name = "TABLE")]
@@ -42,51 +42,47 @@ pub struct VerifyArgs {
 
 /// Writes the verdict: `out` says that the request is valid, `err` why it is not. The exit code
 /// is 0 for a valid request, 1 for one that is not, and 2 if the arguments cannot be used.
-///
-/// # Errors
-/// A writer fails.
 pub fn run(
-    args: &VerifyArgs,
+    arguments: &Arguments,
     environment: &Environment,
     stdin: &mut dyn Read,
     out: &mut dyn Write,
     err: &mut dyn Write,
-) -> io::Result<u8> {
-    let (verifier, request, now) = match read(args, environment, stdin) {
+) -> u8 {
+    let (verifier, request, now) = match read(arguments, environment, stdin) {
         Ok(read) => read,
         Err(problems) => {
             for problem in problems {
-                writeln!(err, "{problem}")?;
+                let _ = writeln!(err, "{problem}");
             }
-            return Ok(UNUSABLE);
+            return UNUSABLE;
         }
     };
+    // The exit code is the verdict, whoever reads the line.
     match verifier.verify(request, now) {
         Ok(valid) => {
-            match valid.message_id() {
-                Some(id) => writeln!(out, "valid (message id {id})")?,
-                None => writeln!(out, "valid")?,
-            }
-            Ok(VALID)
+            let id = valid.message_id().map(|id| format!(" (message id {id})"));
+            let _ = writeln!(out, "valid{}", id.unwrap_or_default());
+            VALID
         }
         Err(refused) => {
-            writeln!(err, "refused: {refused}")?;
-            Ok(REFUSED)
+            let _ = writeln!(err, "refused: {refused}");
+            REFUSED
         }
     }
 }
 
 fn read(
-    args: &VerifyArgs,
+    arguments: &Arguments,
     environment: &Environment,
     stdin: &mut dyn Read,
 ) -> Result<(Verifier, SignedRequest, Timestamp), Vec<String>> {
     let mut problems = Vec::new();
-    let verifier = read_verifier("--verify", &args.verify, environment)
+    let verifier = read_verifier("--verify", &arguments.verify, environment)
         .map_err(|found| problems.extend(found.iter().map(ToString::to_string)))
         .ok();
     let mut headers = HeaderMap::new();
-    for header in &args.headers {
+    for header in &arguments.headers {
         match read_header(header) {
             Some((name, value)) => {
                 headers.append(name, value);
@@ -95,7 +91,7 @@ fn read(
             None => problems.push("--header: expected a name, a colon and a value".to_owned()),
         }
     }
-    let now = match args.at.map(Timestamp::from_second) {
+    let now = match arguments.at.map(Timestamp::from_second) {
         None => Timestamp::now(),
         Some(Ok(now)) => now,
         Some(Err(_)) => {
@@ -103,16 +99,16 @@ fn read(
             Timestamp::UNIX_EPOCH
         }
     };
-    let body = read_body(&args.file, stdin)
-        .map_err(|error| problems.push(format!("{}: cannot be read: {error}", args.file.display())))
+    let body = read_body(&arguments.file, stdin)
+        .map_err(|error| problems.push(format!("{}: cannot be read: {error}", arguments.file.display())))
         .ok();
     match (verifier, body) {
         (Some(verifier), Some(body)) if problems.is_empty() => {
             let request = SignedRequest {
-                method: args.method.to_ascii_uppercase(),
-                url: args.url.clone(),
-                sub_path: String::new(),
-                query: args.url.split_once('?').map_or("", |(_, query)| query).to_owned(),
+                method: arguments.method.to_ascii_uppercase(),
+                url: arguments.url.clone(),
+                sub_path: sub_path(&arguments.url).to_owned(),
+                query: arguments.url.split_once('?').map_or("", |(_, query)| query).to_owned(),
                 headers,
                 body: body.into(),
             };
@@ -120,6 +116,13 @@ fn read(
         }
         _ => Err(problems),
     }
+}
+
+/// What stands behind the source's name in the URL of a source.
+fn sub_path(url: &str) -> &str {
+    let path = url.split(['?', '#']).next().unwrap_or_default();
+    let behind = path.split_once("/v1/ingest/").map_or("", |(_, behind)| behind);
+    behind.find('/').map_or("", |at| &behind[at..])
 }
 
 fn read_header(text: &str) -> Option<(HeaderName, HeaderValue)> {
@@ -146,7 +149,7 @@ mod tests {
     #[derive(clap::Parser)]
     struct Line {
         #[command(flatten)]
-        args: VerifyArgs,
+        args: Arguments,
     }
 
     const GITHUB: &str = r#"{ scheme = "github", secret = "It's a Secret to Everybody" }"#;
@@ -154,9 +157,9 @@ mod tests {
         "X-Hub-Signature-256: sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
 
     fn verdict(line: &[&str], stdin: &str) -> (u8, String, String) {
-        let args = Line::try_parse_from(["verify"].iter().chain(line)).unwrap().args;
+        let arguments = Line::try_parse_from(["verify"].iter().chain(line)).unwrap().args;
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let code = run(&args, &Environment::default(), &mut stdin.as_bytes(), &mut out, &mut err).unwrap();
+        let code = run(&arguments, &Environment::default(), &mut stdin.as_bytes(), &mut out, &mut err);
         (code, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
     }
 
@@ -210,18 +213,29 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_of_the_url_is_looked_for_where_a_source_has_it() {
+        let table = r#"{ scheme = "url-secret", secret = "s3" }"#;
+        let code = |url| verdict(&["--verify", table, "--url", url, "-"], "{}").0;
+        assert_eq!(code("https://h/hooks/v1/ingest/symbl/s3?a=/x"), 0);
+        assert_eq!(code("/v1/ingest/symbl/s3/status"), 0);
+        for wrong in ["https://h/v1/ingest/symbl/s4", "https://h/v1/ingest/symbl", "https://h/s3", ""] {
+            assert_eq!(code(wrong), 1, "{wrong}");
+        }
+    }
+
+    #[test]
     fn arguments_that_cannot_be_used_are_2_all_at_once() {
         let line = [
             "--verify",
             "{ scheme = \"x\" }",
             "--header",
-            "secret",
+            "topsecret",
             "--at",
             "99999999999999",
             "/nowhere/body",
         ];
         let (code, out, err) = verdict(&line, "");
         assert_eq!((code, &*out, err.lines().count()), (2, "", 4), "{err}");
-        assert!(err.starts_with("--verify:1: verify.scheme: ") && !err.contains("secret\n"), "{err}");
+        assert!(err.starts_with("--verify:1: verify.scheme: ") && !err.contains("topsecret"), "{err}");
     }
 }

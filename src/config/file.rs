@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use super::reader::{Document, Entry, Section, closest, unknown};
 use super::settings::{
-    Account, Delivery, Limits, ProviderApi, Retention, Settings, Source, StoreAddress, Tls,
+    Account, Delivery, Limits, ProviderApi, ProxyUrl, Retention, Settings, Source, StoreAddress, Tls,
 };
 use super::token::{TokenHash, Tokens};
-use super::value::{read_address, read_name, read_network, read_size, read_store, read_url};
+use super::value::{read_address, read_name, read_network, read_store, read_url};
 use super::{Environment, Problem, verify};
 use crate::event::AccountName;
 use crate::limit::Rate;
 use crate::provider;
+use crate::quantity::parse_size;
 use crate::signature::{Sealer, Secret};
 
 /// The longest time that anything is kept: ten years.
@@ -243,7 +244,11 @@ fn read_delivery(section: &mut Section<'_, '_>, delivery: &mut Delivery) {
     if let Some(entry) = section.take("allow_networks") {
         delivery.allow_networks = entry.list(|entry| entry.parse(read_network));
     }
-    delivery.proxy = section.take("proxy").and_then(|entry| entry.parse(read_url));
+    delivery.proxy = section.take("proxy").and_then(|entry| {
+        // A secret, for it may hold a password.
+        let url = entry.secret()?;
+        ProxyUrl::parse(&url).map_err(|reason| entry.problem(reason)).ok()
+    });
     if let Some(entry) = section.take("ca_files") {
         delivery.ca_files = entry.list(|entry| entry.readable_file());
     }
@@ -268,6 +273,12 @@ fn read_sealer(section: &mut Section<'_, '_>) -> Option<Arc<Sealer>> {
     let key = entry.secret()?;
     let sealer = Sealer::from_key(&Secret::from_bytes(key.as_bytes()));
     sealer.map(Arc::new).map_err(|error| entry.problem(error.to_string())).ok()
+}
+
+/// A size, or a bare number of bytes.
+fn read_size(text: &str) -> Result<usize, String> {
+    let bare = text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten();
+    bare.map_or_else(|| parse_size(text).map_err(|error| error.to_string()), Ok)
 }
 
 fn read_limits(section: &mut Section<'_, '_>, limits: &mut Limits) {

@@ -16,6 +16,8 @@ mod verify;
 pub use environment::Environment;
 pub use load::{FirstTokenError, Overrides};
 pub use problem::{Place, Problem};
-pub use settings::{Account, Delivery, Limits, ProviderApi, Retention, Settings, Source, StoreAddress, Tls};
+pub use settings::{
+    Account, Delivery, Limits, ProviderApi, ProxyUrl, Retention, Settings, Source, StoreAddress, Tls,
+};
 pub use token::{Identity, Token, TokenHash, Tokens};
 pub use verify::read_verifier;

@@ -131,13 +131,39 @@ pub struct Delivery {
     /// Networks that are dialled although they are not public.
     pub allow_networks: Vec<IpNet>,
     /// An HTTP proxy.
-    pub proxy: Option<Url>,
+    pub proxy: Option<ProxyUrl>,
     /// Certificates that are trusted beside the platform's, PEM files that can be read.
     pub ca_files: Vec<PathBuf>,
     /// Attempts under way at once.
     pub max_in_flight: usize,
     /// How long an exchange may take, to the last byte, where a registration says nothing.
     pub timeout: Duration,
+}
+
+/// The URL of an HTTP proxy, which may hold a password and is not printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ProxyUrl(Url);
+
+impl ProxyUrl {
+    /// Reads `http://host:port` or `http://user:password@host:port`.
+    pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
+        let expected = "expected http://host:port or http://user:password@host:port";
+        let url = Url::parse(text).map_err(|_| expected)?;
+        let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+        if url.scheme() == "http" && bare { Ok(Self(url)) } else { Err(expected) }
+    }
+
+    /// The URL, with its password.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
+impl std::fmt::Debug for ProxyUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ProxyUrl(…)")
+    }
 }
 
 impl Delivery {

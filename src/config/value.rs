@@ -11,42 +11,10 @@ use zeroize::Zeroizing;
 
 use super::reader::{Entry, Section};
 use super::settings::StoreAddress;
+use crate::quantity::{parse_duration, spell_duration};
 
 /// The longest secret file that is read.
 const MAX_SECRET_FILE: u64 = 64 << 10;
-
-/// Reads `500ms`, `15s`, `5m`, `2h` or `7d`.
-pub(super) fn read_duration(text: &str) -> Result<Duration, String> {
-    const UNITS: [(&str, u64); 5] =
-        [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
-    let (number, unit) = split_number(text);
-    let millis = UNITS
-        .into_iter()
-        .find(|(name, _)| *name == unit)
-        .and_then(|(_, millis)| number.parse::<u64>().ok()?.checked_mul(millis));
-    millis
-        .map(Duration::from_millis)
-        .ok_or_else(|| "expected a duration such as \"500ms\", \"15s\", \"5m\", \"2h\" or \"7d\"".to_owned())
-}
-
-/// Reads `4 MiB`, `256 KiB`, `1 GiB`, `500 B`, or a number of bytes.
-pub(super) fn read_size(text: &str) -> Result<usize, String> {
-    const UNITS: [(&str, usize); 5] =
-        [("", 1), ("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
-    let (number, unit) = split_number(text);
-    let unit = unit.strip_prefix(' ').unwrap_or(unit);
-    UNITS
-        .into_iter()
-        .find(|(name, _)| *name == unit)
-        .and_then(|(_, bytes)| number.parse::<usize>().ok()?.checked_mul(bytes))
-        .ok_or_else(|| "expected a size such as \"4 MiB\", \"256 KiB\" or a number of bytes".to_owned())
-}
-
-/// The digits at the beginning, and the rest.
-fn split_number(text: &str) -> (&str, &str) {
-    let end = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
-    text.split_at(end)
-}
 
 /// Reads a network; an address alone is a network of one.
 pub(super) fn read_network(text: &str) -> Result<IpNet, String> {
@@ -196,10 +164,14 @@ impl Section<'_, '_> {
     ) -> Duration {
         let [shortest, longest] = bounds;
         let Some(entry) = self.take(name) else { return default };
-        match entry.parse(read_duration) {
+        match entry.parse(parse_duration) {
             Some(duration) if (shortest..=longest).contains(&duration) => duration,
             Some(_) => {
-                entry.problem(format!("expected a duration from {} to {}", show(shortest), show(longest)));
+                entry.problem(format!(
+                    "expected a duration from {} to {}",
+                    spell_duration(shortest),
+                    spell_duration(longest)
+                ));
                 default
             }
             None => default,
@@ -207,50 +179,9 @@ impl Section<'_, '_> {
     }
 }
 
-/// A duration as the configuration writes it.
-fn show(duration: Duration) -> String {
-    let millis = duration.as_millis();
-    let (number, unit) = match millis {
-        _ if millis.is_multiple_of(86_400_000) => (millis / 86_400_000, "d"),
-        _ if millis.is_multiple_of(60_000) => (millis / 60_000, "m"),
-        _ if millis.is_multiple_of(1000) => (millis / 1000, "s"),
-        _ => (millis, "ms"),
-    };
-    format!("{number}{unit}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_have_a_unit() {
-        for (text, millis) in [
-            ("500ms", 500),
-            ("15s", 15_000),
-            ("5m", 300_000),
-            ("2h", 7_200_000),
-            ("7d", 604_800_000),
-            ("0s", 0),
-        ] {
-            assert_eq!(read_duration(text), Ok(Duration::from_millis(millis)), "{text}");
-        }
-        for wrong in ["", "15", "s", "-1s", "+1s", "1.5s", "15 s", "15S", "1w", "99999999999999999999s"] {
-            assert!(read_duration(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn sizes_are_in_powers_of_1024() {
-        for (text, bytes) in
-            [("4 MiB", 4 << 20), ("256KiB", 256 << 10), ("1 GiB", 1 << 30), ("77 B", 77), ("77", 77)]
-        {
-            assert_eq!(read_size(text), Ok(bytes), "{text}");
-        }
-        for wrong in ["", "MiB", "4 MB", "4  MiB", "4 mib", "-4", "4.5 MiB", "99999999999 GiB"] {
-            assert!(read_size(wrong).is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn stores_are_embedded_for_now() {

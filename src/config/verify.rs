@@ -5,11 +5,11 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::reader::{Document, Entry, Section};
-use super::value::read_duration;
 use super::{Environment, Problem};
+use crate::quantity::parse_duration;
 use crate::signature::{
-    Algorithm, Encoding, HmacScheme, HmacSettings, InvalidScheme, InvalidSecret, Layout, Secret, SenderKey,
-    StandardWebhooks, Verifier, Window,
+    Algorithm, Basic, Encoding, HmacScheme, HmacSettings, InvalidScheme, InvalidSecret, Layout, Secret,
+    SenderKey, StandardWebhooks, TokenHeader, UrlSecret, Verifier, Window,
 };
 
 /// The widest window: a signature that counts for longer than a day protects from no replay.
@@ -25,9 +25,12 @@ enum Scheme {
     Slack,
     Stripe,
     Retell,
+    TokenHeader,
+    Basic,
+    UrlSecret,
 }
 
-const SCHEMES: [(&str, Scheme); 7] = [
+const SCHEMES: [(&str, Scheme); 10] = [
     ("none", Scheme::None),
     ("standard-webhooks", Scheme::StandardWebhooks),
     ("hmac", Scheme::Hmac),
@@ -35,6 +38,9 @@ const SCHEMES: [(&str, Scheme); 7] = [
     ("slack", Scheme::Slack),
     ("stripe", Scheme::Stripe),
     ("retell", Scheme::Retell),
+    ("token-header", Scheme::TokenHeader),
+    ("basic", Scheme::Basic),
+    ("url-secret", Scheme::UrlSecret),
 ];
 
 /// Reads a table such as `{ scheme = "github", secret = "…" }`, as `ringback verify` is given it.
@@ -67,6 +73,9 @@ pub(super) fn read(entry: &Entry<'_, '_>) -> Option<Verifier> {
         Scheme::Slack => preset(&mut section, HmacSettings::slack).map(Verifier::Hmac),
         Scheme::Stripe => stripe(&mut section),
         Scheme::Retell => preset(&mut section, HmacSettings::retell).map(Verifier::Hmac),
+        Scheme::TokenHeader => token_header(&mut section),
+        Scheme::Basic => basic(&mut section),
+        Scheme::UrlSecret => url_secret(&mut section),
     };
     section.finish();
     verifier
@@ -134,6 +143,36 @@ fn stripe(section: &mut Section<'_, '_>) -> Option<Verifier> {
     Some(Verifier::ByHeader(vec![build(HmacSettings::stripe)?, build(HmacSettings::elevenlabs)?]))
 }
 
+fn token_header(section: &mut Section<'_, '_>) -> Option<Verifier> {
+    let header = section.require("header", "the header that the token is in");
+    let header = header.and_then(|entry| entry.full_text());
+    let prefix = section.take("prefix").and_then(|entry| entry.text()).unwrap_or_default();
+    let secrets = secrets(section, plain);
+    let scheme = TokenHeader::new(header?, prefix, secrets.clone());
+    let scheme = scheme.map_err(|InvalidScheme { key, reason }| section.problem_at(key, reason)).ok()?;
+    (!secrets.is_empty()).then_some(Verifier::TokenHeader(scheme))
+}
+
+fn basic(section: &mut Section<'_, '_>) -> Option<Verifier> {
+    let user = section.require("user", "who the sender says that it is");
+    let user = user.and_then(|entry| {
+        let user = entry.text()?;
+        if user.contains(':') {
+            entry.problem("a user with a colon cannot be told from its password");
+        }
+        Some(user)
+    });
+    let secrets = secrets(section, plain);
+    user.filter(|_| !secrets.is_empty()).map(|user| Verifier::Basic(Basic::new(user, &secrets)))
+}
+
+fn url_secret(section: &mut Section<'_, '_>) -> Option<Verifier> {
+    let parameter = section.take("parameter").and_then(|entry| entry.full_text());
+    let secrets = secrets(section, plain);
+    let scheme = UrlSecret::new(parameter.map(str::to_owned), secrets.clone());
+    (!secrets.is_empty()).then_some(Verifier::UrlSecret(scheme))
+}
+
 /// Checks settings. Without secrets, which is told already, the rest is checked and there is no
 /// scheme.
 fn build(
@@ -162,7 +201,7 @@ fn plain(text: &str) -> Result<Secret, InvalidSecret> {
 }
 
 fn secrets(section: &mut Section<'_, '_>, read: ReadSecret) -> Vec<Secret> {
-    let entry = section.require("secret", "what the sender signs with");
+    let entry = section.require("secret", "what the sender signs with, or shows");
     entry.map(|entry| read_secrets(&entry, read)).unwrap_or_default()
 }
 
@@ -176,9 +215,9 @@ fn window(section: &mut Section<'_, '_>) -> Window {
     let read = |text: &str| {
         // A bare number is in seconds, as in the providers' own libraries.
         let seconds = text.parse::<u64>().ok().filter(|_| !text.starts_with('+')).map(Duration::from_secs);
-        seconds.map_or_else(|| read_duration(text), Ok).and_then(|tolerance| {
-            if tolerance <= MAX_TOLERANCE { Ok(tolerance) } else { Err("expected at most 24h".to_owned()) }
-        })
+        let tolerance =
+            seconds.map_or_else(|| parse_duration(text), Ok).map_err(|error| error.to_string())?;
+        if tolerance <= MAX_TOLERANCE { Ok(tolerance) } else { Err("expected at most 24h".to_owned()) }
     };
     entry.quantity(read).map_or_else(Window::default, Window::new)
 }
@@ -222,6 +261,22 @@ mod tests {
         ] {
             assert!(matches!(reads(table), Verifier::Hmac(_)), "{table}");
         }
+        assert!(matches!(
+            reads(
+                r#"{ scheme = "token-header", header = "Authorization", prefix = "Bearer ", secret = "s" }"#
+            ),
+            Verifier::TokenHeader(_)
+        ));
+        assert!(matches!(
+            reads(r#"{ scheme = "basic", user = "u", secret = ["p", "q"] }"#),
+            Verifier::Basic(_)
+        ));
+        for table in [
+            r#"{ scheme = "url-secret", secret = { env = "SECRET" } }"#,
+            r#"{ scheme = "url-secret", secret = "s", parameter = "key" }"#,
+        ] {
+            assert!(matches!(reads(table), Verifier::UrlSecret(_)), "{table}");
+        }
         assert!(matches!(reads(r#"{ scheme = "stripe", secret = "whsec_s" }"#), Verifier::ByHeader(_)));
     }
 
@@ -233,7 +288,7 @@ mod tests {
             ),
             [
                 "v:1: verify.header: missing: the header that the signature is in",
-                "v:1: verify.secret: missing: what the sender signs with",
+                "v:1: verify.secret: missing: what the sender signs with, or shows",
                 "v:1: verify.algorithm: \"sha-256\" is none of sha256, sha512, sha1; did you mean \"sha256\"?",
                 "v:1: verify.signed: `{bdy}` is no part of a request; there are {body}, {timestamp}, {id}, {method} and {url}",
                 "v:1: verify.secrets: unknown key; did you mean `secret`?",
@@ -253,6 +308,14 @@ mod tests {
             problems(r#"{ scheme = "github", secret = "s", tolerance = "1m" }"#),
             ["v:1: verify.tolerance: unknown key; there are scheme, secret"]
         );
+        assert_eq!(
+            problems(r#"{ scheme = "token-header", header = "X Token" }"#),
+            [
+                "v:1: verify.secret: missing: what the sender signs with, or shows",
+                "v:1: verify.header: expected the name of a header",
+            ]
+        );
+        assert_eq!(problems(r#"{ scheme = "basic", user = "a:b", secret = "" }"#).len(), 2);
         assert_eq!(
             problems("{}"),
             ["v:1: verify.scheme: missing: how requests are verified; \"none\" if they are not"]

@@ -23,7 +23,7 @@ impl Facts {
     /// | id | text, `""` too, or a number, as it was sent |
     /// | number | a number, or text that is a JSON number |
     /// | time | what [`read_time`] reads, as RFC 3339 in UTC with its fraction |
-    /// | array | an array, or text that holds one (as forms send it); `""` is nothing; any other value as an array of one |
+    /// | array | an array, or text that holds one; `""` is nothing; else the value as an array of one |
     /// | object | an object, or text that holds one |
     /// | open | anything |
     pub fn put(&mut self, name: Name, value: Json, warnings: &mut Vec<String>) {

@@ -220,7 +220,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_jiff_prints_is_read_back(nanosecond in -62_135_596_800_000_000_000_i128..253_402_207_200_000_000_000) {
+        fn what_jiff_prints_is_read_back(
+            // From the year 1 to the last that a timestamp holds.
+            nanosecond in -62_135_596_800_000_000_000_i128..253_402_207_200_000_000_000,
+        ) {
             let time = Timestamp::from_nanosecond(nanosecond).unwrap();
             prop_assert_eq!(read_time(Value::Text(&time.to_string())), Some(time));
         }

@@ -78,3 +78,63 @@ fn kind_of(status: u16) -> OutcomeKind {
         0..200 | 300..400 => OutcomeKind::Unexpected,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_status_has_its_kind() {
+        for (statuses, kind) in [
+            (vec![200, 201, 202, 204, 206, 299], OutcomeKind::Delivered),
+            (vec![410], OutcomeKind::Gone),
+            (vec![408, 425, 429, 500, 502, 503, 504, 599, 600, 999], OutcomeKind::Unavailable),
+            (vec![400, 401, 403, 404, 405, 409, 411, 413, 422, 499], OutcomeKind::Refused),
+            (vec![100, 101, 199, 300, 301, 302, 303, 304, 307, 308, 399], OutcomeKind::Unexpected),
+        ] {
+            for status in statuses {
+                assert_eq!(kind_of(status), kind, "{status}");
+            }
+        }
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date_or_nothing() {
+        let at = |text: &str| Some(RetryAfter::At(text.parse().unwrap()));
+        let seconds = |seconds| Some(RetryAfter::Delay(Duration::from_secs(seconds)));
+        for (value, expected) in [
+            ("120", seconds(120)),
+            ("0", seconds(0)),
+            (" 5 ", seconds(5)),
+            ("007", seconds(7)),
+            ("18446744073709551615", seconds(u64::MAX)),
+            ("99999999999999999999999999", seconds(u64::MAX)),
+            ("Fri, 31 Dec 1999 23:59:59 GMT", at("1999-12-31T23:59:59Z")),
+            ("Friday, 31-Dec-99 23:59:59 GMT", at("1999-12-31T23:59:59Z")),
+            ("Fri Dec 31 23:59:59 1999", at("1999-12-31T23:59:59Z")),
+            ("Fri, 31 Dec 9999 23:59:59 GMT", None), // past the calendar's end
+            ("", None),
+            ("-1", None),
+            ("+1", None),
+            ("1.5", None),
+            ("1e3", None),
+            ("soon", None),
+            ("１２", None),
+            ("Fri, 32 Dec 1999 23:59:59 GMT", None),
+            ("2030-01-01T00:00:00Z", None),
+        ] {
+            assert_eq!(RetryAfter::parse(value), expected, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn the_first_retry_after_that_can_be_read_counts() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(RetryAfter::of(&headers), None);
+        headers.append(RETRY_AFTER, hyper::header::HeaderValue::from_bytes(b"\xff").unwrap());
+        headers.append(RETRY_AFTER, "junk".parse().unwrap());
+        headers.append(RETRY_AFTER, "7".parse().unwrap());
+        headers.append(RETRY_AFTER, "9".parse().unwrap());
+        assert_eq!(RetryAfter::of(&headers), Some(RetryAfter::Delay(Duration::from_secs(7))));
+    }
+}

@@ -128,7 +128,7 @@ impl Intake {
 
         let (parts, body) = request.into_parts();
         let body = read_capped(body, self.body_cap).await?;
-        let received_at = Timestamp::now();
+        let received_at = now();
         let query = parts.uri.query().unwrap_or_default().to_owned();
         let url = self.url_as_called(&parts.uri, header_text(&parts.headers, HOST.as_str()));
         let signed = SignedRequest {
@@ -315,6 +315,12 @@ fn dedupe_key(source: &Source, verified: &Verified, event: &Event, received_at: 
         digest: hash.finalize().into(),
         expires_at: received_at + repeat,
     }
+}
+
+/// The time now, in whole milliseconds: what `{event_at}` shows is what is stored.
+fn now() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
 }
 
 /// Which of the locks a call takes.

@@ -56,7 +56,7 @@ impl Plan<'_> {
             None => CallContext::default(),
         };
         // A provider whose clock is ahead must not pin a value against all that comes later.
-        let at = self.event.at.map_or(self.row.received_at, |at| at.min(self.row.received_at));
+        let at = self.event.at.map(|at| at.min(self.row.received_at));
         context.merge(&self.event.facts, at);
 
         let call =

@@ -15,10 +15,7 @@ pub struct Rate {
 
 /// A text that is no rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "expected a rate such as \"500/s\", \"50/m\", \"1000/h\" or \"10000/d\", at most {}",
-    Rate::MAX_COUNT
-)]
+#[error("expected a rate such as `500/s`, `50/m`, `1000/h` or `10000/d`, at most {}", Rate::MAX_COUNT)]
 pub struct InvalidRate;
 
 impl Rate {

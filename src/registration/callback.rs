@@ -159,12 +159,16 @@ impl Callback {
         }
     }
 
-    /// Reads the stored form. The address policy is not asked here: it may have changed since, and
-    /// decides at each connection.
+    /// Reads the stored form; `rendering` is the most bytes of one rendering now. The address policy
+    /// is not asked here: it may have changed since, and decides at each connection.
     ///
     /// # Errors
     /// It was written by a newer version, or sealed with a key that is not at hand, or damaged.
-    pub fn from_row(row: &CallbackRow, sealer: Option<&Sealer>) -> Result<Self, StoredCallbackError> {
+    pub fn from_row(
+        row: &CallbackRow,
+        sealer: Option<&Sealer>,
+        rendering: usize,
+    ) -> Result<Self, StoredCallbackError> {
         let fault = |reason: String| StoredCallbackError { id: row.id, reason };
         let stored: Stored =
             serde_json::from_slice(&row.definition).map_err(|error| fault(error.to_string()))?;
@@ -177,8 +181,9 @@ impl Callback {
         ]);
         let url =
             TargetUrl::parse(&stored.url, &everywhere).map_err(|_| fault("its URL is not one".to_owned()))?;
-        // The limits of today may be tighter than those it was registered under.
-        let limits = Limits { template: usize::MAX, placeholders: usize::MAX, ..Limits::default() };
+        // The limits of today may be tighter than those it was registered under; it keeps those.
+        let size = stored.template.len();
+        let limits = Limits { template: size, placeholders: size, depth: size, rendering };
         let template = Template::compile(&stored.template, &limits)
             .map_err(|_| fault("its template does not compile".to_owned()))?;
         let secrets = stored

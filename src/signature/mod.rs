@@ -1,6 +1,7 @@
 //! Signatures: how a provider's request is verified, how a delivery is signed, and the secrets
 //! behind both, which never print.
 
+mod credentials;
 pub(crate) mod encoding;
 mod hmac;
 mod mac;
@@ -9,6 +10,7 @@ mod secret;
 mod standard_webhooks;
 mod verifier;
 
+pub use credentials::{Basic, TokenHeader, UrlSecret};
 pub use hmac::{Encoding, HmacScheme, HmacSettings, InvalidScheme, Layout};
 pub use mac::Algorithm;
 pub use sealed::{Sealer, Unsealable};

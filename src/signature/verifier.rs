@@ -6,7 +6,7 @@ use hyper::HeaderMap;
 use hyper::body::Bytes;
 use jiff::Timestamp;
 
-use super::{HmacScheme, StandardWebhooks};
+use super::{Basic, HmacScheme, StandardWebhooks, TokenHeader, UrlSecret};
 
 /// A request as it came in, every part that a signature may cover. The body is capped already.
 #[derive(Clone, Debug)]
@@ -15,7 +15,7 @@ pub struct SignedRequest {
     pub method: String,
     /// The whole URL as the provider called it (`public_url`, else the Host header).
     pub url: String,
-    /// The path behind the source's name, with the query: `/status?x=1`, or empty.
+    /// The path behind the source's name: `/status`, or empty.
     pub sub_path: String,
     /// The query, without its question mark; empty if there is none.
     pub query: String,
@@ -93,6 +93,12 @@ pub enum Refused {
     /// No signature fits.
     #[error("no signature matches: the secret, the body or another signed part is not the sender's")]
     NoMatch,
+    /// The token, the password or the secret of the URL is another one.
+    #[error("the token, password or secret that was shown is not the configured one")]
+    WrongSecret,
+    /// The URL has no secret in it, or several.
+    #[error("the URL does not hold the secret that it was given out with")]
+    NoSecret,
 }
 
 impl Refused {
@@ -112,6 +118,12 @@ pub enum Verifier {
     Hmac(HmacScheme),
     /// Of several schemes, the first whose header is there.
     ByHeader(Vec<HmacScheme>),
+    /// A secret in a header.
+    TokenHeader(TokenHeader),
+    /// Basic credentials.
+    Basic(Basic),
+    /// A secret in the URL, which the verified request does not hold any more.
+    UrlSecret(UrlSecret),
 }
 
 impl Verifier {
@@ -119,7 +131,7 @@ impl Verifier {
     ///
     /// # Errors
     /// The scheme does not vouch for it.
-    pub fn verify(&self, request: SignedRequest, now: Timestamp) -> Result<Verified, Refused> {
+    pub fn verify(&self, mut request: SignedRequest, now: Timestamp) -> Result<Verified, Refused> {
         let message_id = match self {
             Self::None => None,
             Self::StandardWebhooks(scheme) => Some(scheme.check(&request, now)?),
@@ -129,6 +141,9 @@ impl Verifier {
                 let scheme = present.or(schemes.first()).ok_or(Refused::NoMatch)?;
                 scheme.check(&request, now)?
             }
+            Self::TokenHeader(scheme) => scheme.check(&request).map(|()| None)?,
+            Self::Basic(scheme) => scheme.check(&request).map(|()| None)?,
+            Self::UrlSecret(scheme) => scheme.check(&mut request).map(|()| None)?,
         };
         Ok(Verified { request, message_id })
     }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use proptest::prelude::*;
 use ringback::config::{Environment, Overrides, Settings, StoreAddress};
 use ringback::signature::Verifier;
 
@@ -85,6 +86,8 @@ fn the_whole_example_is_read_as_it_is_meant() {
     assert_eq!(api.token.as_ref().unwrap().expose(), b"a secret in a file");
 
     assert_eq!(settings.delivery.allow_networks[0].to_string(), "127.0.0.0/8");
+    let proxy = settings.delivery.proxy.as_ref().unwrap();
+    assert_eq!(proxy.as_str(), "http://ringback:proxy-password@proxy.example.com:3128/");
     assert_eq!(settings.delivery.ca_files, [Path::new("tests/config/files/cert.pem")]);
     assert_eq!((settings.delivery.max_in_flight, settings.delivery.timeout), (512, Duration::from_secs(15)));
     assert_eq!(settings.retention.delivered, Duration::from_hours(7 * 24));
@@ -115,8 +118,13 @@ fn what_is_not_said_has_the_documented_default() {
 fn settings_do_not_print_their_secrets() {
     let settings = load(Path::new("tests/config/good.toml")).unwrap();
     let shown = format!("{settings:?} {:?} {:?}", environment(), settings.warnings());
-    for secret in ["MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "the-token-of-acme", "a secret in a file", "CQkJCQkJ"]
-    {
+    for secret in [
+        "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+        "the-token-of-acme",
+        "a secret in a file",
+        "CQkJCQkJ",
+        "proxy-password",
+    ] {
         assert!(!shown.contains(secret), "{secret} in {shown}");
     }
 }
@@ -126,4 +134,44 @@ fn a_source_that_verifies_nothing_is_named_in_a_warning() {
     let settings = load(Path::new("tests/config/unverified.toml")).unwrap();
     let warnings = settings.warnings();
     assert!(warnings.len() == 1 && warnings[0].contains("`open`"), "{warnings:?}");
+}
+
+#[test]
+fn a_problem_is_one_line_whatever_it_speaks_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ringback.toml");
+    std::fs::write(&path, "\"a\\nb\" = 1\ndelivery = { ca_files = [\"no\\nwhere\\u001b[31m\"] }\n").unwrap();
+    let problems = load(&path).unwrap_err();
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert!(problems.iter().all(|line| !line.contains(char::is_control)), "{problems:?}");
+}
+
+proptest! {
+    /// However a configuration is broken, it is read to its end: nothing panics, every problem is
+    /// one line and names a line that there is.
+    #[test]
+    fn a_broken_configuration_is_read_to_its_end(
+        cuts in proptest::collection::vec((any::<prop::sample::Index>(), 0_usize..20), 0..4),
+        inserts in proptest::collection::vec((any::<prop::sample::Index>(), "[\\[\\]{}=\"',.#\na1é-]{1,4}"), 0..4),
+    ) {
+        let mut text: Vec<char> = std::fs::read_to_string("tests/config/good.toml").unwrap().chars().collect();
+        for (at, length) in cuts {
+            let at = at.index(text.len());
+            text.drain(at..(at + length).min(text.len()));
+        }
+        for (at, insert) in inserts {
+            let at = at.index(text.len());
+            text.splice(at..at, insert.chars());
+        }
+        let text: String = text.into_iter().collect();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("c");
+        std::fs::write(&path, &text).unwrap();
+        for problem in load(&path).err().unwrap_or_default() {
+            let behind = problem.strip_prefix(&format!("{}:", path.display())).unwrap();
+            let line: usize = behind.split(':').next().unwrap().parse().unwrap();
+            prop_assert!((1..=text.lines().count() + 1).contains(&line), "{}", problem);
+            prop_assert!(!problem.contains(char::is_control), "{}", problem);
+        }
+    }
 }

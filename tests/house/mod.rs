@@ -85,9 +85,10 @@ fn room(file: &str) -> &str {
     file.split('/').next().unwrap()
 }
 
-/// The code of a file, without its comments.
+/// The code of a file, without its comments and the tests at its end, which may use anything.
 fn code(text: &str) -> impl Iterator<Item = &str> {
-    text.lines().map(str::trim_start).filter(|line| !line.starts_with("//"))
+    let lines = text.lines().take_while(|line| !line.starts_with("#[cfg(test)]"));
+    lines.map(str::trim_start).filter(|line| !line.starts_with("//"))
 }
 
 #[test]

@@ -154,7 +154,9 @@ async fn the_log_holds_ids_and_no_personal_data_or_secrets() {
         .await;
     let client = Client::new();
     let process = home.start();
-    let registered = home.register(&client, &callback(&format!("{}?key=url-secret", receiver.url()))).await;
+    let mut request = callback(&format!("{}?key=url-secret", receiver.url()));
+    request["events"] = json!(["speech.completed"]);
+    let registered = home.register(&client, &request).await;
     let event = json!({
         "call_id": "c1", "end_at": "2026-03-30 14:27:12", "first_name": "Zebedee",
         "phone_normalized": "+12025550123", "email": "zebedee@example.com", "speech_result": "agent: Sesame",

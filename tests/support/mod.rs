@@ -14,7 +14,7 @@ use ringback::http::{Answer, Client, Handler, Listener, json, read_capped};
 use serde_json::Value;
 
 /// The token of the account `acme`.
-pub const TOKEN: &str = "rbk_test-token-of-the-account-acme";
+pub(crate) const TOKEN: &str = "rbk_test-token-of-the-account-acme";
 
 /// Its SHA-256, as the configuration has it.
 fn token_sha256() -> String {
@@ -23,26 +23,26 @@ fn token_sha256() -> String {
 }
 
 /// A port that was free a moment ago.
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// A folder with a configuration and a store, for one or several runs of the process.
-pub struct Home {
+pub(crate) struct Home {
     dir: tempfile::TempDir,
     port: u16,
 }
 
 impl Home {
     /// A home whose configuration has the accounts `acme` and `other`, and `rest`.
-    pub fn new(rest: &str) -> Self {
+    pub(crate) fn new(rest: &str) -> Self {
         let home = Self { dir: tempfile::tempdir().unwrap(), port: free_port() };
         home.configure(rest);
         home
     }
 
     /// Writes the configuration anew, for the next start.
-    pub fn configure(&self, rest: &str) {
+    pub(crate) fn configure(&self, rest: &str) {
         let config = format!(
             "listen = \"127.0.0.1:{port}\"\nstore = \"sqlite:{store}\"\n\
              [[account]]\nname = \"acme\"\ntokens = [{{ name = \"test\", sha256 = \"{sha256}\" }}]\n\
@@ -56,28 +56,28 @@ impl Home {
         std::fs::write(self.path("ringback.toml"), config).unwrap();
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
     /// Starts the process and waits until it listens.
-    pub fn start(&self) -> Process {
+    pub(crate) fn start(&self) -> Process {
         Process::start(&["serve", "--config", self.path("ringback.toml").to_str().unwrap()], self.dir.path())
     }
 
     /// Registers a callback and returns the answer.
-    pub async fn register(&self, client: &Client, callback: &Value) -> Value {
+    pub(crate) async fn register(&self, client: &Client, callback: &Value) -> Value {
         let (status, body) = self.call(client, "POST", "/v1/callbacks", callback.to_string()).await;
         assert_eq!(status, StatusCode::CREATED, "{body}");
         body
     }
 
     /// A request with the token of `acme`; the answer as JSON.
-    pub async fn call(
+    pub(crate) async fn call(
         &self,
         client: &Client,
         method: &str,
@@ -92,14 +92,14 @@ impl Home {
 }
 
 /// A running `ringback`, killed when it is dropped.
-pub struct Process {
+pub(crate) struct Process {
     child: Child,
     log: Arc<Mutex<String>>,
 }
 
 impl Process {
     /// Starts `ringback` with these arguments and waits for its line "listening on".
-    pub fn start(arguments: &[&str], dir: &Path) -> Self {
+    pub(crate) fn start(arguments: &[&str], dir: &Path) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_ringback"))
             .args(arguments)
             .current_dir(dir)
@@ -134,24 +134,24 @@ impl Process {
     }
 
     /// What it wrote to its log so far.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().clone()
     }
 
     /// Kills it as `kill -9` does.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
     /// Sends it a signal by name (`TERM`).
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
         assert!(status.unwrap().success());
     }
 
     /// Waits for its end; the exit code.
-    pub fn wait(mut self, within: Duration) -> i32 {
+    pub(crate) fn wait(mut self, within: Duration) -> i32 {
         let end = Instant::now() + within;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -172,17 +172,17 @@ impl Drop for Process {
 
 /// One delivery as a receiver sees it.
 #[derive(Clone, Debug)]
-pub struct Received {
-    pub headers: HeaderMap,
-    pub body: Bytes,
+pub(crate) struct Received {
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 impl Received {
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap()
     }
 }
@@ -190,7 +190,7 @@ impl Received {
 type Respond = dyn Fn(usize, &Received) -> StatusCode + Send + Sync;
 
 /// A receiver on loopback that keeps what it gets.
-pub struct Receiver {
+pub(crate) struct Receiver {
     address: SocketAddr,
     seen: Arc<Mutex<Vec<Received>>>,
 }
@@ -217,7 +217,9 @@ impl Handler for Keep {
 
 impl Receiver {
     /// A receiver that answers the n-th request (from 1) as `respond` says.
-    pub async fn start(respond: impl Fn(usize, &Received) -> StatusCode + Send + Sync + 'static) -> Self {
+    pub(crate) async fn start(
+        respond: impl Fn(usize, &Received) -> StatusCode + Send + Sync + 'static,
+    ) -> Self {
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = listener.address();
         let seen = Arc::new(Mutex::new(Vec::new()));
@@ -226,16 +228,20 @@ impl Receiver {
         Self { address, seen }
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}/hook", self.address)
     }
 
-    pub fn seen(&self) -> Vec<Received> {
+    pub(crate) fn seen(&self) -> Vec<Received> {
         self.seen.lock().unwrap().clone()
     }
 
     /// Waits until `enough` says so.
-    pub async fn wait_until(&self, within: Duration, enough: impl Fn(&[Received]) -> bool) -> Vec<Received> {
+    pub(crate) async fn wait_until(
+        &self,
+        within: Duration,
+        enough: impl Fn(&[Received]) -> bool,
+    ) -> Vec<Received> {
         let end = Instant::now() + within;
         loop {
             let seen = self.seen();
@@ -248,13 +254,13 @@ impl Receiver {
     }
 
     /// Waits for so many requests.
-    pub async fn wait_for(&self, count: usize) -> Vec<Received> {
+    pub(crate) async fn wait_for(&self, count: usize) -> Vec<Received> {
         self.wait_until(Duration::from_secs(20), |seen| seen.len() >= count).await
     }
 }
 
 /// The requests of each delivery, by `webhook-id`.
-pub fn by_id(seen: &[Received]) -> HashMap<String, Vec<Received>> {
+pub(crate) fn by_id(seen: &[Received]) -> HashMap<String, Vec<Received>> {
     let mut ids: HashMap<String, Vec<Received>> = HashMap::new();
     for received in seen {
         ids.entry(received.header("webhook-id").to_owned()).or_default().push(received.clone());

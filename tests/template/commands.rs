@@ -22,13 +22,13 @@ fn plain(styled: &[u8]) -> String {
 
 fn run_check(files: Vec<PathBuf>, format: Format, mut stdin: &[u8]) -> (u8, String, String) {
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let code = check::run(&check::CheckArgs { files, format }, &mut stdin, &mut out, &mut err).unwrap();
+    let code = check::run(&check::Arguments { files, format }, &mut stdin, &mut out, &mut err).unwrap();
     (code, String::from_utf8(out).unwrap(), plain(&err))
 }
 
 fn run_render(file: PathBuf, context: &str, mut stdin: &[u8]) -> (u8, String, String) {
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let args = render::RenderArgs { file, context: context.into(), content_type: ContentType::Json };
+    let args = render::Arguments { file, context: context.into(), content_type: ContentType::Json };
     let code = render::run(&args, &mut stdin, &mut out, &mut err).unwrap();
     (code, String::from_utf8(out).unwrap(), plain(&err))
 }
@@ -128,7 +128,7 @@ fn render_refuses_unknown_names_and_warns_of_unreadable_values() {
 fn placeholders_lists_the_catalogue() {
     let run = |format| {
         let mut out = Vec::new();
-        assert_eq!(placeholders::run(&placeholders::PlaceholdersArgs { format }, &mut out).unwrap(), 0);
+        assert_eq!(placeholders::run(&placeholders::Arguments { format }, &mut out).unwrap(), 0);
         plain(&out)
     };
     let listed: Vec<Json> = serde_json::from_str(&run(Format::Json)).unwrap();

@@ -89,7 +89,8 @@ async fn show(arguments: &Arguments, out: &mut dyn Write) -> Result<bool, Fault>
     let started = Instant::now();
     let folder = Folder::make()?;
     let (receiver, mut arrivals) = Receiver::new();
-    let shutdown = if arguments.keep { Shutdown::on_signal().map_err(Fault::Signals)? } else { Shutdown::new() };
+    let shutdown =
+        if arguments.keep { Shutdown::on_signal().map_err(Fault::Signals)? } else { Shutdown::new() };
     let listener = Listener::bind(([127, 0, 0, 1], 0).into()).await?;
     let receiver_url = format!("http://{}", listener.address());
     tokio::spawn(listener.serve(Arc::clone(&receiver), None, std::future::pending(), Duration::ZERO));
@@ -104,7 +105,13 @@ async fn show(arguments: &Arguments, out: &mut dyn Write) -> Result<bool, Fault>
     for callback in CALLBACKS {
         let secret = demo.register(callback).await?;
         receiver.expect(callback.name, &secret);
-        writeln!(out, "  {:<10} {:<34} on {}", callback.name, callback.template_name, callback.events.join(", "))?;
+        writeln!(
+            out,
+            "  {:<10} {:<34} on {}",
+            callback.name,
+            callback.template_name,
+            callback.events.join(", ")
+        )?;
     }
 
     writeln!(out, "\nEvents")?;
@@ -128,7 +135,12 @@ async fn show(arguments: &Arguments, out: &mut dyn Write) -> Result<bool, Fault>
 
     let good = settled == expected && tally.delivered == expected && tally.refused == 0;
     if arguments.keep {
-        writeln!(out, "\nStill serving at {} with the token {} (Ctrl-C ends it).", demo.url(""), demo.token.expose())?;
+        writeln!(
+            out,
+            "\nStill serving at {} with the token {} (Ctrl-C ends it).",
+            demo.url(""),
+            demo.token.expose()
+        )?;
         out.flush()?;
     } else {
         shutdown.request();
@@ -203,7 +215,8 @@ impl Demo {
         let signer = event.signer;
         let path = format!("/v1/ingest/{}", signer.source());
         let headers = signer.sign(event);
-        let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let headers: Vec<(&str, &str)> =
+            headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let mut first = None;
         for round in 1..=if event.repeated { 2 } else { 1 } {
             let (status, answer) = self.client.send("POST", &self.url(&path), &headers, event.body).await?;
@@ -228,7 +241,8 @@ impl Demo {
     /// time is up.
     async fn settled(&self, expected: usize, end: tokio::time::Instant) -> Result<usize, Fault> {
         loop {
-            let (_, answer) = self.call("GET", "/v1/deliveries?state=delivered&limit=250", String::new()).await?;
+            let (_, answer) =
+                self.call("GET", "/v1/deliveries?state=delivered&limit=250", String::new()).await?;
             let count = answer["data"].as_array().map_or(0, Vec::len);
             if count >= expected || tokio::time::Instant::now() >= end {
                 return Ok(count);
@@ -285,7 +299,13 @@ impl Tally {
         }
     }
 
-    fn close(&self, settled: usize, expected: usize, took: Duration, out: &mut dyn Write) -> std::io::Result<()> {
+    fn close(
+        &self,
+        settled: usize,
+        expected: usize,
+        took: Duration,
+        out: &mut dyn Write,
+    ) -> std::io::Result<()> {
         writeln!(out, "\n  {:<10} {:>9} {:>10}", "callback", "attempts", "delivered")?;
         for (callback, (attempts, delivered)) in &self.by_callback {
             writeln!(out, "  {callback:<10} {attempts:>9} {delivered:>10}")?;

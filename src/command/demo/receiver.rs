@@ -85,7 +85,8 @@ impl Handler for Receiver {
             headers: parts.headers.clone(),
             body: body.clone(),
         };
-        let verdict = verifier.verify(signed, Timestamp::now()).map(drop).map_err(|refused| refused.to_string());
+        let verdict =
+            verifier.verify(signed, Timestamp::now()).map(drop).map_err(|refused| refused.to_string());
         let number = self.attempts.fetch_add(1, Ordering::Relaxed) + 1;
         let turned_away = number.is_multiple_of(FAILS_EVERY);
         let status = match (&verdict, turned_away) {

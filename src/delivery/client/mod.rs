@@ -24,7 +24,7 @@ use tokio::time::{Instant, timeout_at};
 pub use connector::CONNECT_LIMIT;
 pub use error::{ConnectError, ConnectPhase, SendError, Unsendable};
 pub use proxy::{InvalidProxy, Proxy};
-pub use tls::{InvalidCaFile, TlsError};
+pub use tls::{CaProblem, InvalidCaFile, TlsError};
 
 use self::connector::Connector;
 use super::outcome::RetryAfter;

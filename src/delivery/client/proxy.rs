@@ -1,7 +1,5 @@
 //! Through an HTTP proxy, by CONNECT.
 
-use std::fmt;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http_body_util::Empty;
@@ -102,8 +100,36 @@ impl Proxy {
     }
 }
 
-impl fmt::Display for Proxy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.host, self.port)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_is_read() {
+        let plain = Proxy::parse("http://proxy.internal:3128").unwrap();
+        assert_eq!(
+            (plain.host(), plain.port(), plain.authorization.is_none()),
+            ("proxy.internal", 3128, true)
+        );
+        let address = Proxy::parse("http://[::1]/").unwrap();
+        assert_eq!((address.host(), address.port()), ("::1", 80));
+        let secret = Proxy::parse("http://user:p%40ss@10.0.0.1:8080").unwrap();
+        assert_eq!(secret.authorization.as_ref().unwrap(), "Basic dXNlcjpwQHNz");
+        assert!(!format!("{secret:?}").contains("dXNlcjpwQHNz"));
+    }
+
+    #[test]
+    fn what_is_not_one_is_refused() {
+        for text in [
+            "https://proxy:3128",
+            "socks5://proxy:1080",
+            "http://proxy/path",
+            "http://proxy/?q",
+            "http://proxy/#f",
+            "proxy:3128",
+            "",
+        ] {
+            assert_eq!(Proxy::parse(text).err(), Some(InvalidProxy), "{text}");
+        }
     }
 }

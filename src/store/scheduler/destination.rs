@@ -126,8 +126,8 @@ impl Bucket {
 
     /// After the clock was set back: no start waits longer than it would have to after a full
     /// burst at `now`.
-    pub(super) fn clamp(&mut self, now: i64) {
-        self.even = self.even.min(now + self.tolerance + self.interval);
+    pub(super) fn clamped(self, now: i64) -> Self {
+        Self { even: self.even.min(now.saturating_add(self.tolerance + self.interval)), ..self }
     }
 }
 

@@ -9,13 +9,40 @@ use crate::event::DeliveryId;
 /// One change, with what is needed to take it back.
 #[derive(Debug)]
 pub(super) enum Change {
-    Configured { destination: DestinationId, before: Option<DestinationLimits>, bucket: Option<Bucket> },
-    Queued { destination: DestinationId, item: Queued },
-    Withdrawn { destination: DestinationId, item: Queued },
-    Cancelled { destination: DestinationId, queue: BTreeSet<Queued>, configured: bool },
-    Granted { delivery: DeliveryId, served: u64, bucket: Option<Bucket> },
-    TookCancelled { taken: Vec<DeliveryId> },
-    Ended { delivery: DeliveryId, held: Held, trial: Trial, bucket: Option<Bucket>, requeued: Option<Queued> },
+    Configured {
+        destination: DestinationId,
+        before: Option<DestinationLimits>,
+        bucket: Option<Bucket>,
+    },
+    Queued {
+        destination: DestinationId,
+        item: Queued,
+    },
+    Withdrawn {
+        destination: DestinationId,
+        item: Queued,
+    },
+    Cancelled {
+        destination: DestinationId,
+        queue: BTreeSet<Queued>,
+        limits: Option<DestinationLimits>,
+        bucket: Option<Bucket>,
+    },
+    Granted {
+        delivery: DeliveryId,
+        served: u64,
+        bucket: Option<Bucket>,
+    },
+    TookCancelled {
+        taken: Vec<DeliveryId>,
+    },
+    Ended {
+        delivery: DeliveryId,
+        held: Held,
+        trial: Trial,
+        bucket: Option<Bucket>,
+        requeued: Option<Queued>,
+    },
 }
 
 impl Scheduler {
@@ -52,13 +79,15 @@ impl Scheduler {
     /// Takes one change back and says which destination may not be needed any more; it must not
     /// be forgotten before everything is taken back, or its limits would be lost.
     fn take_back(&mut self, change: Change) -> Option<DestinationId> {
+        // The clock is not taken back.
+        let now = self.now;
         match change {
             Change::Configured { destination, before, bucket } => {
                 let place = self.place_of(destination);
                 let entry = self.entry(place);
                 entry.configure(before.unwrap_or(UNCONFIGURED));
                 entry.configured = before.is_some();
-                entry.bucket = bucket;
+                entry.bucket = bucket.map(|bucket| bucket.clamped(now));
                 self.refile(place);
                 Some(destination)
             }
@@ -70,12 +99,14 @@ impl Scheduler {
                 self.put(destination, item);
                 None
             }
-            Change::Cancelled { destination, queue, configured } => {
+            Change::Cancelled { destination, queue, limits, bucket } => {
                 let place = self.place_of(destination);
                 self.queued += queue.len();
                 let entry = self.entry(place);
                 entry.queue = queue;
-                entry.configured = configured;
+                entry.configure(limits.unwrap_or(UNCONFIGURED));
+                entry.configured = limits.is_some();
+                entry.bucket = bucket.map(|bucket| bucket.clamped(now));
                 self.refile(place);
                 None
             }
@@ -88,7 +119,7 @@ impl Scheduler {
                 let place = self.place_of(held.destination);
                 let entry = self.entry(place);
                 entry.served = served;
-                entry.bucket = bucket;
+                entry.bucket = bucket.map(|bucket| bucket.clamped(now));
                 self.put(held.destination, (held.due, delivery.to_bytes()));
                 self.refile(place);
                 None
@@ -101,7 +132,7 @@ impl Scheduler {
                 let entry = self.entry(place);
                 entry.in_flight += 1;
                 entry.trial = trial;
-                entry.bucket = bucket;
+                entry.bucket = bucket.map(|bucket| bucket.clamped(now));
                 self.hold(delivery, held);
                 self.refile(place);
                 None

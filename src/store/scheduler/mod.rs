@@ -18,9 +18,14 @@
 mod destination;
 mod journal;
 
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeSet, HashMap};
 
-use self::destination::{Destination, Filed, Queued, Trial};
+use self::destination::{Destination, Filed, Queued, Trial, UNCONFIGURED};
 use self::journal::Change;
 use super::{DestinationId, DestinationLimits, Lease};
 use crate::event::DeliveryId;
@@ -158,10 +163,13 @@ impl Scheduler {
         let Some(&place) = self.index.get(&destination) else { return };
         let entry = self.entry(place);
         let queue = std::mem::take(&mut entry.queue);
-        let configured = std::mem::replace(&mut entry.configured, false);
+        let limits = entry.configured.then_some(entry.limits);
+        let bucket = entry.bucket;
+        entry.configure(UNCONFIGURED);
+        entry.configured = false;
         self.queued -= queue.len();
         self.refile(place);
-        self.journal.push(Change::Cancelled { destination, queue, configured });
+        self.journal.push(Change::Cancelled { destination, queue, limits, bucket });
     }
 
     /// Up to `limit` deliveries whose destination was cancelled in an earlier commit.
@@ -255,9 +263,7 @@ impl Scheduler {
         if stepped_back {
             for place in 0..self.places.len() {
                 let Some(entry) = &mut self.places[place] else { continue };
-                if let Some(bucket) = &mut entry.bucket {
-                    bucket.clamp(now);
-                }
+                entry.bucket = entry.bucket.map(|bucket| bucket.clamped(now));
                 self.refile(u32::try_from(place).expect("places are counted in u32"));
             }
         }
