@@ -1,4 +1,11 @@
-//! The callback template language: compiled once, rendered for every callback.
+#![doc = include_str!("language.md")]
+//!
+//! # How it is made
+//!
+//! `grammar` reads text into a flat `tree`; `compile` resolves names and filters and makes a
+//! flat `program` of it; `render` runs that into the caller's buffer, texts through `escape`.
+//! Nothing here recurses with the depth of a template, reads a clock or does I/O; rendering without
+//! filters that make new text allocates nothing but the output.
 
 mod compile;
 mod compiled;

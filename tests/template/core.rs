@@ -147,3 +147,24 @@ fn defaults_apply_to_missing_and_empty() {
     assert_renders(r#""<email|default:'it''s \"n/a\"'>""#, "{}", r#""it's \"n/a\"""#);
     assert_eq!(render("{email | required}", "{}"), Err(RenderError::Required { name: "email".to_owned() }));
 }
+
+#[test]
+fn many_rendered_names_of_one_object_are_compared() {
+    let names = |last: &str| {
+        let names: Vec<String> =
+            (0..40).map(|index| format!("\"{{weight}}{index}\": {{\"{{weight}}\": 0}}")).collect();
+        format!("[{{{}, \"7{last}{{email}}\": 1}}]", names.join(", "))
+    };
+    assert!(render(&names("x"), r#"{"weight": 7}"#).is_ok());
+    let error = render(&names("39"), r#"{"weight": 7}"#).unwrap_err();
+    assert!(matches!(error, RenderError::DuplicateMember { line: 1, column: 1050.. }), "{error}");
+}
+
+#[test]
+fn an_unknown_name_in_angle_brackets_is_text_only_where_it_can_be_a_tag() {
+    assert_eq!(codes(r#"["<foo>", "<h1>", "<x-y>", "<foo bar>"]"#), []);
+    for template in [r#"<foo>"#, r#""<foo|upper>""#, r#""<foo.bar>""#, r#""<foo_bar>""#, r#""<row>""#] {
+        assert_eq!(codes(template).len(), 1, "{template}");
+        assert_eq!(codes(template)[0].0, Code::UnknownPlaceholder, "{template}");
+    }
+}

@@ -8,7 +8,7 @@ use ringback::template::{Limits, RenderError, Template};
 
 #[test]
 fn no_text_takes_long_to_compile() {
-    const SIZE: usize = 64 << 10;
+    const SIZE: usize = 32 << 10;
     let pieces = [
         "{",
         "[",

@@ -90,6 +90,7 @@ impl Parser<'_, '_> {
             }
         }
         if self.bytes.get(end) == Some(&closer) {
+            // Quoted text is JSON's, and so are its mistakes.
             let sentence = match self.bytes[place] {
                 b'\\' if !matches!(failure.what, Malformed::Escape | Malformed::Surrogate) => {
                     "a backslash in a placeholder may stand only in quoted text"
@@ -105,7 +106,11 @@ impl Parser<'_, '_> {
                 None => sentence.to_owned(),
             };
             let length = self.character_at(place);
-            self.problems.add(Code::InvalidPlaceholder, Span::new(place, place + length), message);
+            let code = match failure.what {
+                Malformed::Escape | Malformed::Surrogate => Code::InvalidJson,
+                _ => Code::InvalidPlaceholder,
+            };
+            self.problems.add(code, Span::new(place, place + length), message);
             self.at = end + 1;
         } else {
             let sentence = match form {
