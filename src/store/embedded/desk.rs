@@ -38,10 +38,21 @@ pub(super) struct Desk {
     pub(super) removed: HashSet<CallbackId>,
     removed_now: Vec<CallbackId>,
     accounts: Accounts,
-    /// When leases were granted, the oldest first.
-    leased: BTreeMap<u64, (Instant, DeliveryId)>,
+    /// What is leased, by token, the oldest first.
+    leased: BTreeMap<u64, Leased>,
     granted_now: Vec<u64>,
     ended_now: Vec<u64>,
+}
+
+/// What is known of a delivery as long as it is leased, so that its settlement need not read it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Leased {
+    pub(super) delivery: DeliveryId,
+    pub(super) account: i64,
+    pub(super) callback: CallbackId,
+    /// How many rows of attempts there are.
+    pub(super) recorded: i64,
+    pub(super) since: Instant,
 }
 
 #[derive(Debug, Default)]
@@ -146,9 +157,14 @@ impl Desk {
         }
     }
 
-    pub(super) fn note_granted(&mut self, lease: Lease) {
-        self.leased.insert(lease.token, (Instant::now(), lease.delivery));
-        self.granted_now.push(lease.token);
+    pub(super) fn note_granted(&mut self, token: u64, leased: Leased) {
+        self.leased.insert(token, leased);
+        self.granted_now.push(token);
+    }
+
+    /// What a lease is for, if it is held.
+    pub(super) fn leased(&self, lease: Lease) -> Option<Leased> {
+        if self.scheduler.holds(lease) { self.leased.get(&lease.token).copied() } else { None }
     }
 
     pub(super) fn note_ended(&mut self, lease: Lease) {
@@ -157,15 +173,15 @@ impl Desk {
 
     /// When the oldest lease runs out.
     pub(super) fn next_expiry(&self) -> Option<Instant> {
-        self.leased.first_key_value().map(|(_, (granted, _))| *granted + self.lease_time)
+        self.leased.first_key_value().map(|(_, leased)| leased.since + self.lease_time)
     }
 
     /// Leases that have run out by `now`, the oldest first.
     pub(super) fn expired(&self, now: Instant) -> Vec<Lease> {
         self.leased
             .iter()
-            .take_while(|(_, (granted, _))| *granted + self.lease_time <= now)
-            .map(|(token, (_, delivery))| Lease { delivery: *delivery, token: *token })
+            .take_while(|(_, leased)| leased.since + self.lease_time <= now)
+            .map(|(token, leased)| Lease { delivery: leased.delivery, token: *token })
             .collect()
     }
 

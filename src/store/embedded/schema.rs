@@ -20,9 +20,12 @@ const FORMAT: i32 = 1;
 /// How large the write-ahead log is left on disk once it has been written back.
 const JOURNAL_SIZE_LIMIT: u32 = 64 << 20;
 
+/// Bodies of some KiB fill such pages well, and each page of the log costs two system calls.
+const PAGE_SIZE: u32 = 8_192;
+
 /// Pages of log after which it is written back into the file: 32 MiB. Hot pages (queue, newest
 /// rows) are then written back once for many transactions instead of once for each few.
-const CHECKPOINT_PAGES: u32 = 8_192;
+const CHECKPOINT_PAGES: u32 = (32 << 20) / PAGE_SIZE;
 
 /// The writer's page cache in KiB: holds the hot inner pages of every table.
 const WRITER_CACHE_KIB: u32 = 32 << 10;
@@ -139,6 +142,7 @@ CREATE TABLE queue (
     due INTEGER NOT NULL,
     tried INTEGER NOT NULL,         -- attempts of the present run through the schedule
     crashes INTEGER NOT NULL,       -- in a row
+    recorded INTEGER NOT NULL,      -- rows in attempt
     leased_at INTEGER               -- NULL while it waits
 ) STRICT, WITHOUT ROWID;
 
@@ -239,6 +243,10 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
 }
 
 fn prepare(connection: &Connection, is_new: bool) -> rusqlite::Result<()> {
+    if is_new {
+        // Before anything is written; afterwards it stays.
+        connection.pragma_update(None, "page_size", PAGE_SIZE)?;
+    }
     connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
     // NORMAL does not sync at commit, and a 200 stands for a commit.
     connection.pragma_update(None, "synchronous", "full")?;
