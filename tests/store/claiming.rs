@@ -79,7 +79,7 @@ fn a_delivered_one_is_finished_and_its_attempt_kept() {
         assert_eq!((view.row.attempts, view.row.next_attempt_at), (1, None));
         let ended_at = settlement.attempt.started_at + settlement.attempt.latency;
         assert_eq!(view.row.finished_at, Some(ended_at));
-        assert_eq!(view.attempts, [settlement.attempt.clone()]);
+        assert_eq!(view.attempts, std::slice::from_ref(&settlement.attempt));
         assert!(claim_now(&store, 1).await.is_empty());
         // The lease is gone with it.
         assert!(!store.settle(settlement).await.unwrap());
@@ -266,7 +266,7 @@ fn destinations_on_trial_take_one_slot_each_and_half_together() {
         for claim in &claims[1..] {
             assert!(store.settle(delivered(claim)).await.unwrap());
         }
-        let next = Next::RetryAt(now() + Duration::from_secs(3_600));
+        let next = Next::RetryAt(now() + Duration::from_hours(1));
         assert!(store.settle(failed(&claims[0], next)).await.unwrap());
         assert!(claim_now(&store, 100).await.is_empty());
     });
@@ -373,7 +373,7 @@ fn one_that_waits_for_its_next_attempt_is_retried_now() {
         let store = place.open();
         let ids = queue(&store, CallbackId::new(), 1).await;
         let claims = store.claim(1).await.unwrap();
-        let next = Next::RetryAt(now() + Duration::from_secs(3_600));
+        let next = Next::RetryAt(now() + Duration::from_hours(1));
         assert!(store.settle(failed(&claims[0], next)).await.unwrap());
         assert!(claim_now(&store, 1).await.is_empty());
         assert!(store.retry(&account(), ids[0]).await.unwrap());

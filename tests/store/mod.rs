@@ -1,5 +1,6 @@
 //! The store's contract, run over every store that there is: a store joins with a line in
 //! [`every_store`].
+#![allow(clippy::unwrap_used, reason = "everything here is a part of tests")]
 
 mod accepting;
 mod claiming;

@@ -59,7 +59,7 @@ fn a_list_shows_what_its_filters_name() {
         tokio::time::sleep(Duration::from_millis(5)).await;
         let mut new = acceptance(&[other.id]);
         new.deliveries[0].call = Some(CallId::from_text("43").unwrap());
-        new.deliveries[0].due = now() + Duration::from_secs(3_600);
+        new.deliveries[0].due = now() + Duration::from_hours(1);
         store.accept(new.clone()).await.unwrap();
         let elsewhere = vec![new.deliveries[0].id];
 
@@ -88,7 +88,7 @@ fn a_list_shows_what_its_filters_name() {
         let narrow = DeliveryFilter {
             call: CallId::from_text("42"),
             state: Some(DeliveryState::Dead),
-            since: Some(between - Duration::from_secs(60)),
+            since: Some(between - Duration::from_mins(1)),
             until: Some(between),
             ..of_one
         };

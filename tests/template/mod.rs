@@ -13,6 +13,7 @@ mod core;
 mod files;
 mod gallery;
 mod linear;
+mod places;
 mod properties;
 
 use std::fs;

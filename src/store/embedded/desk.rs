@@ -14,7 +14,7 @@ use crate::store::{DestinationId, Lease};
 
 /// How long a lease lasts: the longest deadline that a registration may set, and 5 s. Measured
 /// with a clock that does not jump. A worker that lives settles long before.
-pub(super) const LEASE_TIME: Duration = Duration::from_secs(60 + 5);
+const LEASE_TIME: Duration = Duration::from_secs(60 + 5);
 
 /// Time as the file keeps it.
 pub(super) fn micros(at: Timestamp) -> i64 {
@@ -33,6 +33,7 @@ pub(super) struct Desk {
     pub(super) connection: Connection,
     pub(super) scheduler: Scheduler,
     pub(super) retention: Retention,
+    pub(super) lease_time: Duration,
     /// Registrations that were removed.
     pub(super) removed: HashSet<CallbackId>,
     removed_now: Vec<CallbackId>,
@@ -55,6 +56,7 @@ impl Desk {
             connection,
             scheduler,
             retention,
+            lease_time: LEASE_TIME,
             removed: HashSet::new(),
             removed_now: Vec::new(),
             accounts: Accounts::default(),
@@ -155,14 +157,14 @@ impl Desk {
 
     /// When the oldest lease runs out.
     pub(super) fn next_expiry(&self) -> Option<Instant> {
-        self.leased.first_key_value().map(|(_, (granted, _))| *granted + LEASE_TIME)
+        self.leased.first_key_value().map(|(_, (granted, _))| *granted + self.lease_time)
     }
 
     /// Leases that have run out by `now`, the oldest first.
     pub(super) fn expired(&self, now: Instant) -> Vec<Lease> {
         self.leased
             .iter()
-            .take_while(|(_, (granted, _))| *granted + LEASE_TIME <= now)
+            .take_while(|(_, (granted, _))| *granted + self.lease_time <= now)
             .map(|(token, (_, delivery))| Lease { delivery: *delivery, token: *token })
             .collect()
     }

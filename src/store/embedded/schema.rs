@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::store::StoreError;
@@ -209,7 +210,7 @@ fn private_file(path: &Path) -> io::Result<File> {
 pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     let opened = (|| {
         let connection = Connection::open_with_flags(path, flags(OpenFlags::SQLITE_OPEN_READ_WRITE))?;
-        connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        plan_once(&connection)?;
         // The first statement that reads the file: what is no database fails here.
         let format = connection.pragma_query_value(None, "user_version", |row| row.get::<_, i32>(0))?;
         let application =
@@ -257,11 +258,19 @@ fn prepare(connection: &Connection, is_new: bool) -> rusqlite::Result<()> {
 /// Opens a connection that only reads.
 pub(super) fn open_reader(path: &Path) -> Result<Connection, rusqlite::Error> {
     let connection = Connection::open_with_flags(path, flags(OpenFlags::SQLITE_OPEN_READ_ONLY))?;
-    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    plan_once(&connection)?;
     connection.busy_timeout(READER_PATIENCE)?;
     connection.pragma_update(None, "cache_size", -i64::from(READER_CACHE_KIB))?;
     connection.pragma_update(None, "query_only", true)?;
     Ok(connection)
+}
+
+/// Keeps statements and their plans. Without the stability guarantee SQLite plans a statement anew
+/// for each value that might bear on a partial index, which took a fifth of the writer's time.
+fn plan_once(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(())
 }
 
 /// Each connection is used by one thread at a time, so SQLite need not lock.
