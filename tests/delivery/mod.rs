@@ -1,5 +1,8 @@
 //! Deliveries against receivers on loopback: well-behaved, slow, endless, hostile and absent ones.
 
+// What a helper of a test unwraps, the test asserts.
+#![allow(clippy::unwrap_used)]
+
 mod addresses;
 mod exchange;
 mod proxy;

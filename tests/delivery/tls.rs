@@ -17,8 +17,9 @@ use rcgen::{
 use ringback::delivery::client::CONNECT_LIMIT;
 use ringback::delivery::{Client, ClientSettings};
 use ringback::store::OutcomeKind;
-use rustls::ServerConfig;
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio_rustls::TlsAcceptor;
@@ -54,19 +55,27 @@ impl Authority {
         self.dir.path().join("ca.pem")
     }
 
-    /// A server with a certificate for these names, changed so.
-    fn server(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> ServerConfig {
+    /// A certificate for these names, changed so.
+    fn certify(
+        &self,
+        names: &[&str],
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
         change(&mut params);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        (certificate.der().clone(), PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der())))
+    }
+
+    fn server(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> ServerConfig {
+        let (certificate, key) = self.certify(names, change);
         ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key)
+            .with_single_cert(vec![certificate], key)
             .unwrap()
     }
 
@@ -144,6 +153,28 @@ async fn what_does_not_speak_tls_is_a_tls_error() {
     let receiver = Receiver::https(authority.acceptor(&["localhost"], |_| ()), |_| answer(200, "")).await;
     let attempt = attempt(&client(), &receiver.url("/"), AMPLE).await;
     assert_eq!(attempt.outcome, OutcomeKind::Connection, "{:?}", attempt.error);
+}
+
+#[tokio::test]
+async fn a_receiver_that_wants_a_client_certificate_says_so() {
+    let authority = Authority::new();
+    let (certificate, key) = authority.certify(&["localhost"], |_| ());
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate.clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(verifier.build().unwrap())
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let receiver = Receiver::https(acceptor, |_| answer(200, "")).await;
+    let attempt = attempt(&client_trusting(authority.file()), &localhost(&receiver), AMPLE).await;
+    assert_eq!((attempt.outcome, attempt.status), (OutcomeKind::Tls, None), "{:?}", attempt.error);
+    let words = "TLS: the receiver demands a certificate of its client, and Ringback has none";
+    assert_eq!(attempt.error.as_deref(), Some(words));
 }
 
 #[tokio::test]

@@ -197,6 +197,43 @@ async fn gone_pauses_the_registration_and_tells_of_it() {
 }
 
 #[tokio::test]
+async fn a_wish_of_the_receiver_moves_the_next_attempt() {
+    let receiver = Receiver::http(|_| {
+        let mut response = answer(503, "");
+        response.headers_mut().insert("retry-after", "3600".parse().unwrap());
+        response
+    })
+    .await;
+    let url = receiver.url("/");
+    let (registry, id) = registered(&url, AMPLE);
+    let store = Arc::new(ScriptedStore::default());
+    store.push(claim(id, &url, 1));
+    let worker = Running::start(store.clone(), registry, 1, AMPLE);
+    let settled = store.wait_for(1).await;
+    worker.stop().await;
+    let Next::RetryAt(at) = settled[0].next else { panic!("{:?}", settled[0].next) };
+    let delay = at.duration_since(settled[0].attempt.started_at).as_secs();
+    assert!((3600..3620).contains(&delay), "{delay} s");
+}
+
+#[tokio::test]
+async fn a_panic_costs_no_slot() {
+    let receiver = Receiver::http(|_| answer(410, "")).await;
+    let url = receiver.url("/");
+    let (registry, id) = registered(&url, AMPLE);
+    let store = Arc::new(ScriptedStore::default());
+    for number in 0..4 {
+        store.push(claim(id, &url, number));
+    }
+    let (stop, stopped) = oneshot::channel::<()>();
+    let worker = Worker::new(store.clone(), client(), registry, 2, |_, _| panic!("for the test"));
+    let task = tokio::spawn(worker.run(async { stopped.await.unwrap_or(()) }, AMPLE));
+    store.wait_for(4).await;
+    stop.send(()).unwrap();
+    tokio::time::timeout(AMPLE, task).await.expect("it stops").unwrap();
+}
+
+#[tokio::test]
 async fn a_registration_that_was_removed_ends_its_deliveries() {
     let receiver = Receiver::http(|_| answer(200, "")).await;
     let store = Arc::new(ScriptedStore::default());
