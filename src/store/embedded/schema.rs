@@ -23,9 +23,9 @@ const JOURNAL_SIZE_LIMIT: u32 = 64 << 20;
 /// Bodies of some KiB fill such pages well, and each page of the log costs two system calls.
 const PAGE_SIZE: u32 = 8_192;
 
-/// Pages of log after which it is written back into the file: 32 MiB. Hot pages (queue, newest
+/// Pages of log after which it is written back into the file: 8 MiB. Hot pages (queue, newest
 /// rows) are then written back once for many transactions instead of once for each few.
-const CHECKPOINT_PAGES: u32 = (32 << 20) / PAGE_SIZE;
+const CHECKPOINT_PAGES: u32 = (8 << 20) / PAGE_SIZE;
 
 /// The writer's page cache in KiB: holds the hot inner pages of every table.
 const WRITER_CACHE_KIB: u32 = 32 << 10;
