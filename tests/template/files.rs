@@ -1,5 +1,6 @@
 //! The tests that are files.
 
+use std::fmt::Write as _;
 use std::fs;
 
 use ringback::template::{Limits, Template};
@@ -65,7 +66,7 @@ fn bad_templates_are_told_exactly_so() {
             assert!(template.get(problem.offset..problem.offset + problem.length).is_some(), "{problem:?}");
         }
         if told(&found) != problems {
-            wrong.push_str(&format!("{}\n{}\n", file.display(), told(&found)));
+            write!(wrong, "{}\n{}\n", file.display(), told(&found)).unwrap();
         }
     }
     assert!(wrong.is_empty(), "other problems than the files say:\n{wrong}");
@@ -87,7 +88,7 @@ fn filters_do_what_their_tables_say() {
                 Err(problems) => format!("! {}", problems[0].code.as_str()),
             };
             if result != expected {
-                wrong.push_str(&format!("{}: {case} => {result}\n", file.display()));
+                write!(wrong, "{}: {case} => {result}\n", file.display()).unwrap();
             }
         }
     }
