@@ -53,7 +53,7 @@ async fn every_spelling_of_an_allowed_address_is_dialled() {
 #[tokio::test]
 async fn a_name_that_resolves_to_refused_addresses_only_is_not_dialled() {
     let receiver = Receiver::http(|_| answer(200, "")).await;
-    let policy = AddressPolicy::new(vec!["127.0.0.2/32".parse().unwrap(), "::1/128".parse().unwrap()]);
+    let policy = AddressPolicy::new(vec!["::1/128".parse().unwrap()]);
     let elsewhere = Client::new(ClientSettings { policy, ..ClientSettings::default() }).unwrap();
     let attempt = attempt(&elsewhere, &format!("http://localhost:{}/", receiver.address.port()), AMPLE).await;
     // Where `localhost` is ::1 too, that is dialled, and nobody listens there.
