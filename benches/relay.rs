@@ -20,7 +20,6 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use sha2::{Digest, Sha256};
 use tokio::net::{TcpListener, TcpStream};
 
 const TOKEN: &str = "rbk_bench";
@@ -69,8 +68,8 @@ struct Outcome {
 }
 
 async fn compare(time: Duration, quick: bool) {
-    let received = Arc::new(AtomicUsize::new(0));
-    let receiver = receive(Arc::clone(&received)).await;
+    let arrived = Arc::new(AtomicUsize::new(0));
+    let receiver = receive(Arc::clone(&arrived)).await;
     println!(
         "{WAITING} requests waiting at a time, events of {} bytes, {} s each",
         event(0).len(),
@@ -79,8 +78,8 @@ async fn compare(time: Duration, quick: bool) {
     let rounds = if quick { 1 } else { 2 };
     let (mut relays, mut ringbacks) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
-        relays.push(bare_relay(receiver, &received, time).await);
-        ringbacks.push(ringback(receiver, &received, time).await);
+        relays.push(bare_relay(receiver, &arrived, time).await);
+        ringbacks.push(ringback(receiver, &arrived, time).await);
     }
     let best = |outcomes: Vec<Outcome>| {
         outcomes.into_iter().max_by(|a, b| a.events.total_cmp(&b.events)).expect("a round at least")
@@ -104,7 +103,7 @@ async fn compare(time: Duration, quick: bool) {
 }
 
 /// The relay, in a process of its own.
-async fn bare_relay(receiver: SocketAddr, received: &AtomicUsize, time: Duration) -> Outcome {
+async fn bare_relay(receiver: SocketAddr, arrived: &AtomicUsize, time: Duration) -> Outcome {
     let me = std::env::current_exe().expect("this program");
     let mut relay = Command::new(me)
         .args(["relay", &format!("http://{receiver}/")])
@@ -112,16 +111,16 @@ async fn bare_relay(receiver: SocketAddr, received: &AtomicUsize, time: Duration
         .spawn()
         .expect("the relay");
     let address = first_line(&mut relay).parse().expect("the relay's address");
-    let outcome = load(address, "/", received, time).await;
+    let outcome = load(address, "/", arrived, time).await;
     stop(relay);
     outcome
 }
 
 /// Ringback, in a process of its own, with a store on this folder's disk.
-async fn ringback(receiver: SocketAddr, received: &AtomicUsize, time: Duration) -> Outcome {
+async fn ringback(receiver: SocketAddr, arrived: &AtomicUsize, time: Duration) -> Outcome {
     let home =
         tempfile::Builder::new().prefix("bench-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
-    let sha256: String = Sha256::digest(TOKEN).iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha256 = ringback::config::TokenHash::of(TOKEN);
     let config = home.path().join("ringback.toml");
     let text = format!(
         "listen = \"127.0.0.1:0\"\nstore = \"sqlite:{}\"\n\
@@ -156,7 +155,7 @@ async fn ringback(receiver: SocketAddr, received: &AtomicUsize, time: Duration) 
     let url = format!("http://{address}/v1/callbacks");
     let (status, body) = client.send("POST", &url, &headers, callback.to_string()).await.expect("an answer");
     assert_eq!(status, StatusCode::CREATED, "{body:?}");
-    let outcome = load(address, "/v1/ingest/dialer", received, time).await;
+    let outcome = load(address, "/v1/ingest/dialer", arrived, time).await;
     stop(server);
     outcome
 }
@@ -219,8 +218,7 @@ async fn load(address: SocketAddr, path: &'static str, received: &AtomicUsize, t
     let delivered = started.elapsed().as_secs_f64();
     latencies.sort_unstable();
     let count = latencies.len();
-    // Counts are far below 2^52.
-    #[allow(clippy::cast_precision_loss)]
+    #[allow(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
     Outcome {
         events: count as f64 / answered,
         callbacks: count as f64 / delivered,

@@ -1,5 +1,7 @@
 //! The tests of the whole, a module a subject.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails, and says where")]
+
 mod api;
 mod config;
 mod delivery;

@@ -98,7 +98,7 @@ async fn nothing_answered_with_200_is_lost_when_the_process_is_killed() {
     let calls = |seen: &[crate::support::Received]| -> HashSet<String> {
         seen.iter().map(|received| received.json()["call"].as_str().unwrap().to_owned()).collect()
     };
-    let seen = receiver.wait_until(Duration::from_secs(60), |seen| accepted.is_subset(&calls(seen))).await;
+    let seen = receiver.wait_until(Duration::from_mins(1), |seen| accepted.is_subset(&calls(seen))).await;
 
     // One delivery an event, however often the event was posted; a repeat is the same bytes.
     let mut deliveries: HashMap<String, HashSet<String>> = HashMap::new();

@@ -18,8 +18,16 @@ pub(crate) const TOKEN: &str = "rbk_test-token-of-the-account-acme";
 
 /// Its SHA-256, as the configuration has it.
 fn token_sha256() -> String {
-    use sha2::{Digest, Sha256};
-    Sha256::digest(TOKEN).iter().map(|byte| format!("{byte:02x}")).collect()
+    ringback::config::TokenHash::of(TOKEN).to_string()
+}
+
+/// Bytes in hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut digits, byte| {
+        use std::fmt::Write;
+        write!(digits, "{byte:02x}").unwrap();
+        digits
+    })
 }
 
 /// A port that was free a moment ago.

@@ -88,7 +88,7 @@ fn filters_do_what_their_tables_say() {
                 Err(problems) => format!("! {}", problems[0].code.as_str()),
             };
             if result != expected {
-                write!(wrong, "{}: {case} => {result}\n", file.display()).unwrap();
+                writeln!(wrong, "{}: {case} => {result}", file.display()).unwrap();
             }
         }
     }
