@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Map, Value as Request};
 
+use super::filter::Needle;
 use super::{Callback, DeliverySettings, Filter, Issue, Method, RetrySchedule};
 use crate::context::{Value, read_time};
 use crate::destination::{AddressPolicy, InvalidTarget, TargetUrl};
@@ -319,17 +320,18 @@ impl Members {
 
     fn filter(&mut self) -> Filter {
         let seconds = u64::from(u32::MAX);
+        let needle = |members: &mut Self, name| members.bounded_text(name, MAX_FILTER_TEXT).map(Needle::from);
         let rank = |number: Option<u64>| number.and_then(|number| u8::try_from(number).ok());
         let filter = Filter {
             min_duration: self.integer("min_duration", 0, seconds),
             max_duration: self.integer("max_duration", 0, seconds),
-            call_status: self.bounded_text("call_status", MAX_FILTER_TEXT),
+            call_status: needle(self, "call_status"),
             from: self.time("from"),
             till: self.time("till"),
-            language: self.bounded_text("language", MAX_FILTER_TEXT),
-            phrase: self.bounded_text("phrase", MAX_FILTER_TEXT),
-            summary: self.bounded_text("summary", MAX_FILTER_TEXT),
-            rank_description: self.bounded_text("rank_description", MAX_FILTER_TEXT),
+            language: needle(self, "language"),
+            phrase: needle(self, "phrase"),
+            summary: needle(self, "summary"),
+            rank_description: needle(self, "rank_description"),
             rank_min: rank(self.integer("rank_min", 0, 100)),
             rank_max: rank(self.integer("rank_max", 0, 100)),
         };
