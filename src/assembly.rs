@@ -27,10 +27,10 @@ use crate::http::{Answer, Handler, Listener, ListenerError, Problem, json};
 use crate::intake::{Intake, Source};
 use crate::limit::Limiter;
 use crate::provider;
-use crate::registration::{Callback, DefinitionLimits, Registry};
+use crate::registration::{Callback, DefinitionLimits, Ledger, Registry};
 use crate::shutdown::{DRAIN_DEADLINE, Shutdown};
 use crate::store::embedded::{Embedded, Options as EmbeddedOptions, Retention};
-use crate::store::{CallbackState, SharedStore, StoreError};
+use crate::store::{SharedStore, StoreError};
 use crate::template;
 
 /// Why Ringback did not start.
@@ -123,17 +123,18 @@ pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, 
         proxy: settings.delivery.proxy.as_ref().map(|url| Proxy::parse(url.as_str())).transpose()?,
         ca_files: settings.delivery.ca_files.clone(),
     })?;
-    let paused = Arc::clone(&registry);
+    let ledger = Ledger::new(Arc::clone(&store), Arc::clone(&registry), settings.sealer.clone());
+    let paused = ledger.clone();
     let worker = Worker::new(
         Arc::clone(&store),
         client,
         Arc::clone(&registry),
         settings.delivery.max_in_flight,
-        move |id, reason| paused.set_state(id, CallbackState::Paused(reason.to_owned())),
+        move |id, reason| paused.follow_pause(id, reason),
     );
     let service = Arc::new(Service {
         intake: intake(settings, &store, &registry),
-        api: api(settings, &store, &registry, policy),
+        api: api(settings, &store, &registry, ledger, &policy),
         operators_here: settings.operator_listen.is_none(),
         operators: Operators { store: Arc::clone(&store) },
     });
@@ -178,7 +179,13 @@ fn intake(settings: &Settings, store: &SharedStore, registry: &Arc<Registry>) ->
     )
 }
 
-fn api(settings: &Settings, store: &SharedStore, registry: &Arc<Registry>, policy: AddressPolicy) -> Api {
+fn api(
+    settings: &Settings,
+    store: &SharedStore,
+    registry: &Arc<Registry>,
+    ledger: Ledger,
+    policy: &AddressPolicy,
+) -> Api {
     let limiter =
         Limiter::new(settings.accounts.iter().map(|account| (Arc::clone(&account.name), account.requests)));
     let limits = template::Limits {
@@ -206,7 +213,7 @@ fn api(settings: &Settings, store: &SharedStore, registry: &Arc<Registry>, polic
         limiter,
         Arc::clone(store),
         Arc::clone(registry),
-        settings.sealer.clone(),
+        ledger,
         settings.limits.body,
     )
 }

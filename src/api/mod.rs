@@ -20,8 +20,7 @@ use crate::config::Tokens;
 use crate::event::AccountName;
 use crate::http::{Answer, Problem, Query, bearer_token, read_capped};
 use crate::limit::Limiter;
-use crate::registration::{DefinitionLimits, Issue, Registry};
-use crate::signature::Sealer;
+use crate::registration::{DefinitionLimits, Issue, Ledger, Registry};
 use crate::store::SharedStore;
 
 /// The most rows of a list.
@@ -45,10 +44,8 @@ pub struct Api {
     limiter: Limiter,
     store: SharedStore,
     registry: Arc<Registry>,
-    sealer: Option<Arc<Sealer>>,
+    ledger: Ledger,
     body_cap: usize,
-    /// Registrations are written one after the other, so that store and registry agree.
-    writing: tokio::sync::Mutex<()>,
 }
 
 /// A request of a known account, its body read.
@@ -68,19 +65,10 @@ impl Api {
         limiter: Limiter,
         store: SharedStore,
         registry: Arc<Registry>,
-        sealer: Option<Arc<Sealer>>,
+        ledger: Ledger,
         body_cap: usize,
     ) -> Self {
-        Self {
-            tokens,
-            accounts,
-            limiter,
-            store,
-            registry,
-            sealer,
-            body_cap,
-            writing: tokio::sync::Mutex::new(()),
-        }
+        Self { tokens, accounts, limiter, store, registry, ledger, body_cap }
     }
 
     /// Answers a request to a path under `/v1/`.
@@ -115,7 +103,7 @@ impl Api {
             (["v1", "deliveries", id], _) if get => self.show_delivery(&call, id).await,
             (["v1", "deliveries", id, "retry"], _) if post => self.retry_delivery(&call, id).await,
             (["v1", "events", id], _) if get => self.show_event(&call, id).await,
-            (["v1", "callbacks", _, _] | ["v1", "templates", _] | ["v1", "deliveries", _, _], _) => {
+            (["v1", "callbacks" | "deliveries", _, _] | ["v1", "templates", _], _) => {
                 Err(Problem::method_not_allowed("POST"))
             }
             _ => Err(Problem::method_not_allowed("GET")),
@@ -215,6 +203,6 @@ impl Call<'_> {
 }
 
 /// A list: its rows and the cursor of the next part.
-fn list(rows: Vec<Body>, next: Option<String>) -> Answer {
+fn list(rows: &[Body], next: Option<&str>) -> Answer {
     crate::http::json(StatusCode::OK, serde_json::json!({"data": rows, "next": next}).to_string())
 }
