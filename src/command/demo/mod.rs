@@ -23,7 +23,7 @@ use crate::http::{Client, Listener};
 use crate::shutdown::Shutdown;
 
 /// How long everything may take. It takes about two seconds; a machine that is busy gets more.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Arguments of `ringback demo`.
 #[derive(Debug, clap::Args)]
