@@ -194,7 +194,7 @@ impl Call<'_> {
     fn refuse_unknown(&self, known: &[&str], issues: &mut Vec<Issue>) {
         for name in self.query.unknown(known).filter(|name| *name != "token") {
             issues.push(Issue::new(
-                format!("/{name}"),
+                Issue::pointer("", name),
                 "unknown_member",
                 format!("there is no parameter `{name}`"),
             ));
