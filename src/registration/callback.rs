@@ -239,7 +239,7 @@ impl Callback {
     }
 }
 
-/// Where the stored form cannot be read. The sentence of serde_json itself may repeat a value.
+/// Where the stored form cannot be read. The sentence of `serde_json` itself may repeat a value.
 fn unreadable(error: &serde_json::Error) -> String {
     let what = match error.classify() {
         Category::Data => "a member is missing or of another type",

@@ -145,8 +145,7 @@ async fn show(arguments: &Arguments, out: &mut dyn Write) -> Result<bool, Fault>
     } else {
         shutdown.request();
     }
-    demo.running.finished().await;
-    Ok(good)
+    Ok(demo.running.finished().await && good)
 }
 
 fn settings(folder: &Folder, token: &Token) -> Settings {

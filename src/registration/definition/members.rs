@@ -18,7 +18,7 @@ const MAX_COMPARED: usize = 64;
 pub(super) struct Members {
     /// Where they stand, as a JSON pointer.
     base: &'static str,
-    members: Map<String, Request>,
+    left: Map<String, Request>,
     /// The names asked for so far, for suggestions.
     known: BTreeSet<&'static str>,
     pub(super) issues: Vec<Issue>,
@@ -27,7 +27,7 @@ pub(super) struct Members {
 impl Members {
     /// The members of the object at `base`.
     pub(super) fn new(base: &'static str, members: Map<String, Request>) -> Self {
-        Self { base, members, known: BTreeSet::new(), issues: Vec::new() }
+        Self { base, left: members, known: BTreeSet::new(), issues: Vec::new() }
     }
 
     /// Notes a problem at a pointer from here; the `None` is for the value that is not there.
@@ -44,7 +44,7 @@ impl Members {
     /// Takes a member out; `null` is as if it were not there.
     pub(super) fn take(&mut self, name: &'static str) -> Option<Request> {
         self.known.insert(name);
-        self.members.remove(name).filter(|value| !value.is_null())
+        self.left.remove(name).filter(|value| !value.is_null())
     }
 
     /// Reads a member that must be there.
@@ -53,7 +53,7 @@ impl Members {
         name: &'static str,
         read: impl FnOnce(&mut Self, &'static str) -> Option<T>,
     ) -> Option<T> {
-        if self.members.get(name).is_none_or(Request::is_null) {
+        if self.left.get(name).is_none_or(Request::is_null) {
             self.take(name);
             return self.issue(&format!("/{name}"), "missing", format!("`{name}` is mandatory"));
         }
@@ -121,7 +121,7 @@ impl Members {
 
     /// Refuses what nobody asked for.
     pub(super) fn unknown_members(&mut self) {
-        let left = std::mem::take(&mut self.members);
+        let left = std::mem::take(&mut self.left);
         for name in left.keys().take(MAX_UNKNOWN) {
             let pointer = Issue::pointer(self.base, name);
             let mut issue = Issue::new(pointer, "unknown_member", format!("there is no member `{name}`"));

@@ -33,7 +33,7 @@ pub struct DefinitionLimits {
 }
 
 /// The longest time-out of an exchange that a registration may ask for.
-const MAX_TIMEOUT: Duration = Duration::from_secs(60);
+const MAX_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Attempts under way at once where a registration does not say.
 const DEFAULT_MAX_IN_FLIGHT: u32 = 32;
