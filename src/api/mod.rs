@@ -80,7 +80,8 @@ impl Api {
         let (parts, body) = request.into_parts();
         let path = parts.uri.path().to_owned();
         let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
-        let get = parts.method == Method::GET;
+        // The server leaves the body of an answer to HEAD out by itself.
+        let get = parts.method == Method::GET || parts.method == Method::HEAD;
         let post = parts.method == Method::POST;
         let delete = parts.method == Method::DELETE;
         if !Self::knows(&segments) {
@@ -90,10 +91,10 @@ impl Api {
         match (segments.as_slice(), &parts.method) {
             (["v1", "callbacks"], _) if post => self.register(call).await,
             (["v1", "callbacks"], _) if get => self.list_callbacks(&call),
-            (["v1", "callbacks"], _) => Err(Problem::method_not_allowed("GET, POST")),
+            (["v1", "callbacks"], _) => Err(Problem::method_not_allowed("GET, HEAD, POST")),
             (["v1", "callbacks", id], _) if get => self.show_callback(&call, id),
             (["v1", "callbacks", id], _) if delete => self.remove_callback(&call, id).await,
-            (["v1", "callbacks", _], _) => Err(Problem::method_not_allowed("GET, DELETE")),
+            (["v1", "callbacks", _], _) => Err(Problem::method_not_allowed("DELETE, GET, HEAD")),
             (["v1", "callbacks", id, "pause"], _) if post => self.pause(&call, id).await,
             (["v1", "callbacks", id, "resume"], _) if post => self.resume(&call, id).await,
             (["v1", "templates", "check"], _) if post => templates::check(&call),
@@ -106,20 +107,22 @@ impl Api {
             (["v1", "callbacks" | "deliveries", _, _] | ["v1", "templates", _], _) => {
                 Err(Problem::method_not_allowed("POST"))
             }
-            _ => Err(Problem::method_not_allowed("GET")),
+            _ => Err(Problem::method_not_allowed("GET, HEAD")),
         }
     }
 
     /// Whether there is such a path, for any method; what is not a path needs no token to say so.
     fn knows(segments: &[&str]) -> bool {
-        matches!(
-            segments,
-            ["v1", "callbacks" | "placeholders" | "deliveries"]
-                | ["v1", "callbacks" | "deliveries" | "events", _]
-                | ["v1", "callbacks", _, "pause" | "resume"]
-                | ["v1", "deliveries", _, "retry"]
-                | ["v1", "templates", "check" | "render"]
-        )
+        let whole = segments.iter().all(|segment| !segment.is_empty());
+        whole
+            && matches!(
+                segments,
+                ["v1", "callbacks" | "placeholders" | "deliveries"]
+                    | ["v1", "callbacks" | "deliveries" | "events", _]
+                    | ["v1", "callbacks", _, "pause" | "resume"]
+                    | ["v1", "deliveries", _, "retry"]
+                    | ["v1", "templates", "check" | "render"]
+            )
     }
 
     /// Who asks, and whether they may now.
