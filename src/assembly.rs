@@ -23,7 +23,7 @@ use crate::config::{Settings, StoreAddress, Tls};
 use crate::delivery::client::{InvalidCaFile, InvalidProxy, Proxy};
 use crate::delivery::{Client, ClientSettings, Worker};
 use crate::destination::AddressPolicy;
-use crate::http::{Answer, Handler, Listener, ListenerError, Problem, json};
+use crate::http::{Answer, Bodies, Handler, Listener, ListenerError, Problem, json};
 use crate::intake::{CalledAs, Intake, Source};
 use crate::limit::Limiter;
 use crate::provider;
@@ -162,9 +162,10 @@ pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, 
         settings.delivery.max_in_flight,
         move |id, reason| paused.follow_pause(id, reason),
     );
+    let bodies = Bodies::new(settings.limits.body);
     let service = Arc::new(Service {
-        intake: intake(settings, &store, &registry),
-        api: api(settings, &store, &registry, ledger, &policy),
+        intake: intake(settings, &store, &registry, &bodies),
+        api: api(settings, &store, &registry, ledger, &policy, &bodies),
         operators_here: settings.operator_listen.is_none(),
         operators: Operators { store: Arc::clone(&store) },
     });
@@ -189,7 +190,7 @@ pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, 
     Ok(Running { address, operator_address, store, rooms, shutdown: shutdown.clone() })
 }
 
-fn intake(settings: &Settings, store: &SharedStore, registry: &Arc<Registry>) -> Intake {
+fn intake(settings: &Settings, store: &SharedStore, registry: &Arc<Registry>, bodies: &Bodies) -> Intake {
     let limiter =
         Limiter::new(settings.sources.iter().map(|source| (Arc::clone(&source.name), source.rate_limit)));
     let sources = settings.sources.iter().map(|source| Source {
@@ -204,7 +205,7 @@ fn intake(settings: &Settings, store: &SharedStore, registry: &Arc<Registry>) ->
         limiter,
         Arc::clone(store),
         Arc::clone(registry),
-        settings.limits.body,
+        bodies.clone(),
         match &settings.public_url {
             Some(url) => CalledAs::Public(url.as_str().to_owned()),
             None => CalledAs::Host { scheme: if settings.tls.is_some() { "https" } else { "http" } },
@@ -218,6 +219,7 @@ fn api(
     registry: &Arc<Registry>,
     ledger: Ledger,
     policy: &AddressPolicy,
+    bodies: &Bodies,
 ) -> Api {
     let limiter =
         Limiter::new(settings.accounts.iter().map(|account| (Arc::clone(&account.name), account.requests)));
@@ -247,7 +249,7 @@ fn api(
         Arc::clone(store),
         Arc::clone(registry),
         ledger,
-        settings.limits.body,
+        bodies.clone(),
     )
 }
 

@@ -18,7 +18,7 @@ use serde_json::Value as Body;
 
 use crate::config::Tokens;
 use crate::event::AccountName;
-use crate::http::{Answer, Problem, Query, bearer_token, read_capped};
+use crate::http::{Answer, Bodies, Held, Problem, Query, bearer_token};
 use crate::limit::Limiter;
 use crate::registration::{DefinitionLimits, Issue, Ledger, Registry};
 use crate::store::SharedStore;
@@ -45,7 +45,7 @@ pub struct Api {
     store: SharedStore,
     registry: Arc<Registry>,
     ledger: Ledger,
-    body_cap: usize,
+    bodies: Bodies,
 }
 
 /// A request of a known account, its body read.
@@ -53,7 +53,7 @@ struct Call<'a> {
     account: AccountName,
     rules: &'a AccountRules,
     query: Query,
-    body: hyper::body::Bytes,
+    body: Held,
 }
 
 impl Api {
@@ -66,9 +66,9 @@ impl Api {
         store: SharedStore,
         registry: Arc<Registry>,
         ledger: Ledger,
-        body_cap: usize,
+        bodies: Bodies,
     ) -> Self {
-        Self { tokens, accounts, limiter, store, registry, ledger, body_cap }
+        Self { tokens, accounts, limiter, store, registry, ledger, bodies }
     }
 
     /// Answers a request to a path under `/v1/`.
@@ -141,7 +141,7 @@ impl Api {
         self.limiter.check(&account).map_err(|limited| {
             Problem::rate_limited(limited.retry_after, "this account asks faster than its limit")
         })?;
-        let body = read_capped(body, self.body_cap).await?;
+        let body = self.bodies.read(body).await?;
         Ok(Call { account, rules, query, body })
     }
 }
@@ -149,10 +149,10 @@ impl Api {
 impl Call<'_> {
     /// The body as JSON.
     fn json(&self) -> Result<Body, Problem> {
-        if self.body.is_empty() {
+        if self.body.bytes().is_empty() {
             return Err(Problem::new(StatusCode::BAD_REQUEST, "not_json", "a JSON body is needed"));
         }
-        serde_json::from_slice(&self.body).map_err(|error| {
+        serde_json::from_slice(self.body.bytes()).map_err(|error| {
             // serde_json's sentences name the place and the token that was expected, never data.
             Problem::new(StatusCode::BAD_REQUEST, "not_json", format!("the body is not JSON: {error}"))
         })

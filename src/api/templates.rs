@@ -143,7 +143,7 @@ impl Known {
 
 /// The body as data of the provider's kind: numbers keep their spelling on the way to a rendering.
 fn read_body(call: &Call<'_>) -> Result<Json, Problem> {
-    Json::parse(&call.body).map_err(|error| {
+    Json::parse(call.body.bytes()).map_err(|error| {
         Problem::new(StatusCode::BAD_REQUEST, "not_json", format!("the body is not JSON: {error}"))
     })
 }

@@ -13,6 +13,9 @@ use super::{Answer, BodyFault};
 use crate::registration::Issue;
 use crate::store::StoreError;
 
+/// When to send a body again that there was no room for.
+const BUSY_RETRY_AFTER: Duration = Duration::from_secs(1);
+
 /// The most mistakes that one answer lists. Somebody who made more mends these first.
 const MAX_ISSUES: usize = 500;
 
@@ -128,12 +131,14 @@ impl Problem {
 
 impl From<BodyFault> for Problem {
     fn from(fault: BodyFault) -> Self {
-        let (status, code) = match fault {
+        let (status, code) = match &fault {
             BodyFault::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
             BodyFault::TooSlow => (StatusCode::REQUEST_TIMEOUT, "body_too_slow"),
+            BodyFault::NoRoom => (StatusCode::SERVICE_UNAVAILABLE, "too_busy"),
             BodyFault::Broken(_) => (StatusCode::BAD_REQUEST, "body_broken"),
         };
-        Self::new(status, code, fault.to_string())
+        let retry_after = matches!(fault, BodyFault::NoRoom).then_some(BUSY_RETRY_AFTER);
+        Self { retry_after, ..Self::new(status, code, fault.to_string()) }
     }
 }
 

@@ -24,7 +24,7 @@ pub use source::Source;
 
 use crate::context::CallKey;
 use crate::event::{Event, EventId};
-use crate::http::{Answer, Problem, header_text, json, read_capped};
+use crate::http::{Answer, Bodies, Problem, header_text, json};
 use crate::limit::Limiter;
 use crate::provider::Reading;
 use crate::registration::Registry;
@@ -54,7 +54,7 @@ pub struct Intake {
     limiter: Limiter,
     store: SharedStore,
     registry: Arc<Registry>,
-    body_cap: usize,
+    bodies: Bodies,
     called_as: CalledAs,
     call_locks: Box<[Mutex<()>]>,
 }
@@ -96,14 +96,14 @@ struct Receipt {
 }
 
 impl Intake {
-    /// Intake for these sources, each within its rate, with bodies of at most `body_cap` bytes.
+    /// Intake for these sources, each within its rate.
     #[must_use]
     pub fn new(
         sources: Vec<Source>,
         limiter: Limiter,
         store: SharedStore,
         registry: Arc<Registry>,
-        body_cap: usize,
+        bodies: Bodies,
         called_as: CalledAs,
     ) -> Self {
         Self {
@@ -111,7 +111,7 @@ impl Intake {
             limiter,
             store,
             registry,
-            body_cap,
+            bodies,
             called_as,
             call_locks: (0..CALL_LOCKS).map(|_| Mutex::new(())).collect(),
         }
@@ -159,7 +159,9 @@ impl Intake {
         })?;
 
         let (parts, body) = request.into_parts();
-        let body = read_capped(body, self.body_cap).await?;
+        // Held to the end: the budget is for all that is under way.
+        let held = self.bodies.read(body).await?;
+        let body = held.bytes().clone();
         let received_at = now();
         let query = parts.uri.query().unwrap_or_default().to_owned();
         let url = self.called_as.url(&parts.uri, header_text(&parts.headers, HOST.as_str()));
