@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::drawing;
 use super::input::{read, read_template};
 use crate::context::{Facts, Json, Name, Value, Values};
-use crate::template::{Limits, Template, closest_name};
+use crate::template::{ContentType, Limits, Template, closest_name};
 
 /// It is rendered.
 const RENDERED: u8 = 0;
@@ -25,6 +25,14 @@ pub struct Arguments {
     /// standard input (`-`), or written here: `{"call_id": "42"}`
     #[arg(long, value_name = "C")]
     pub context: PathBuf,
+    /// What the template is: application/json, application/x-www-form-urlencoded, application/xml,
+    /// text/xml or text/plain
+    #[arg(long, value_name = "T", default_value = "application/json", value_parser = content_type)]
+    pub content_type: ContentType,
+}
+
+fn content_type(name: &str) -> Result<ContentType, String> {
+    ContentType::from_name(name).ok_or_else(|| "templates are not made for this content type".to_owned())
 }
 
 /// Writes the rendering to `out`, nothing added; problems and warnings go to `err`. The exit code
@@ -65,7 +73,7 @@ fn compile(args: &Arguments, stdin: &mut dyn Read, err: &mut dyn Write) -> io::R
         }
     };
     let compiled = match Template::text(&bytes) {
-        Ok(text) => Template::compile(text, &limits),
+        Ok(text) => Template::compile_as(text, args.content_type, &limits),
         Err(problem) => Err(vec![problem]),
     };
     let source = String::from_utf8_lossy(&bytes);

@@ -107,7 +107,7 @@ fn read(
             let request = SignedRequest {
                 method: arguments.method.to_ascii_uppercase(),
                 url: arguments.url.clone(),
-                sub_path: String::new(),
+                sub_path: sub_path(&arguments.url).to_owned(),
                 query: arguments.url.split_once('?').map_or("", |(_, query)| query).to_owned(),
                 headers,
                 body: body.into(),
@@ -116,6 +116,13 @@ fn read(
         }
         _ => Err(problems),
     }
+}
+
+/// What stands behind the source's name in the URL of a source.
+fn sub_path(url: &str) -> &str {
+    let path = url.split(['?', '#']).next().unwrap_or_default();
+    let behind = path.split_once("/v1/ingest/").map_or("", |(_, behind)| behind);
+    behind.find('/').map_or("", |at| &behind[at..])
 }
 
 fn read_header(text: &str) -> Option<(HeaderName, HeaderValue)> {
@@ -203,6 +210,17 @@ mod tests {
         assert_eq!(verdict(&line, "body").0, 0);
         let other = ["--verify", table, "--url", "https://h/x?y=1", "--header", signature, "-"];
         assert_eq!(verdict(&other, "body").0, 1);
+    }
+
+    #[test]
+    fn a_secret_of_the_url_is_looked_for_where_a_source_has_it() {
+        let table = r#"{ scheme = "url-secret", secret = "s3" }"#;
+        let code = |url| verdict(&["--verify", table, "--url", url, "-"], "{}").0;
+        assert_eq!(code("https://h/hooks/v1/ingest/symbl/s3?a=/x"), 0);
+        assert_eq!(code("/v1/ingest/symbl/s3/status"), 0);
+        for wrong in ["https://h/v1/ingest/symbl/s4", "https://h/v1/ingest/symbl", "https://h/s3", ""] {
+            assert_eq!(code(wrong), 1, "{wrong}");
+        }
     }
 
     #[test]

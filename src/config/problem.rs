@@ -1,6 +1,6 @@
 //! What is wrong with a configuration, one line each.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 /// One problem: where it is, and what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,13 +31,30 @@ impl Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.place {
-            Place::File(file, Some(line)) => write!(f, "{file}:{line}: ")?,
-            Place::File(file, None) => write!(f, "{file}: ")?,
+            Place::File(file, Some(line)) => write!(f, "{}:{line}: ", OneLine(file))?,
+            Place::File(file, None) => write!(f, "{}: ", OneLine(file))?,
             Place::Override(name) => write!(f, "{name}: ")?,
         }
         if !self.key.is_empty() {
-            write!(f, "{}: ", self.key)?;
+            write!(f, "{}: ", OneLine(&self.key))?;
         }
-        f.write_str(&self.reason)
+        OneLine(&self.reason).fmt(f)
+    }
+}
+
+/// A text whose control characters are escaped: a problem stays one line, whatever a name or a
+/// path in it holds.
+struct OneLine<'a>(&'a str);
+
+impl fmt::Display for OneLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for character in self.0.chars() {
+            if character.is_control() {
+                write!(f, "{}", character.escape_default())?;
+            } else {
+                f.write_char(character)?;
+            }
+        }
+        Ok(())
     }
 }

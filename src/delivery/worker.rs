@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
+use tracing::Instrument;
 
 use super::back_off::{BackOff, random_share};
 use super::client::{Client, Outgoing};
@@ -127,10 +128,16 @@ impl Worker {
             let permit = permits.split(1);
             let lease = claim.lease;
             let parts = Arc::clone(&self.parts);
-            let task = under_way.tasks.spawn(async move {
+            // Ids only: what a URL, a header, a body or an answer holds is the customer's.
+            let span = tracing::info_span!(
+                "attempt",
+                delivery = %lease.delivery, callback = %claim.callback, attempt = claim.attempt
+            );
+            let attempt = async move {
                 parts.deliver(claim).await;
                 drop(permit);
-            });
+            };
+            let task = under_way.tasks.spawn(attempt.instrument(span));
             under_way.leases.insert(task.id(), lease);
         }
     }
@@ -199,13 +206,8 @@ impl Parts {
             Some(settings) => self.attempt(&claim, &settings).await,
             None => removed(&claim),
         };
-        let Attempt { number, outcome, status, latency, .. } = attempt;
-        let latency_ms = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
-        // Ids only: what a URL, a header, a body or an answer holds is the customer's.
-        tracing::info!(
-            delivery = %claim.lease.delivery, callback = %claim.callback, attempt = number,
-            %outcome, status, latency_ms, "attempt"
-        );
+        let latency_ms = u64::try_from(attempt.latency.as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(outcome = %attempt.outcome, status = attempt.status, latency_ms, "attempt ended");
         let settlement = Settlement {
             lease: claim.lease,
             attempt,
@@ -246,22 +248,21 @@ impl Parts {
     /// The slot stays taken meanwhile, which bounds how many outcomes wait. The wait ends with the
     /// outage, with another's lease on the delivery, or with the shutdown.
     async fn settle(&self, settlement: &Settlement) -> bool {
-        let delivery = settlement.lease.delivery;
         let mut back_off = BackOff::default();
         loop {
             match self.store.settle(settlement.clone()).await {
                 Ok(true) => return true,
                 Ok(false) => {
-                    tracing::warn!(%delivery, "the lease ran out before the attempt was settled");
+                    tracing::warn!("the lease ran out before the attempt was settled");
                     return false;
                 }
                 Err(error @ StoreError::Unavailable { .. }) => {
                     let pause = back_off.next(wished_pause(&error));
-                    tracing::warn!(%delivery, %error, ?pause, "settling failed; trying again");
+                    tracing::warn!(%error, ?pause, "settling failed; trying again");
                     sleep(pause).await;
                 }
                 Err(error @ (StoreError::Unusable(_) | StoreError::Corrupt { .. })) => {
-                    tracing::error!(%delivery, %error, "an attempt cannot be settled");
+                    tracing::error!(%error, "an attempt cannot be settled");
                     return false;
                 }
             }
@@ -327,5 +328,31 @@ async fn caught<F: Future>(future: F) -> Result<F::Output, Panicked> {
 impl fmt::Debug for Worker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Worker").field("free_slots", &self.slots.available_permits()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_an_outcome() {
+        assert_eq!(caught(async { 7 }).await, Ok(7));
+        let later = async {
+            tokio::task::yield_now().await;
+            assert!(std::hint::black_box(false), "for the test");
+        };
+        assert_eq!(caught(later).await, Err(Panicked));
+    }
+
+    #[test]
+    fn the_record_of_a_panic_is_retried_and_counted() {
+        let attempt = crashed(1, Timestamp::UNIX_EPOCH, Duration::ZERO);
+        let schedule = crate::registration::RetrySchedule::standard();
+        let decision = next(Timestamp::UNIX_EPOCH, &attempt, None, &schedule, 0.0);
+        assert_eq!(decision.next, Next::RetryAt(Timestamp::from_second(5).unwrap()));
+        let last = crashed(10, Timestamp::UNIX_EPOCH, Duration::ZERO);
+        let decision = next(Timestamp::UNIX_EPOCH, &last, None, &schedule, 0.0);
+        assert!(matches!(decision.next, Next::Dead(_)));
     }
 }

@@ -15,7 +15,7 @@ pub struct SignedRequest {
     pub method: String,
     /// The whole URL as the provider called it (`public_url`, else the Host header).
     pub url: String,
-    /// The path behind the source's name, with the query: `/status?x=1`, or empty.
+    /// The path behind the source's name: `/status`, or empty.
     pub sub_path: String,
     /// The query, without its question mark; empty if there is none.
     pub query: String,

@@ -45,7 +45,8 @@ pub trait Store: Send + Sync + 'static {
     /// Keeps an event that its provider's adapter could not read, for the operator to see.
     async fn reject(&self, event: EventRow) -> Result<(), StoreError>;
 
-    /// Writes a registration, new or changed. `destination.paused` holds its deliveries back.
+    /// Writes a registration, new or changed; `limits.paused` holds its deliveries back. One that
+    /// was removed stays removed.
     async fn put_callback(&self, row: CallbackRow) -> Result<(), StoreError>;
 
     /// Removes a registration of this account and cancels what waits for it; `false` if there is
@@ -90,8 +91,9 @@ pub trait Store: Send + Sync + 'static {
         page: Page,
     ) -> Result<Vec<DeliveryRow>, StoreError>;
 
-    /// Makes a dead or failed-over delivery due again now, with its schedule from the beginning:
-    /// same id, same bytes. `false` if this account has none such, or if it has no body.
+    /// Makes a delivery that is dead, or waits for its next attempt, due now, with its schedule from
+    /// the beginning: same id, same bytes. `false` if this account has none such, if it was never
+    /// rendered, or if its registration was removed.
     async fn retry(&self, account: &AccountName, id: DeliveryId) -> Result<bool, StoreError>;
 
     /// Removes some of what has outlived its retention at `now`, a bounded bit that stops nobody,

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::diagnostic::{Code, Problems};
+use super::escape::Escaping;
 use super::filter::Filter;
 use super::grammar::{decode, excerpt};
 use super::program::{Expression, Members, Operation, OperationKind, Program, RenderedName};
@@ -17,6 +18,7 @@ type Resolved = Option<(Name, Option<Expression>)>;
 pub(super) fn compile(
     source: &str,
     tree: &Tree,
+    escaping: Escaping,
     limits: &Limits,
     problems: &mut Problems,
     warnings: &mut Problems,
@@ -26,6 +28,7 @@ pub(super) fn compile(
         return Program::default();
     }
     let mut emitter = Emitter { source, tree, program: Program::default(), copied: 0, counted: 0 };
+    emitter.program.escaping = escaping;
     emitter.program.limit = limits.rendering;
     emitter.emit(resolved);
     emitter.program

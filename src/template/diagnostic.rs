@@ -40,6 +40,8 @@ pub enum Code {
     DoubleBrace,
     /// `placeholder_not_allowed_here`: a placeholder where none may stand.
     PlaceholderNotAllowedHere,
+    /// `invalid_header`: a header's value holds what no header may.
+    InvalidHeader,
     /// `too_deep`: arrays and objects are nested deeper than the limit.
     TooDeep,
     /// `too_large`: the template is longer than the limit.
@@ -50,7 +52,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, in the order of the documentation.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::InvalidJson,
         Self::UnknownPlaceholder,
         Self::UnknownFilter,
@@ -59,6 +61,7 @@ impl Code {
         Self::UnclosedPlaceholder,
         Self::DoubleBrace,
         Self::PlaceholderNotAllowedHere,
+        Self::InvalidHeader,
         Self::TooDeep,
         Self::TooLarge,
         Self::TooManyPlaceholders,
@@ -76,6 +79,7 @@ impl Code {
             Self::UnclosedPlaceholder => "unclosed_placeholder",
             Self::DoubleBrace => "double_brace",
             Self::PlaceholderNotAllowedHere => "placeholder_not_allowed_here",
+            Self::InvalidHeader => "invalid_header",
             Self::TooDeep => "too_deep",
             Self::TooLarge => "too_large",
             Self::TooManyPlaceholders => "too_many_placeholders",

@@ -1,4 +1,91 @@
-//! Text into JSON strings, and back for comparing.
+//! Text into JSON strings, and back for comparing; and into the other places where text may stand.
+
+/// How text is escaped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Escaping {
+    /// As [`json`].
+    #[default]
+    Json,
+    /// As [`percent`].
+    Percent,
+    /// As [`xml`].
+    Xml,
+    /// As [`header`].
+    Header,
+    /// Not at all.
+    Nothing,
+}
+
+impl Escaping {
+    /// Appends a text.
+    pub(super) fn text(self, text: &str, out: &mut Vec<u8>) {
+        match self {
+            Self::Json => json(text, out),
+            Self::Percent => percent(text, out),
+            Self::Xml => xml(text, out),
+            Self::Header => header(text, out),
+            Self::Nothing => out.extend_from_slice(text.as_bytes()),
+        }
+    }
+
+    /// Escapes what was appended behind `from`, which is JSON without white space.
+    pub(super) fn json_within(self, out: &mut Vec<u8>, from: usize) {
+        match self {
+            Self::Json => json_within(out, from),
+            Self::Nothing => {}
+            Self::Percent | Self::Xml | Self::Header => {
+                let json = String::from_utf8(out.split_off(from)).expect("JSON made of texts is text");
+                self.text(&json, out);
+            }
+        }
+    }
+}
+
+const HEX: &[u8; 16] = b"0123456789ABCDEF";
+
+/// Appends a text percent-encoded, all but the unreserved characters (RFC 3986, section 2.3): right
+/// in a form, and in a URL's path, query and fragment.
+pub(super) fn percent(text: &str, out: &mut Vec<u8>) {
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            out.push(byte);
+        } else {
+            out.extend_from_slice(&[b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 0xf)]]);
+        }
+    }
+}
+
+/// Appends a text for an element or an attribute of XML 1.0: what is markup is escaped, and what
+/// XML cannot hold becomes U+FFFD. A carriage return is escaped, as readers make a line feed of it.
+pub(super) fn xml(text: &str, out: &mut Vec<u8>) {
+    for character in text.chars() {
+        let escaped = match character {
+            '&' => "&amp;",
+            '<' => "&lt;",
+            '>' => "&gt;",
+            '"' => "&quot;",
+            '\'' => "&apos;",
+            '\r' => "&#13;",
+            '\t' | '\n' => {
+                out.push(character as u8);
+                continue;
+            }
+            ..' ' | '\u{fffe}' | '\u{ffff}' => "\u{fffd}",
+            _ => {
+                out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+                continue;
+            }
+        };
+        out.extend_from_slice(escaped.as_bytes());
+    }
+}
+
+/// Appends a text for a header's value: control characters are left out.
+pub(super) fn header(text: &str, out: &mut Vec<u8>) {
+    for character in text.chars().filter(|character| !character.is_control()) {
+        out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+    }
+}
 
 /// How each byte is written in a JSON string: 0 as it is, `u` as `\u00xx`, else as a backslash and
 /// this letter.

@@ -1,26 +1,37 @@
-//! The callback template language: compiled once, rendered for every callback.
+#![doc = include_str!("language.md")]
+//!
+//! # How it is made
+//!
+//! `grammar` reads text into a flat `tree`; `compile` resolves names and filters and makes a
+//! flat `program` of it; `render` runs that into the caller's buffer, texts through `escape`.
+//! Nothing here recurses with the depth of a template, reads a clock or does I/O; rendering without
+//! filters that make new text allocates nothing but the output.
 
 mod compile;
+mod compiled;
+mod content;
 mod diagnostic;
 mod escape;
 mod filter;
 mod grammar;
+mod header;
 mod program;
 mod render;
 mod suggest;
 mod tree;
+mod url;
 mod write;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
+pub use content::ContentType;
 pub use diagnostic::{Code, Diagnostic};
+pub use header::{HeaderTemplate, RefusedHeaderName, check_header_name};
+pub use url::UrlTemplate;
 
 use crate::context::{Name, Values};
-use diagnostic::{Place, Problems};
-use program::Program;
-use render::Stopped;
-use tree::Span;
+use compiled::Compiled;
+use grammar::TextRules;
 
 /// How large a template and its rendering may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,13 +54,9 @@ impl Default for Limits {
 
 /// A template that compiled. A clone shares it.
 #[derive(Clone, Debug)]
-pub struct Template(Arc<Compiled>);
-
-#[derive(Debug)]
-struct Compiled {
-    source: Box<str>,
-    program: Program,
-    warnings: Vec<Diagnostic>,
+pub struct Template {
+    compiled: Arc<Compiled>,
+    content_type: ContentType,
 }
 
 impl Template {
@@ -66,43 +73,54 @@ impl Template {
     /// # Errors
     /// All its problems, in the order of their places.
     pub fn compile(source: &str, limits: &Limits) -> Result<Self, Vec<Diagnostic>> {
-        let mut problems = Problems::default();
-        let mut warnings = Problems::default();
-        let most = limits.template.min(Span::MAX_TEXT);
-        if source.len() > most {
-            let most = source.floor_char_boundary(most);
-            let message = format!("a template may have {} bytes, and here they end", limits.template);
-            let end = source.len().min(Span::MAX_TEXT);
-            problems.add(Code::TooLarge, Span::new(most, source.floor_char_boundary(end)), message);
-            return Err(problems.locate(source));
-        }
-        let tree = grammar::parse(source, limits.depth, &mut problems);
-        let program = compile::compile(source, &tree, limits, &mut problems, &mut warnings);
-        if !problems.is_empty() {
-            return Err(problems.locate(source));
-        }
-        let warnings = warnings.locate(source);
-        Ok(Self(Arc::new(Compiled { source: source.into(), program, warnings })))
+        Self::compile_as(source, ContentType::Json, limits)
+    }
+
+    /// Compiles a template of any content type.
+    ///
+    /// # Errors
+    /// All its problems, in the order of their places.
+    pub fn compile_as(
+        source: &str,
+        content_type: ContentType,
+        limits: &Limits,
+    ) -> Result<Self, Vec<Diagnostic>> {
+        let compiled =
+            Compiled::new(source, content_type.escaping(), limits, |problems| match content_type {
+                ContentType::Json => grammar::parse(source, limits.depth, problems),
+                ContentType::Form | ContentType::Xml | ContentType::Text => {
+                    let rules = TextRules {
+                        has_angle_form: content_type.has_angle_form(),
+                        literal_brace: content_type.literal_brace(),
+                    };
+                    grammar::parse_text(source, rules, problems)
+                }
+            })?;
+        Ok(Self { compiled: Arc::new(compiled), content_type })
     }
 
     /// The text it was compiled from.
     #[must_use]
     pub fn source(&self) -> &str {
-        &self.0.source
+        &self.compiled.source
+    }
+
+    /// What its text is.
+    #[must_use]
+    pub const fn content_type(&self) -> ContentType {
+        self.content_type
     }
 
     /// What is legal but probably not meant.
     #[must_use]
     pub fn warnings(&self) -> &[Diagnostic] {
-        &self.0.warnings
+        &self.compiled.warnings
     }
 
     /// The distinct paths that its placeholders name, as spelt, in the order of first use.
     #[must_use]
     pub fn placeholders(&self) -> Vec<&str> {
-        let mut seen = HashSet::new();
-        let paths = self.0.program.paths.iter().map(|path| path.of(&self.0.source));
-        paths.filter(|path| seen.insert(*path)).collect()
+        self.compiled.placeholders()
     }
 
     /// Appends the rendering to `out`; on an error `out` is as it was before.
@@ -110,31 +128,7 @@ impl Template {
     /// # Errors
     /// The data cannot be rendered with this template.
     pub fn render(&self, values: &Values<'_>, out: &mut Vec<u8>) -> Result<(), RenderError> {
-        let begin = out.len();
-        render::run(&self.0.program, values, out).map_err(|stopped| {
-            out.truncate(begin);
-            self.0.error(&stopped)
-        })
-    }
-}
-
-impl Compiled {
-    #[cold]
-    fn error(&self, stopped: &Stopped) -> RenderError {
-        match *stopped {
-            Stopped::Overworked => {
-                RenderError::Overworked { limit: self.program.limit.saturating_mul(render::WORK_PER_BYTE) }
-            }
-            Stopped::TooLarge => RenderError::TooLarge { limit: self.program.limit },
-            Stopped::Duplicate(name) => {
-                let place = Place::of(&self.source, self.program.names[name].offset as usize);
-                RenderError::DuplicateMember { line: place.line, column: place.column }
-            }
-            Stopped::Required(expression) => {
-                let path = self.program.expressions[expression].path;
-                RenderError::Required { name: path.of(&self.source).to_owned() }
-            }
-        }
+        self.compiled.render(values, out)
     }
 }
 
@@ -168,6 +162,9 @@ pub enum RenderError {
         /// The limit in bytes.
         limit: usize,
     },
+    /// A segment of a URL's path with placeholders is `.` or `..`, which would change the path.
+    #[error("a segment of the URL's path renders to `.` or `..`")]
+    DotSegment,
     /// A value that the `required` filter asks for is missing.
     #[error("`{name}` is required and has no value")]
     Required {

@@ -3,6 +3,7 @@
 //! Operations carry no places: each says how many literal bytes come before it, and every table is
 //! read from front to back, so that rendering walks everything once, in the order of the output.
 
+use super::escape::Escaping;
 use super::filter::Filter;
 use super::tree::{Span, StepKind};
 use crate::context::Name;
@@ -23,6 +24,8 @@ pub(super) struct Program {
     pub(super) objects: Vec<Members>,
     /// The path of each placeholder, as spelt.
     pub(super) paths: Vec<Span>,
+    /// How text is escaped.
+    pub(super) escaping: Escaping,
     /// How large a rendering may be, in bytes.
     pub(super) limit: usize,
 }

@@ -1,6 +1,6 @@
 //! Program and data to bytes: one walk over the operations, straight into the caller's buffer.
 
-use super::escape::{self, Decoded};
+use super::escape::{Decoded, Escaping};
 use super::filter::{Datum, Stop, Work};
 use super::program::{Expression, OperationKind, Program};
 use super::tree::StepKind;
@@ -51,7 +51,9 @@ pub(super) fn run(program: &Program, values: &Values<'_>, out: &mut Vec<u8>) -> 
         match operation.kind {
             OperationKind::Nothing => {}
             OperationKind::Value => write::json(values.get(Name::ALL[usize::from(operation.slot)]), out),
-            OperationKind::Text => write_text(values.get(Name::ALL[usize::from(operation.slot)]), out),
+            OperationKind::Text => {
+                write_text(values.get(Name::ALL[usize::from(operation.slot)]), program.escaping, out);
+            }
             OperationKind::ExpressionValue => {
                 let (index, expression) = expressions.next().expect("one for each such operation");
                 let datum =
@@ -62,7 +64,7 @@ pub(super) fn run(program: &Program, values: &Values<'_>, out: &mut Vec<u8>) -> 
                 let (index, expression) = expressions.next().expect("one for each such operation");
                 let datum =
                     expression.evaluate(values, &mut work).map_err(|stop| Stopped::new(stop, index))?;
-                write_text(datum.as_value(), out);
+                write_text(datum.as_value(), program.escaping, out);
             }
             OperationKind::NameBegin => name_begin = out.len(),
             OperationKind::NameEnd => {
@@ -105,16 +107,16 @@ impl Expression {
     }
 }
 
-/// A value within a string: its text form, escaped.
-fn write_text(value: Value<'_>, out: &mut Vec<u8>) {
+/// A value within text: its text form, escaped.
+fn write_text(value: Value<'_>, escaping: Escaping, out: &mut Vec<u8>) {
     match value {
         Value::Missing => {}
-        Value::Text(text) => escape::json(text, out),
-        Value::Bool(_) | Value::Number(_) => write::json(value, out),
+        Value::Text(text) | Value::Number(text) => escaping.text(text, out),
+        Value::Bool(value) => escaping.text(if value { "true" } else { "false" }, out),
         Value::Array(_) | Value::Object(_) => {
             let begin = out.len();
             write::json(value, out);
-            escape::json_within(out, begin);
+            escaping.json_within(out, begin);
         }
     }
 }

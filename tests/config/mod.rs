@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use proptest::prelude::*;
 use ringback::config::{Environment, Overrides, Settings, StoreAddress};
 use ringback::signature::Verifier;
 
@@ -133,4 +134,44 @@ fn a_source_that_verifies_nothing_is_named_in_a_warning() {
     let settings = load(Path::new("tests/config/unverified.toml")).unwrap();
     let warnings = settings.warnings();
     assert!(warnings.len() == 1 && warnings[0].contains("`open`"), "{warnings:?}");
+}
+
+#[test]
+fn a_problem_is_one_line_whatever_it_speaks_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ringback.toml");
+    std::fs::write(&path, "\"a\\nb\" = 1\ndelivery = { ca_files = [\"no\\nwhere\\u001b[31m\"] }\n").unwrap();
+    let problems = load(&path).unwrap_err();
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert!(problems.iter().all(|line| !line.contains(char::is_control)), "{problems:?}");
+}
+
+proptest! {
+    /// However a configuration is broken, it is read to its end: nothing panics, every problem is
+    /// one line and names a line that there is.
+    #[test]
+    fn a_broken_configuration_is_read_to_its_end(
+        cuts in proptest::collection::vec((any::<prop::sample::Index>(), 0_usize..20), 0..4),
+        inserts in proptest::collection::vec((any::<prop::sample::Index>(), "[\\[\\]{}=\"',.#\na1é-]{1,4}"), 0..4),
+    ) {
+        let mut text: Vec<char> = std::fs::read_to_string("tests/config/good.toml").unwrap().chars().collect();
+        for (at, length) in cuts {
+            let at = at.index(text.len());
+            text.drain(at..(at + length).min(text.len()));
+        }
+        for (at, insert) in inserts {
+            let at = at.index(text.len());
+            text.splice(at..at, insert.chars());
+        }
+        let text: String = text.into_iter().collect();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("c");
+        std::fs::write(&path, &text).unwrap();
+        for problem in load(&path).err().unwrap_or_default() {
+            let behind = problem.strip_prefix(&format!("{}:", path.display())).unwrap();
+            let line: usize = behind.split(':').next().unwrap().parse().unwrap();
+            prop_assert!((1..=text.lines().count() + 1).contains(&line), "{}", problem);
+            prop_assert!(!problem.contains(char::is_control), "{}", problem);
+        }
+    }
 }

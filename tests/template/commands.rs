@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use ringback::command::{Format, check, placeholders, render};
 use ringback::context::Name;
+use ringback::template::ContentType;
 use serde_json::Value as Json;
 
 /// A folder with a file for each text.
@@ -27,7 +28,7 @@ fn run_check(files: Vec<PathBuf>, format: Format, mut stdin: &[u8]) -> (u8, Stri
 
 fn run_render(file: PathBuf, context: &str, mut stdin: &[u8]) -> (u8, String, String) {
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let args = render::Arguments { file, context: context.into() };
+    let args = render::Arguments { file, context: context.into(), content_type: ContentType::Json };
     let code = render::run(&args, &mut stdin, &mut out, &mut err).unwrap();
     (code, String::from_utf8(out).unwrap(), plain(&err))
 }

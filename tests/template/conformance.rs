@@ -1,4 +1,4 @@
-//! The JSON conformance corpus JSONTestSuite (Nicolas Seriot, MIT, in `json`): a template without
+//! The JSON conformance corpus `JSONTestSuite` (Nicolas Seriot, MIT, in `json`): a template without
 //! placeholders is JSON, all of it and nothing else.
 
 use std::fs;

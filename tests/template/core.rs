@@ -32,7 +32,7 @@ fn quotes_decide() {
 fn missing_is_null_or_nothing() {
     assert_renders(r#"[{email},"<{email}>"]"#, "{}", r#"[null,"<>"]"#);
     assert_renders(r#"[{custom.a.b[0]},"{custom.a}"]"#, r#"{"custom": {"a": false}}"#, r#"[null,"false"]"#);
-    assert_renders(r#"[{weight},{first_name}]"#, r#"{"weight": 0, "first_name": ""}"#, r#"[0,""]"#);
+    assert_renders("[{weight},{first_name}]", r#"{"weight": 0, "first_name": ""}"#, r#"[0,""]"#);
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn nested_data_in_both_positions() {
     let context = r#"{"custom": {"a": ["x\n", {"b": 1.50}], "k-y": 5, "k y": 6}}"#;
     assert_renders("{custom.a}", context, r#"["x\n",{"b":1.50}]"#);
     assert_renders(r#""{custom.a}""#, context, r#""[\"x\\n\",{\"b\":1.50}]""#);
-    assert_renders(r#"[{custom.a[1].b},{custom.k-y},{custom['k y']}]"#, context, "[1.50,5,6]");
+    assert_renders("[{custom.a[1].b},{custom.k-y},{custom['k y']}]", context, "[1.50,5,6]");
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn every_problem_has_its_code_and_place() {
     assert_eq!(codes(r#"{"a": "x {{email}}"}"#), [(Code::DoubleBrace, 1, 10)]);
     assert_eq!(codes(r#"{"ä": {nmae}}"#), [(Code::UnknownPlaceholder, 1, 8)]);
     assert_eq!(codes("{\"a\": 1,\n\"b\": {email|uper}}"), [(Code::UnknownFilter, 2, 13)]);
-    assert_eq!(codes(r#"{{email}: 1}"#), [(Code::PlaceholderNotAllowedHere, 1, 2)]);
+    assert_eq!(codes("{{email}: 1}"), [(Code::PlaceholderNotAllowedHere, 1, 2)]);
     assert_eq!(codes(r#"{"a": {email, "b": 1}"#), [(Code::UnclosedPlaceholder, 1, 7)]);
     assert_eq!(codes(r#"{"a": "{email"}"#), [(Code::UnclosedPlaceholder, 1, 8)]);
     assert_eq!(codes(r#"{"a": "{email\n}"}"#), [(Code::InvalidPlaceholder, 1, 14)]);
@@ -122,8 +122,8 @@ fn limits_hold() {
     let limits = Limits { template: 30, placeholders: 2, depth: 2, rendering: 10 };
     let code =
         |template: &str| Template::compile(template, &limits).map_err(|problems| problems[0].code).err();
-    assert_eq!(code(r#"[[{email},{email}]]"#), None);
-    assert_eq!(code(r#"[{email},{email},{email}]"#), Some(Code::TooManyPlaceholders));
+    assert_eq!(code("[[{email},{email}]]"), None);
+    assert_eq!(code("[{email},{email},{email}]"), Some(Code::TooManyPlaceholders));
     assert_eq!(code("[[[]]]"), Some(Code::TooDeep));
     assert_eq!(code(&" ".repeat(31)), Some(Code::TooLarge));
     let template = Template::compile("{email}", &limits).unwrap();
@@ -140,10 +140,31 @@ fn limits_hold() {
 #[test]
 fn defaults_apply_to_missing_and_empty() {
     assert_renders(
-        r#"[{email|default:'x'},{weight | default: 1.0}]"#,
+        "[{email|default:'x'},{weight | default: 1.0}]",
         r#"{"email": "", "weight": 0}"#,
         r#"["x",0]"#,
     );
     assert_renders(r#""<email|default:'it''s \"n/a\"'>""#, "{}", r#""it's \"n/a\"""#);
     assert_eq!(render("{email | required}", "{}"), Err(RenderError::Required { name: "email".to_owned() }));
+}
+
+#[test]
+fn many_rendered_names_of_one_object_are_compared() {
+    let names = |last: &str| {
+        let names: Vec<String> =
+            (0..40).map(|index| format!("\"{{weight}}{index}\": {{\"{{weight}}\": 0}}")).collect();
+        format!("[{{{}, \"7{last}{{email}}\": 1}}]", names.join(", "))
+    };
+    assert!(render(&names("x"), r#"{"weight": 7}"#).is_ok());
+    let error = render(&names("39"), r#"{"weight": 7}"#).unwrap_err();
+    assert!(matches!(error, RenderError::DuplicateMember { line: 1, column: 1050.. }), "{error}");
+}
+
+#[test]
+fn an_unknown_name_in_angle_brackets_is_text_only_where_it_can_be_a_tag() {
+    assert_eq!(codes(r#"["<foo>", "<h1>", "<x-y>", "<foo bar>"]"#), []);
+    for template in ["<foo>", r#""<foo|upper>""#, r#""<foo.bar>""#, r#""<foo_bar>""#, r#""<row>""#] {
+        assert_eq!(codes(template).len(), 1, "{template}");
+        assert_eq!(codes(template)[0].0, Code::UnknownPlaceholder, "{template}");
+    }
 }

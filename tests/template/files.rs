@@ -1,5 +1,6 @@
 //! The tests that are files.
 
+use std::fmt::Write as _;
 use std::fs;
 
 use ringback::template::{Limits, Template};
@@ -33,6 +34,27 @@ fn good_templates_render_to_exactly_this() {
     }
 }
 
+/// The examples of the language's documentation are true.
+#[test]
+fn the_documentation_does_not_lie() {
+    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/template/language.md")).unwrap();
+    let mut shown = [0; 2];
+    for block in text.split("```text\n").skip(1) {
+        let (block, _) = block.split_once("```").unwrap();
+        if block.contains("\n--- output\n") {
+            let (template, [context, output]) = parts(block, ["context", "output"]);
+            let template = Template::compile(template, &Limits::default()).unwrap();
+            assert_eq!(render(&template, context).unwrap(), output.trim_end());
+            shown[0] += 1;
+        } else if block.contains("\n--- problems\n") {
+            let (template, [problems]) = parts(block, ["problems"]);
+            assert_eq!(told(&Template::compile(template, &Limits::default()).unwrap_err()), problems);
+            shown[1] += 1;
+        }
+    }
+    assert_eq!(shown, [2, 1]);
+}
+
 #[test]
 fn bad_templates_are_told_exactly_so() {
     let mut wrong = String::new();
@@ -44,7 +66,7 @@ fn bad_templates_are_told_exactly_so() {
             assert!(template.get(problem.offset..problem.offset + problem.length).is_some(), "{problem:?}");
         }
         if told(&found) != problems {
-            wrong.push_str(&format!("{}\n{}\n", file.display(), told(&found)));
+            write!(wrong, "{}\n{}\n", file.display(), told(&found)).unwrap();
         }
     }
     assert!(wrong.is_empty(), "other problems than the files say:\n{wrong}");
@@ -66,7 +88,7 @@ fn filters_do_what_their_tables_say() {
                 Err(problems) => format!("! {}", problems[0].code.as_str()),
             };
             if result != expected {
-                wrong.push_str(&format!("{}: {case} => {result}\n", file.display()));
+                write!(wrong, "{}: {case} => {result}\n", file.display()).unwrap();
             }
         }
     }

@@ -5,15 +5,19 @@
 //! | `good` | a template, `--- context`, data, `--- output`, exactly what it renders to |
 //! | `bad` | a template, `--- problems`, a line for each: code, place, message, suggestion |
 //! | `filters` | a line for each case: `JSON | filters => JSON`, or `=> ! code` |
-//! | `json` | JSON texts as in JSONTestSuite: `y_` must render to itself, `n_` must be refused |
+//! | `json` | JSON texts as in `JSONTestSuite`: `y_` must render to itself, `n_` must be refused |
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod commands;
 mod conformance;
 mod core;
 mod files;
 mod gallery;
+mod linear;
+mod places;
 mod properties;
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -42,9 +46,9 @@ fn told(problems: &[Diagnostic]) -> String {
     let mut told = String::new();
     for problem in problems {
         let Diagnostic { code, line, column, message, suggestion, .. } = problem;
-        told.push_str(&format!("{} {line}:{column} {message}", code.as_str()));
+        write!(told, "{} {line}:{column} {message}", code.as_str()).unwrap();
         if let Some(suggestion) = suggestion {
-            told.push_str(&format!(" => {suggestion}"));
+            write!(told, " => {suggestion}").unwrap();
         }
         told.push('\n');
     }

@@ -299,3 +299,63 @@ impl Write for Stream {
         Pin::new(&mut self.io).poll_write_vectored(context, buffers)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connector() -> Connector {
+        let tls = super::super::tls::client_config(&[]).unwrap();
+        Connector::new(AddressPolicy::default(), tls, None)
+    }
+
+    fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn of_mixed_answers_only_the_checked_addresses_are_dialled() {
+        let mixed = addresses(&["10.0.0.1:443", "8.8.8.8:443", "[::1]:443", "[2606:4700::1111]:443"]);
+        let checked = connector().0.check("x.example", mixed).unwrap();
+        let checked: Vec<_> = checked.into_iter().map(CheckedAddress::get).collect();
+        assert_eq!(checked, addresses(&["8.8.8.8:443", "[2606:4700::1111]:443"]));
+    }
+
+    #[test]
+    fn where_all_are_refused_the_first_says_why_and_stays_unnamed() {
+        let refused = addresses(&["10.0.0.1:443", "127.0.0.1:443"]);
+        let error = connector().0.check("x.example", refused).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`x.example` resolves to an address that must not be dialled (private (RFC 1918))"
+        );
+    }
+
+    #[test]
+    fn of_many_addresses_some_are_tried() {
+        let many: Vec<SocketAddr> = (0..100).map(|last| ([8, 8, 8, last], 443).into()).collect();
+        assert_eq!(connector().0.check("x.example", many.clone()).unwrap().len(), MAX_ADDRESSES);
+        // The ninth may be the first that is not refused.
+        let mut late = vec!["10.0.0.1:443".parse().unwrap(); 50];
+        late.extend(&many);
+        assert_eq!(connector().0.check("x.example", late).unwrap().len(), MAX_ADDRESSES);
+    }
+
+    #[tokio::test]
+    async fn each_address_has_its_share_of_what_is_left() {
+        let start = Instant::now();
+        let deadline = start + Duration::from_millis(400);
+        let mut ends = Vec::new();
+        for (_, end) in shares(&[1, 2, 3, 4], deadline) {
+            ends.push(end);
+            tokio::time::sleep_until(end).await;
+        }
+        assert!(ends.is_sorted() && ends[0] < start + Duration::from_millis(200), "{ends:?}");
+        assert!(ends[3] >= deadline, "{ends:?}");
+        // What an early refusal saves, the next ones have.
+        let start = Instant::now();
+        let ends: Vec<_> =
+            shares(&[1, 2], start + Duration::from_secs(4)).map(|(_, end)| (end - start).as_secs()).collect();
+        assert_eq!(ends, [2, 4]);
+    }
+}

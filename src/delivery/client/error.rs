@@ -11,7 +11,7 @@ use std::time::Duration;
 use hyper::StatusCode;
 use hyper_util::client::legacy;
 
-use super::tls::TlsError;
+use super::tls::{self, TlsError};
 use crate::destination::{InvalidTarget, RefusedAddress};
 use crate::store::OutcomeKind;
 
@@ -178,26 +178,32 @@ fn connect_error(error: &legacy::Error) -> Option<&ConnectError> {
     chain(error).find_map(|cause| cause.downcast_ref())
 }
 
-/// The kind of a connection that broke. With TLS 1.3 a server refuses a client after the client
-/// has finished its handshake.
+/// The kind of a connection that broke.
 fn broken(error: &(dyn Error + 'static)) -> OutcomeKind {
-    if chain(error).any(|cause| tls_cause(cause).is_some()) {
-        OutcomeKind::Tls
-    } else {
-        OutcomeKind::Connection
-    }
+    if tls_cause(error).is_some() { OutcomeKind::Tls } else { OutcomeKind::Connection }
 }
 
-fn tls_cause<'a>(cause: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
-    cause.downcast_ref().or_else(|| cause.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref())
+/// The TLS error beneath a connection that broke. With TLS 1.3 a server refuses a client when the
+/// client's part of the handshake is over.
+fn tls_cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    chain(error).find_map(|cause| tls::cause(cause.downcast_ref()?))
 }
 
 fn sentence(error: &legacy::Error) -> String {
-    match connect_error(error) {
-        Some(error) => with_cause(error),
-        None if error.is_connect() => "the connection broke before the request could be sent".to_owned(),
-        None => "the connection broke before there was a response".to_owned(),
+    if let Some(error) = connect_error(error) {
+        return with_cause(error);
     }
+    if let Some(cause) = tls_cause(error) {
+        return tls::words(cause);
+    }
+    let http: Option<&hyper::Error> = chain(error).find_map(|cause| cause.downcast_ref());
+    match http {
+        Some(error) if error.is_parse_too_large() => "the head of the response is too large",
+        Some(error) if error.is_parse() => "the response is not HTTP",
+        Some(error) if error.is_timeout() => "the connection broke: the receiver no longer answered on it",
+        _ => "the connection broke before there was a response",
+    }
+    .to_owned()
 }
 
 /// The error with the system's words behind it, where they say more.

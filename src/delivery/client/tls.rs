@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rustls::client::Resumption;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::{CertificateError, ClientConfig, RootCertStore};
+use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
 
 /// Receivers whose sessions are remembered, so that the next handshake is a short one.
 const MAX_SESSIONS: usize = 1024;
@@ -38,7 +38,7 @@ pub enum CaProblem {
 
 /// A handshake that failed.
 #[derive(Debug, thiserror::Error)]
-#[error("TLS: {}", words(.0))]
+#[error("{}", handshake_words(.0))]
 pub struct TlsError(#[source] pub(super) io::Error);
 
 /// The configuration of every connection.
@@ -72,28 +72,42 @@ fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<(), CaProblem> {
     if any { Ok(()) } else { Err(CaProblem::Empty) }
 }
 
-fn words(error: &io::Error) -> String {
-    let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
-        return format!("the connection broke during the handshake: {error}");
-    };
-    match tls {
+fn handshake_words(error: &io::Error) -> String {
+    match cause(error) {
+        Some(cause) => words(cause),
+        None => format!("TLS: the connection broke during the handshake: {error}"),
+    }
+}
+
+/// The TLS error that an error of reading or writing carries.
+pub(super) fn cause(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
+}
+
+/// What is wrong, without rustls' terms where there are plain ones.
+pub(super) fn words(error: &rustls::Error) -> String {
+    let words = match error {
         rustls::Error::InvalidCertificate(problem) => match problem {
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-                "the receiver's certificate has expired".to_owned()
+                "the receiver's certificate has expired"
             }
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-                "the receiver's certificate is not valid yet".to_owned()
+                "the receiver's certificate is not valid yet"
             }
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                "the receiver's certificate is for another name".to_owned()
+                "the receiver's certificate is for another name"
             }
             CertificateError::UnknownIssuer => {
-                "the receiver's certificate is not signed by an authority that is trusted here".to_owned()
+                "the receiver's certificate is not signed by an authority that is trusted here"
             }
-            other => format!("the receiver's certificate is refused: {other}"),
+            other => return format!("TLS: the receiver's certificate is refused: {other}"),
         },
-        rustls::Error::InvalidMessage(_) => "the receiver does not speak TLS on this port".to_owned(),
-        rustls::Error::AlertReceived(alert) => format!("the receiver ended the handshake: {alert:?}"),
-        other => other.to_string(),
-    }
+        rustls::Error::InvalidMessage(_) => "the receiver does not speak TLS on this port",
+        rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => {
+            "the receiver demands a certificate of its client, and Ringback has none"
+        }
+        rustls::Error::AlertReceived(alert) => return format!("TLS: the receiver refused: {alert:?}"),
+        other => return format!("TLS: {other}"),
+    };
+    format!("TLS: {words}")
 }

@@ -32,17 +32,20 @@ const WAITED_TOO_LONG: &str = "its registration was paused for longer than faile
 /// Counts a crash against a delivery that was in flight: it waits again, or is dead. Says whether
 /// it waits.
 pub(super) fn crashed(desk: &Desk, delivery: DeliveryId, now: Timestamp) -> rusqlite::Result<bool> {
-    let (account, tried, crashes, leased_at): (i64, u32, i64, Option<i64>) = desk
+    let (account, tried, crashes, recorded, leased_at): (i64, u32, i64, i64, Option<i64>) = desk
         .connection
         .prepare_cached(
-            "UPDATE queue SET crashes = crashes + 1 WHERE delivery = ?1 \
-             RETURNING account, tried, crashes, leased_at",
+            "UPDATE queue SET crashes = crashes + 1, recorded = recorded + 1 WHERE delivery = ?1 \
+             RETURNING account, tried, crashes, recorded, leased_at",
         )?
-        .query_row([delivery.to_bytes()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+        .query_row([delivery.to_bytes()], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+        })?;
     let started_at = leased_at.and_then(|at| Timestamp::from_microsecond(at).ok()).unwrap_or(now);
     write_attempt(
         desk,
         delivery,
+        recorded,
         &Attempt {
             number: tried + 1,
             started_at,

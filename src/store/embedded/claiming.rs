@@ -1,10 +1,12 @@
 //! Leases: granting them, settling them, giving them back; and the retry by hand.
 
+use std::time::Instant;
+
 use hyper::body::Bytes;
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, params};
 
-use super::desk::{Desk, End, REMOVED, micros, read_destination, span_micros, state};
+use super::desk::{Desk, End, Leased, REMOVED, micros, read_destination, span_micros, state};
 use super::failure::WriteError;
 use super::writer::Write;
 use crate::event::{AccountName, CallbackId, DeliveryId};
@@ -33,15 +35,14 @@ fn take(desk: &mut Desk, grant: Grant, now: i64) -> rusqlite::Result<Option<Clai
     let read = desk
         .connection
         .prepare_cached(
-            "SELECT q.account, q.callback, q.tried, r.method, r.url, r.content_type, r.headers, r.body \
+            "SELECT q.account, q.recorded, q.callback, q.tried, r.method, r.url, r.content_type, r.headers, r.body \
              FROM queue q LEFT JOIN request r ON r.number = q.request WHERE q.delivery = ?1",
         )?
         .query_row([id], |row| {
-            let account: i64 = row.get(0)?;
-            Ok((account, read_claimed(row)))
+            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, read_claimed(row)))
         })
         .optional()?;
-    let Some((account, claimed)) = read else {
+    let Some((account, recorded, claimed)) = read else {
         tracing::error!(delivery = %lease.delivery, "a delivery was queued without a row");
         desk.scheduler.settle(lease, false, None);
         return Ok(None);
@@ -54,7 +55,9 @@ fn take(desk: &mut Desk, grant: Grant, now: i64) -> rusqlite::Result<Option<Clai
             desk.connection
                 .prepare_cached("UPDATE queue SET leased_at = ?2 WHERE delivery = ?1")?
                 .execute(params![id, now])?;
-            desk.note_granted(lease);
+            let since = Instant::now();
+            let leased = Leased { delivery: lease.delivery, account, callback, recorded, since };
+            desk.note_granted(lease.token, leased);
             let account = desk.account_name(account)?;
             return Ok(Some(Claim { lease, account, callback, attempt: tried + 1, request }));
         }
@@ -69,7 +72,7 @@ fn take(desk: &mut Desk, grant: Grant, now: i64) -> rusqlite::Result<Option<Clai
 }
 
 fn read_claimed(row: &Row<'_>) -> rusqlite::Result<(CallbackId, u32, DeliveryRequest)> {
-    Ok((CallbackId::from_bytes(row.get(1)?), row.get(2)?, read_request(row, 3)?))
+    Ok((CallbackId::from_bytes(row.get(2)?), row.get(3)?, read_request(row, 4)?))
 }
 
 /// Reads a request's five columns, from `first` on.
@@ -119,15 +122,11 @@ impl Write for Box<Settlement> {
 
     fn write(&self, desk: &mut Desk) -> Result<bool, WriteError> {
         let lease = self.lease;
-        if !desk.scheduler.holds(lease) {
+        let Some(Leased { account, callback, recorded, .. }) = desk.leased(lease) else {
             return Ok(false);
-        }
+        };
         let id = lease.delivery.to_bytes();
-        let (account, callback) = desk
-            .connection
-            .prepare_cached("SELECT account, callback FROM queue WHERE delivery = ?1")?
-            .query_row([id], |row| Ok((row.get::<_, i64>(0)?, CallbackId::from_bytes(row.get(1)?))))?;
-        write_attempt(desk, lease.delivery, &self.attempt)?;
+        write_attempt(desk, lease.delivery, recorded + 1, &self.attempt)?;
         let ended_at = micros(self.attempt.started_at).saturating_add(span_micros(self.attempt.latency));
         let end = match &self.next {
             Next::Delivered => Some(End { state: state::DELIVERED, reason: None, attempts: 1 }),
@@ -138,10 +137,10 @@ impl Write for Box<Settlement> {
             Next::RetryAt(at) => {
                 desk.connection
                     .prepare_cached(
-                        "UPDATE queue SET due = ?2, tried = tried + 1, crashes = 0, leased_at = NULL \
-                         WHERE delivery = ?1",
+                        "UPDATE queue SET due = ?2, tried = tried + 1, crashes = 0, recorded = ?3, \
+                         leased_at = NULL WHERE delivery = ?1",
                     )?
-                    .execute(params![id, micros(*at)])?;
+                    .execute(params![id, micros(*at), recorded + 1])?;
                 desk.connection
                     .prepare_cached(
                         "UPDATE delivery SET attempts = attempts + 1 WHERE account = ?1 AND id = ?2",
@@ -170,15 +169,21 @@ impl Write for Box<Settlement> {
     }
 }
 
-pub(super) fn write_attempt(desk: &Desk, delivery: DeliveryId, attempt: &Attempt) -> rusqlite::Result<()> {
+/// Writes an attempt as the `sequence`th of its delivery.
+pub(super) fn write_attempt(
+    desk: &Desk,
+    delivery: DeliveryId,
+    sequence: i64,
+    attempt: &Attempt,
+) -> rusqlite::Result<()> {
     desk.connection
         .prepare_cached(
             "INSERT INTO attempt (delivery, sequence, number, started_at, latency, outcome, status, error, \
-             response) SELECT ?1, (SELECT coalesce(max(sequence), 0) + 1 FROM attempt WHERE delivery = ?1), \
-             ?2, ?3, ?4, ?5, ?6, ?7, ?8",
+             response) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?
         .execute(params![
             delivery.to_bytes(),
+            sequence,
             attempt.number,
             micros(attempt.started_at),
             span_micros(attempt.latency),
@@ -262,8 +267,9 @@ fn requeue_dead(
         .execute(params![account, id])?;
     desk.connection
         .prepare_cached(
-            "INSERT INTO queue (delivery, account, callback, destination, request, due, tried, crashes) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0)",
+            "INSERT INTO queue (delivery, account, callback, destination, request, due, tried, crashes, \
+             recorded) VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0, \
+             (SELECT coalesce(max(sequence), 0) FROM attempt WHERE delivery = ?1))",
         )?
         .execute(params![
             id,

@@ -14,7 +14,7 @@ use crate::store::{DestinationId, Lease};
 
 /// How long a lease lasts: the longest deadline that a registration may set, and 5 s. Measured
 /// with a clock that does not jump. A worker that lives settles long before.
-pub(super) const LEASE_TIME: Duration = Duration::from_secs(60 + 5);
+const LEASE_TIME: Duration = Duration::from_secs(60 + 5);
 
 /// Time as the file keeps it.
 pub(super) fn micros(at: Timestamp) -> i64 {
@@ -33,14 +33,26 @@ pub(super) struct Desk {
     pub(super) connection: Connection,
     pub(super) scheduler: Scheduler,
     pub(super) retention: Retention,
+    pub(super) lease_time: Duration,
     /// Registrations that were removed.
     pub(super) removed: HashSet<CallbackId>,
     removed_now: Vec<CallbackId>,
     accounts: Accounts,
-    /// When leases were granted, the oldest first.
-    leased: BTreeMap<u64, (Instant, DeliveryId)>,
+    /// What is leased, by token, the oldest first.
+    leased: BTreeMap<u64, Leased>,
     granted_now: Vec<u64>,
     ended_now: Vec<u64>,
+}
+
+/// What is known of a delivery as long as it is leased, so that its settlement need not read it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Leased {
+    pub(super) delivery: DeliveryId,
+    pub(super) account: i64,
+    pub(super) callback: CallbackId,
+    /// How many rows of attempts there are.
+    pub(super) recorded: i64,
+    pub(super) since: Instant,
 }
 
 #[derive(Debug, Default)]
@@ -55,6 +67,7 @@ impl Desk {
             connection,
             scheduler,
             retention,
+            lease_time: LEASE_TIME,
             removed: HashSet::new(),
             removed_now: Vec::new(),
             accounts: Accounts::default(),
@@ -144,9 +157,14 @@ impl Desk {
         }
     }
 
-    pub(super) fn note_granted(&mut self, lease: Lease) {
-        self.leased.insert(lease.token, (Instant::now(), lease.delivery));
-        self.granted_now.push(lease.token);
+    pub(super) fn note_granted(&mut self, token: u64, leased: Leased) {
+        self.leased.insert(token, leased);
+        self.granted_now.push(token);
+    }
+
+    /// What a lease is for, if it is held.
+    pub(super) fn leased(&self, lease: Lease) -> Option<Leased> {
+        if self.scheduler.holds(lease) { self.leased.get(&lease.token).copied() } else { None }
     }
 
     pub(super) fn note_ended(&mut self, lease: Lease) {
@@ -155,15 +173,15 @@ impl Desk {
 
     /// When the oldest lease runs out.
     pub(super) fn next_expiry(&self) -> Option<Instant> {
-        self.leased.first_key_value().map(|(_, (granted, _))| *granted + LEASE_TIME)
+        self.leased.first_key_value().map(|(_, leased)| leased.since + self.lease_time)
     }
 
     /// Leases that have run out by `now`, the oldest first.
     pub(super) fn expired(&self, now: Instant) -> Vec<Lease> {
         self.leased
             .iter()
-            .take_while(|(_, (granted, _))| *granted + LEASE_TIME <= now)
-            .map(|(token, (_, delivery))| Lease { delivery: *delivery, token: *token })
+            .take_while(|(_, leased)| leased.since + self.lease_time <= now)
+            .map(|(token, leased)| Lease { delivery: leased.delivery, token: *token })
             .collect()
     }
 

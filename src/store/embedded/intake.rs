@@ -181,8 +181,8 @@ fn write_delivery(desk: &mut Desk, new: &NewDelivery) -> rusqlite::Result<()> {
     if !removed {
         desk.connection
             .prepare_cached(
-                "INSERT INTO queue (delivery, account, callback, destination, request, due, tried, crashes) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0)",
+                "INSERT INTO queue (delivery, account, callback, destination, request, due, tried, crashes, \
+                 recorded) VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0, 0)",
             )?
             .execute(params![
                 new.id.to_bytes(),

@@ -18,6 +18,8 @@ mod intake;
 mod reader;
 mod recovery;
 mod schema;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::fmt;
@@ -30,11 +32,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use rusqlite::Connection;
 use tokio::sync::{Semaphore, oneshot};
 
 use self::desk::Desk;
 use self::failure::{closed, full};
 use self::reader::Readers;
+use self::schema::Ownership;
 use self::writer::{ClaimRequest, GivenBack, Message, Pending, Write, Writer};
 use super::scheduler::Scheduler;
 use super::{
@@ -121,12 +125,21 @@ impl Embedded {
             .map_err(|error| StoreError::Unusable(format!("{} is no path: {error}", path.display())))?;
         let ownership = schema::own(&path)?;
         let connection = schema::open_writer(&path)?;
+        Self::start(&path, connection, ownership, options)
+    }
+
+    fn start(
+        path: &Path,
+        connection: Connection,
+        ownership: Ownership,
+        options: Options,
+    ) -> Result<Self, StoreError> {
         let now = Timestamp::now();
         // Tokens of an earlier process stay different from ours.
         let scheduler = Scheduler::new(options.max_in_flight, now.as_microsecond().unsigned_abs());
         let mut desk = Desk::new(connection, scheduler, options.retention);
-        recovery::recover(&mut desk, now).map_err(|error| schema::unusable(&path, &error))?;
-        let readers = Readers::open(&path)?;
+        recovery::recover(&mut desk, now).map_err(|error| schema::unusable(path, &error))?;
+        let readers = Readers::open(path)?;
         let (outbox, inbox) = sync_channel(WAITING_WRITES + options.max_in_flight + WAITING_OTHERS);
         let writer = Writer::new(desk, inbox, GivenBack::default());
         let thread = std::thread::Builder::new()

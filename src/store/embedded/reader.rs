@@ -42,7 +42,9 @@ impl Readers {
         Ok(Self { idle: Arc::new(Mutex::new(idle)), turns: Arc::new(Semaphore::new(READERS)) })
     }
 
-    /// Runs a read on one of the connections.
+    /// Runs a read on one of the connections, on a blocking thread: a recall whose pages are cached
+    /// takes 11 µs, and 23 µs with the way there and back, but one whose pages are not waits for
+    /// the disk, and nobody else may wait with it.
     pub(super) async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,

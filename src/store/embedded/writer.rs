@@ -139,6 +139,8 @@ pub(super) struct Writer {
     closing: Option<oneshot::Sender<()>>,
     /// The engine failed at the writer's own work; not again before this.
     quiet_until: Option<Instant>,
+    /// Whether that was for the disk's sake.
+    place_failed: bool,
     next_sweep: Instant,
 }
 
@@ -152,6 +154,7 @@ impl Writer {
             releasing: Vec::new(),
             closing: None,
             quiet_until: None,
+            place_failed: false,
             next_sweep: Instant::now() + SWEEP_PACE,
         }
     }
@@ -227,7 +230,8 @@ impl Writer {
         let quiet = self.quiet_until.is_some_and(|until| until > Instant::now());
         let error = match self.transact(&mut jobs, !quiet) {
             Ok(()) => {
-                if !quiet {
+                // If the disk had failed, a write that succeeds shows that it works again.
+                if !quiet || (self.place_failed && !jobs.is_empty()) {
                     self.quiet_until = None;
                 }
                 for job in jobs {
@@ -237,7 +241,8 @@ impl Writer {
             }
             Err(error) => error,
         };
-        if is_of_the_place(&error) || (jobs.len() == 1 && quiet) {
+        self.place_failed = is_of_the_place(&error);
+        if self.place_failed {
             tracing::warn!(%error, writes = jobs.len(), "a batch could not be written");
             self.quiet_until = Some(Instant::now() + RECOVERY_TIME);
             let error = Arc::new(error);
@@ -248,16 +253,18 @@ impl Writer {
         }
         // One of them is to blame, or the writer's own work: each goes alone, so that only that
         // one fails.
-        if jobs.is_empty() {
-            tracing::error!(%error, "claims and upkeep failed");
-        }
-        self.quiet_until = Some(Instant::now() + RECOVERY_TIME);
+        let mut found = false;
         for mut job in jobs {
             let committed = self.transact(std::slice::from_mut(&mut job), false);
+            found |= committed.is_err();
             job.answer(committed.map_err(|error| {
                 tracing::error!(%error, "a write failed");
                 store_error(&Arc::new(error))
             }));
+        }
+        if !found {
+            tracing::error!(%error, "claims and upkeep failed");
+            self.quiet_until = Some(Instant::now() + RECOVERY_TIME);
         }
     }
 

@@ -250,9 +250,9 @@ impl Pair {
         assert_eq!(self.real.next_wakeup(now), self.model.next_wakeup(now));
     }
 
-    fn step(&mut self, step: Step) {
+    fn step(&mut self, step: &Step) {
         let now = self.model.now;
-        match step {
+        match *step {
             Step::Configure { destination: id, max_in_flight, rate, paused } => {
                 let rate = rate.map(|(count, period)| Rate { count, period: Duration::from_micros(period) });
                 let limits = DestinationLimits { max_in_flight, rate, paused };
@@ -300,7 +300,7 @@ impl Pair {
             Step::Claim { later, slots } => self.claim(now + later, slots),
             Step::SetClockBack { by } => {
                 // In the midst of a transaction it would only shift what a rollback restores.
-                self.step(Step::Commit);
+                self.step(&Step::Commit);
                 self.claim(now - by, 1);
             }
             Step::Settle { which, delivered, next } => {
@@ -375,9 +375,9 @@ proptest! {
         let mut pair = Pair { real: Scheduler::new(MAX_IN_FLIGHT, FIRST_TOKEN), model, made: 0 };
         pair.claim(1_000_000_000, 1);
         for step in steps {
-            pair.step(step);
+            pair.step(&step);
         }
         // Whatever happened, what is left can be worked off.
-        pair.step(Step::Commit);
+        pair.step(&Step::Commit);
     }
 }

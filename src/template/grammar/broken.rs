@@ -90,6 +90,7 @@ impl Parser<'_, '_> {
             }
         }
         if self.bytes.get(end) == Some(&closer) {
+            // Quoted text is JSON's, and so are its mistakes.
             let sentence = match self.bytes[place] {
                 b'\\' if !matches!(failure.what, Malformed::Escape | Malformed::Surrogate) => {
                     "a backslash in a placeholder may stand only in quoted text"
@@ -99,24 +100,39 @@ impl Parser<'_, '_> {
                 }
                 _ => failure.what.sentence(),
             };
-            let message = match position {
-                Position::Value => sentence.to_owned(),
+            let message = match self.hint(position) {
                 // An angle bracket that is not well formed is text there already.
-                Position::Text => format!("{sentence}; a literal `{{` is written \\u007b"),
+                Some(hint) => format!("{sentence}; {hint}"),
+                None => sentence.to_owned(),
             };
             let length = self.character_at(place);
-            self.problems.add(Code::InvalidPlaceholder, Span::new(place, place + length), message);
+            let code = match failure.what {
+                Malformed::Escape | Malformed::Surrogate => Code::InvalidJson,
+                _ => Code::InvalidPlaceholder,
+            };
+            self.problems.add(code, Span::new(place, place + length), message);
             self.at = end + 1;
         } else {
-            let message = match (form, position) {
-                (Form::Brace, Position::Value) => "a placeholder is not closed: it ends with `}`",
-                (Form::Angle, Position::Value) => "a placeholder is not closed: it ends with `>`",
-                (_, Position::Text) => {
-                    "a placeholder is not closed: it ends with `}`; a literal `{` is written \\u007b"
-                }
+            let sentence = match form {
+                Form::Brace => "a placeholder is not closed: it ends with `}`",
+                Form::Angle => "a placeholder is not closed: it ends with `>`",
+            };
+            let message = match self.hint(position) {
+                Some(hint) => format!("{sentence}; {hint}"),
+                None => sentence.to_owned(),
             };
             self.problems.add(Code::UnclosedPlaceholder, Span::new(self.at, place), message);
             self.at = place;
+        }
+    }
+
+    /// What to write where no placeholder was meant.
+    fn hint(&self, position: Position) -> Option<String> {
+        match position {
+            Position::Value => None,
+            Position::Text => {
+                self.literal_brace.map(|spelling| format!("a literal `{{` is written {spelling}"))
+            }
         }
     }
 

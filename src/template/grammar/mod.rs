@@ -22,10 +22,12 @@ mod broken;
 mod lexeme;
 mod placeholder;
 mod string;
+mod text;
 
 use lexeme::{Malformed, begins_name, is_white_space};
 use placeholder::{Productions, failure};
 
+use super::content::ContentType;
 use super::diagnostic::{Code, Place, Problems};
 use super::tree::{Form, Node, NodeKind, Placeholder, Position, Span, Tree};
 use crate::context::Name;
@@ -33,6 +35,7 @@ use crate::context::Name;
 pub(super) use broken::excerpt;
 use broken::kind_with_article;
 pub(super) use string::decode;
+pub(super) use text::{TextRules, parse_text};
 
 /// Parses a template, adding its problems to `problems`.
 ///
@@ -47,6 +50,7 @@ pub(super) fn parse(source: &str, depth: usize, problems: &mut Problems) -> Tree
         tree: Tree::default(),
         open: Vec::new(),
         is_too_deep: false,
+        literal_brace: ContentType::Json.literal_brace(),
         problems,
     };
     parser.template();
@@ -64,6 +68,8 @@ struct Parser<'s, 'p> {
     /// The nodes of the arrays and objects that are open, the innermost last.
     open: Vec<usize>,
     is_too_deep: bool,
+    /// How a brace that opens no placeholder is written in text.
+    literal_brace: Option<&'static str>,
     problems: &'p mut Problems,
 }
 

@@ -89,7 +89,7 @@ impl Parser<'_, '_> {
     }
 
     /// What a brace in a string opens. Takes and gives back where the text at hand begins.
-    fn brace_in_string(&mut self, text: usize) -> usize {
+    pub(super) fn brace_in_string(&mut self, text: usize) -> usize {
         let behind = self.behind_white_space(self.at + 1);
         match self.bytes.get(behind) {
             Some(byte) if begins_name(*byte) => {
@@ -121,7 +121,7 @@ impl Parser<'_, '_> {
         true
     }
 
-    fn angle_in_string(&mut self, text: usize) -> usize {
+    pub(super) fn angle_in_string(&mut self, text: usize) -> usize {
         if self.bytes.get(self.at + 1).is_some_and(|byte| begins_name(*byte))
             && let Ok((_, placeholder)) = self.productions.angle(&self.bytes[self.at..], Position::Text)
         {

@@ -1,0 +1,159 @@
+//! What only the embedded store has: a file.
+
+use std::sync::Arc;
+
+use ringback::event::DeliveryId;
+use ringback::store::embedded::{Embedded, Options};
+use ringback::store::{DeliveryFilter, DeliveryState, Page, SharedStore, Store, StoreError};
+
+use super::sample::{UNLIMITED, acceptance, account, callback, queue};
+use super::{copy_as_after_power_cut, open_embedded};
+
+fn refusal(path: &std::path::Path) -> String {
+    match Embedded::open(path, Options::default()) {
+        Ok(_) => panic!("it must not open"),
+        Err(StoreError::Unusable(text)) => text,
+        Err(other) => panic!("unexpected: {other}"),
+    }
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+#[test]
+fn one_process_owns_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("new/folder/store.db");
+    let store = open_embedded(&path);
+    let text = refusal(&path);
+    assert!(text.contains("is in use by another ringback process"), "{text}");
+    assert!(text.contains("new/folder/store.db"), "{text}");
+    drop(store);
+    // A store that was dropped has let it go.
+    block_on(open_embedded(&path).close());
+    open_embedded(&path);
+}
+
+#[test]
+fn a_file_of_something_else_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = refusal(folder.path());
+    assert!(text.contains("is a folder"), "{text}");
+
+    let path = folder.path().join("notes.txt");
+    std::fs::write(&path, "these are notes and no database, and long enough to be looked at twice").unwrap();
+    let text = refusal(&path);
+    assert!(text.contains("notes.txt is not an SQLite database"), "{text}");
+    assert!(std::fs::read_to_string(&path).unwrap().starts_with("these are notes"));
+
+    let path = folder.path().join("other.db");
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.execute_batch("CREATE TABLE recipe (name TEXT)").unwrap();
+    drop(other);
+    let text = refusal(&path);
+    assert!(text.contains("of another program"), "{text}");
+}
+
+#[test]
+fn a_newer_file_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    drop(open_embedded(&path));
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    connection.pragma_update(None, "user_version", 2).unwrap();
+    drop(connection);
+    let text = refusal(&path);
+    assert!(text.contains("newer ringback (format 2; this one reads up to 1)"), "{text}");
+}
+
+#[test]
+fn a_place_that_cannot_be_written_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let text = refusal(&file.join("store.db"));
+    assert!(text.contains("the folder"), "{text}");
+    assert!(text.contains("cannot be created"), "{text}");
+}
+
+#[cfg(unix)]
+#[test]
+fn other_users_cannot_read_the_file() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    let store: SharedStore = Arc::new(open_embedded(&path));
+    block_on(async {
+        store.accept(acceptance(&[])).await.unwrap();
+    });
+    for entry in std::fs::read_dir(folder.path()).unwrap() {
+        let entry = entry.unwrap();
+        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o077, 0, "{entry:?}");
+    }
+}
+
+#[test]
+fn a_row_that_cannot_be_read_is_set_aside_and_the_rest_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    let row = callback(UNLIMITED);
+    let store: SharedStore = Arc::new(open_embedded(&path));
+    let ids = block_on(async {
+        let ids = queue(&store, row.id, 3).await;
+        store.close().await;
+        ids
+    });
+    let mut ids = ids;
+    ids.sort_unstable();
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    let request_of = |id: DeliveryId| {
+        connection
+            .query_row("SELECT request FROM delivery WHERE id = ?1", [id.to_bytes()], |row| {
+                row.get::<_, i64>(0)
+            })
+            .unwrap()
+    };
+    let (first, second) = (request_of(ids[0]), request_of(ids[1]));
+    connection.execute("UPDATE request SET headers = 'no JSON' WHERE number = ?1", [first]).unwrap();
+    connection.execute("DELETE FROM request WHERE number = ?1", [second]).unwrap();
+    drop(connection);
+    let store: SharedStore = Arc::new(open_embedded(&path));
+    block_on(async {
+        let claims = store.claim(5).await.unwrap();
+        assert_eq!(claims.len(), 1);
+        assert_eq!(claims[0].lease.delivery, ids[2]);
+        let dead = DeliveryFilter { state: Some(DeliveryState::Dead), ..DeliveryFilter::default() };
+        let page = Page { before: None, limit: 10 };
+        let rows = store.deliveries(&account(), &dead, page).await.unwrap();
+        assert_eq!(rows.len(), 2);
+        assert!(rows.iter().all(|row| ids[..2].contains(&row.id)));
+        assert_eq!(rows[0].reason.as_deref(), Some("its stored request cannot be read"));
+    });
+}
+
+#[test]
+fn a_log_that_was_cut_short_loses_only_what_was_not_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, cut) = (folder.path().join("store.db"), folder.path().join("cut.db"));
+    let store: SharedStore = Arc::new(open_embedded(&path));
+    let first = acceptance(&[]);
+    let second = acceptance(&[]);
+    let log = folder.path().join("store.db-wal");
+    let after_first = block_on(async {
+        store.accept(first.clone()).await.unwrap();
+        let after_first = std::fs::metadata(&log).unwrap().len();
+        store.accept(second.clone()).await.unwrap();
+        after_first
+    });
+    assert!(std::fs::metadata(&log).unwrap().len() > after_first);
+    copy_as_after_power_cut(&path, &cut);
+    let torn = std::fs::OpenOptions::new().write(true).open(folder.path().join("cut.db-wal")).unwrap();
+    torn.set_len(after_first + 100).unwrap();
+    let store: SharedStore = Arc::new(open_embedded(&cut));
+    block_on(async {
+        assert!(store.recall(&first.dedupe, None).await.unwrap().duplicate_of.is_some());
+        assert!(store.recall(&second.dedupe, None).await.unwrap().duplicate_of.is_none());
+    });
+}
