@@ -23,14 +23,14 @@ use crate::config::{Settings, StoreAddress, Tls};
 use crate::delivery::client::{InvalidCaFile, InvalidProxy, Proxy};
 use crate::delivery::{Client, ClientSettings, Worker};
 use crate::destination::AddressPolicy;
-use crate::http::{Answer, Handler, Listener, ListenerError, Problem, json};
-use crate::intake::{Intake, Source};
+use crate::http::{Answer, Bodies, Handler, Listener, ListenerError, Problem, json};
+use crate::intake::{CalledAs, Intake, Source};
 use crate::limit::Limiter;
 use crate::provider;
-use crate::registration::{Callback, DefinitionLimits, Registry};
+use crate::registration::{Callback, DefinitionLimits, Ledger, Registry, StoredCallbackError};
 use crate::shutdown::{DRAIN_DEADLINE, Shutdown};
 use crate::store::embedded::{Embedded, Options as EmbeddedOptions, Retention};
-use crate::store::{CallbackState, SharedStore, StoreError};
+use crate::store::{SharedStore, StoreError};
 use crate::template;
 
 /// Why Ringback did not start.
@@ -39,6 +39,15 @@ pub enum StartError {
     /// The store cannot be opened or read.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A stored callback cannot be used. Events that it wants would be answered with 200 and be
+    /// delivered to nobody, and what waits for it could not be signed.
+    #[error("{first}{}; nothing is started, because events that match would be lost", and_more(*.others))]
+    Callbacks {
+        /// One of them.
+        first: StoredCallbackError,
+        /// How many others there are.
+        others: usize,
+    },
     /// An address cannot be listened on.
     #[error(transparent)]
     Listener(#[from] ListenerError),
@@ -58,12 +67,17 @@ pub enum StartError {
     Proxy(#[from] InvalidProxy),
 }
 
+fn and_more(others: usize) -> String {
+    if others == 0 { String::new() } else { format!(" (and {others} more)") }
+}
+
 /// A Ringback that runs.
 pub struct Running {
     address: SocketAddr,
     operator_address: Option<SocketAddr>,
     store: SharedStore,
     rooms: JoinSet<()>,
+    shutdown: Shutdown,
 }
 
 impl Running {
@@ -80,14 +94,26 @@ impl Running {
     }
 
     /// Returns when everything has stopped: what was under way is finished, leases are given back,
-    /// the store is closed.
-    pub async fn finished(mut self) {
+    /// the store is closed. `false` if a room ended by itself: the others are stopped then, so that
+    /// somebody starts the whole again, instead of taking events that nobody delivers.
+    pub async fn finished(mut self) -> bool {
+        let mut good = true;
         while let Some(ended) = self.rooms.join_next().await {
-            if let Err(error) = ended {
-                tracing::error!(%error, "a room ended by itself");
+            match ended {
+                Ok(()) if self.shutdown.is_requested() => {}
+                Ok(()) => {
+                    tracing::error!("a room ended by itself");
+                    good = false;
+                }
+                Err(error) => {
+                    tracing::error!(%error, "a room ended by itself");
+                    good = false;
+                }
             }
+            self.shutdown.request();
         }
         self.store.close().await;
+        good
     }
 }
 
@@ -109,12 +135,16 @@ pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, 
     let store: SharedStore = Arc::new(Embedded::open(path, options)?);
     let registry = Arc::new(Registry::default());
     let sealer = settings.sealer.as_deref();
+    let mut unusable = Vec::new();
     for row in store.callbacks().await? {
         match Callback::from_row(&row, sealer, settings.limits.rendering) {
             Ok(callback) => registry.put(callback),
-            // The others go on; this one stays in the store until somebody mends it.
-            Err(error) => tracing::error!(%error, "a callback is left out"),
+            Err(error) => unusable.push(error),
         }
+    }
+    let others = unusable.len().saturating_sub(1);
+    if let Some(first) = unusable.into_iter().next() {
+        return Err(StartError::Callbacks { first, others });
     }
 
     let policy = AddressPolicy::new(settings.delivery.allow_networks.clone());
@@ -123,17 +153,19 @@ pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, 
         proxy: settings.delivery.proxy.as_ref().map(|url| Proxy::parse(url.as_str())).transpose()?,
         ca_files: settings.delivery.ca_files.clone(),
     })?;
-    let paused = Arc::clone(&registry);
+    let ledger = Ledger::new(Arc::clone(&store), Arc::clone(&registry), settings.sealer.clone());
+    let paused = ledger.clone();
     let worker = Worker::new(
         Arc::clone(&store),
         client,
         Arc::clone(&registry),
         settings.delivery.max_in_flight,
-        move |id, reason| paused.set_state(id, CallbackState::Paused(reason.to_owned())),
+        move |id, reason| paused.follow_pause(id, reason),
     );
+    let bodies = Bodies::new(settings.limits.body);
     let service = Arc::new(Service {
-        intake: intake(settings, &store, &registry),
-        api: api(settings, &store, &registry, policy),
+        intake: intake(settings, &store, &registry, &bodies),
+        api: api(settings, &store, &registry, ledger, &policy, &bodies),
         operators_here: settings.operator_listen.is_none(),
         operators: Operators { store: Arc::clone(&store) },
     });
@@ -155,10 +187,10 @@ pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, 
         let operators = Arc::new(Operators { store: Arc::clone(&store) });
         rooms.spawn(listener.serve(operators, None, stop(), DRAIN_DEADLINE));
     }
-    Ok(Running { address, operator_address, store, rooms })
+    Ok(Running { address, operator_address, store, rooms, shutdown: shutdown.clone() })
 }
 
-fn intake(settings: &Settings, store: &SharedStore, registry: &Arc<Registry>) -> Intake {
+fn intake(settings: &Settings, store: &SharedStore, registry: &Arc<Registry>, bodies: &Bodies) -> Intake {
     let limiter =
         Limiter::new(settings.sources.iter().map(|source| (Arc::clone(&source.name), source.rate_limit)));
     let sources = settings.sources.iter().map(|source| Source {
@@ -173,12 +205,22 @@ fn intake(settings: &Settings, store: &SharedStore, registry: &Arc<Registry>) ->
         limiter,
         Arc::clone(store),
         Arc::clone(registry),
-        settings.limits.body,
-        settings.public_url.as_ref().map(|url| url.as_str().to_owned()),
+        bodies.clone(),
+        match &settings.public_url {
+            Some(url) => CalledAs::Public(url.as_str().to_owned()),
+            None => CalledAs::Host { scheme: if settings.tls.is_some() { "https" } else { "http" } },
+        },
     )
 }
 
-fn api(settings: &Settings, store: &SharedStore, registry: &Arc<Registry>, policy: AddressPolicy) -> Api {
+fn api(
+    settings: &Settings,
+    store: &SharedStore,
+    registry: &Arc<Registry>,
+    ledger: Ledger,
+    policy: &AddressPolicy,
+    bodies: &Bodies,
+) -> Api {
     let limiter =
         Limiter::new(settings.accounts.iter().map(|account| (Arc::clone(&account.name), account.requests)));
     let limits = template::Limits {
@@ -206,8 +248,8 @@ fn api(settings: &Settings, store: &SharedStore, registry: &Arc<Registry>, polic
         limiter,
         Arc::clone(store),
         Arc::clone(registry),
-        settings.sealer.clone(),
-        settings.limits.body,
+        ledger,
+        bodies.clone(),
     )
 }
 
@@ -277,5 +319,28 @@ impl Handler for Operators {
             },
             _ => Problem::not_found("there is no such path").into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_room_that_ends_by_itself_stops_the_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let store: SharedStore =
+            Arc::new(Embedded::open(&folder.path().join("ringback.db"), EmbeddedOptions::default()).unwrap());
+        let shutdown = Shutdown::new();
+        let mut rooms = JoinSet::new();
+        let other = shutdown.clone();
+        rooms.spawn(async move { other.requested().await });
+        rooms.spawn(async { panic!("a defect") });
+        let address = ([127, 0, 0, 1], 0).into();
+        let running = Running { address, operator_address: None, store, rooms, shutdown };
+        let finished = tokio::time::timeout(Duration::from_secs(10), running.finished()).await;
+        assert!(!finished.expect("everything stops"));
     }
 }

@@ -9,7 +9,7 @@ use super::{Api, Call, list};
 use crate::event::CallbackId;
 use crate::http::{Answer, Problem, json as answer};
 use crate::quantity::spell_duration;
-use crate::registration::{Callback, Issue, NewCallback};
+use crate::registration::{AddError, Callback, Issue, MATCH_LIMIT, NewCallback, Registry};
 use crate::store::CallbackState;
 
 impl Api {
@@ -19,23 +19,24 @@ impl Api {
             NewCallback::read(call.json()?, &call.account, &call.rules.definition, now)
                 .map_err(Problem::invalid)?;
 
-        let _turn = self.writing.lock().await;
-        if self.registry.count(&call.account) >= call.rules.callbacks {
-            return Err(Problem::new(
-                StatusCode::TOO_MANY_REQUESTS,
-                "too_many_callbacks",
-                format!("this account may have {} callbacks at most; remove one first", call.rules.callbacks),
-            ));
-        }
+        let id = callback.id;
         let secret = callback.delivery.secrets.first().map(crate::signature::SigningSecret::expose);
         let mut shown = show(&callback);
         shown.insert("secret".to_owned(), json!(secret));
+        let warnings: Vec<Body> =
+            warnings.iter().chain(&too_many_matches(&self.registry, &callback)).map(show_issue).collect();
         if !warnings.is_empty() {
-            shown.insert("warnings".to_owned(), warnings.iter().map(show_issue).collect());
+            shown.insert("warnings".to_owned(), Body::Array(warnings));
         }
-        self.store.put_callback(callback.to_row(self.sealer.as_deref())).await?;
-        tracing::info!(callback = %callback.id, account = &*call.account, "callback registered");
-        self.registry.put(callback);
+        self.ledger.add(callback, call.rules.callbacks).await.map_err(|error| match error {
+            AddError::Full(most) => Problem::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too_many_callbacks",
+                format!("this account may have {most} callbacks at most; remove one first"),
+            ),
+            AddError::Store(error) => error.into(),
+        })?;
+        tracing::info!(callback = %id, account = &*call.account, "callback registered");
         Ok(answer(StatusCode::CREATED, Body::Object(shown).to_string()))
     }
 
@@ -50,7 +51,8 @@ impl Api {
         }
         let found = self.registry.list(&call.account, before, limit + 1);
         let next = (found.len() > limit).then(|| found[limit - 1].id.to_string());
-        Ok(list(found.iter().take(limit).map(|callback| Body::Object(show(callback))).collect(), next))
+        let rows: Vec<Body> = found.iter().take(limit).map(|callback| Body::Object(show(callback))).collect();
+        Ok(list(&rows, next.as_deref()))
     }
 
     pub(super) fn show_callback(&self, call: &Call<'_>, id: &str) -> Result<Answer, Problem> {
@@ -60,9 +62,9 @@ impl Api {
 
     pub(super) async fn remove_callback(&self, call: &Call<'_>, id: &str) -> Result<Answer, Problem> {
         let id = self.find(call, id)?.id;
-        let _turn = self.writing.lock().await;
-        self.store.remove_callback(&call.account, id).await?;
-        self.registry.remove(&call.account, id);
+        if !self.ledger.remove(&call.account, id).await? {
+            return Err(no_such_callback());
+        }
         tracing::info!(callback = %id, account = &*call.account, "callback removed");
         Ok(answer(StatusCode::NO_CONTENT, Bytes::new()))
     }
@@ -77,14 +79,8 @@ impl Api {
 
     async fn set_state(&self, call: &Call<'_>, id: &str, state: CallbackState) -> Result<Answer, Problem> {
         let id = self.find(call, id)?.id;
-        let _turn = self.writing.lock().await;
-        // Read again: it may have gone, or been paused by its receiver, since.
-        let callback = self.registry.get(&call.account, id).ok_or_else(no_such_callback)?;
-        let callback = Callback { state, ..(*callback).clone() };
-        self.store.put_callback(callback.to_row(self.sealer.as_deref())).await?;
-        let shown = show(&callback);
-        self.registry.put(callback);
-        Ok(answer(StatusCode::OK, Body::Object(shown).to_string()))
+        let callback = self.ledger.set_state(&call.account, id, state).await?.ok_or_else(no_such_callback)?;
+        Ok(answer(StatusCode::OK, Body::Object(show(&callback)).to_string()))
     }
 
     fn find(&self, call: &Call<'_>, id: &str) -> Result<std::sync::Arc<Callback>, Problem> {
@@ -95,6 +91,19 @@ impl Api {
 
 fn no_such_callback() -> Problem {
     Problem::not_found("this account has no such callback")
+}
+
+/// That an event may match more than are delivered, this one included, if it may.
+fn too_many_matches(registry: &Registry, callback: &Callback) -> Option<Issue> {
+    let load = registry.load_with(callback);
+    (load > MATCH_LIMIT).then(|| {
+        let detail = format!(
+            "an event may match {load} of the account's callbacks, this one among them, and is delivered to the \
+             {MATCH_LIMIT} oldest of those that it matches; narrow some by `events`, `sources`, `call_status` or \
+             `language`"
+        );
+        Issue::new("", "too_many_matches", detail)
+    })
 }
 
 /// A registration as it is read: its secret masked.

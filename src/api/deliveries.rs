@@ -39,7 +39,8 @@ impl Api {
         }
         let found = self.store.deliveries(&call.account, &filter, Page { before, limit: limit + 1 }).await?;
         let next = (found.len() > limit).then(|| found[limit - 1].id.to_string());
-        Ok(list(found.iter().take(limit).map(show_row).collect(), next))
+        let rows: Vec<Body> = found.iter().take(limit).map(show_row).collect();
+        Ok(list(&rows, next.as_deref()))
     }
 
     pub(super) async fn show_delivery(&self, call: &Call<'_>, id: &str) -> Result<Answer, Problem> {

@@ -18,10 +18,9 @@ use serde_json::Value as Body;
 
 use crate::config::Tokens;
 use crate::event::AccountName;
-use crate::http::{Answer, Problem, Query, bearer_token, read_capped};
+use crate::http::{Answer, Bodies, Held, Problem, Query, bearer_token};
 use crate::limit::Limiter;
-use crate::registration::{DefinitionLimits, Issue, Registry};
-use crate::signature::Sealer;
+use crate::registration::{DefinitionLimits, Issue, Ledger, Registry};
 use crate::store::SharedStore;
 
 /// The most rows of a list.
@@ -45,10 +44,8 @@ pub struct Api {
     limiter: Limiter,
     store: SharedStore,
     registry: Arc<Registry>,
-    sealer: Option<Arc<Sealer>>,
-    body_cap: usize,
-    /// Registrations are written one after the other, so that store and registry agree.
-    writing: tokio::sync::Mutex<()>,
+    ledger: Ledger,
+    bodies: Bodies,
 }
 
 /// A request of a known account, its body read.
@@ -56,7 +53,7 @@ struct Call<'a> {
     account: AccountName,
     rules: &'a AccountRules,
     query: Query,
-    body: hyper::body::Bytes,
+    body: Held,
 }
 
 impl Api {
@@ -68,19 +65,10 @@ impl Api {
         limiter: Limiter,
         store: SharedStore,
         registry: Arc<Registry>,
-        sealer: Option<Arc<Sealer>>,
-        body_cap: usize,
+        ledger: Ledger,
+        bodies: Bodies,
     ) -> Self {
-        Self {
-            tokens,
-            accounts,
-            limiter,
-            store,
-            registry,
-            sealer,
-            body_cap,
-            writing: tokio::sync::Mutex::new(()),
-        }
+        Self { tokens, accounts, limiter, store, registry, ledger, bodies }
     }
 
     /// Answers a request to a path under `/v1/`.
@@ -92,7 +80,8 @@ impl Api {
         let (parts, body) = request.into_parts();
         let path = parts.uri.path().to_owned();
         let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
-        let get = parts.method == Method::GET;
+        // The server leaves the body of an answer to HEAD out by itself.
+        let get = parts.method == Method::GET || parts.method == Method::HEAD;
         let post = parts.method == Method::POST;
         let delete = parts.method == Method::DELETE;
         if !Self::knows(&segments) {
@@ -102,10 +91,10 @@ impl Api {
         match (segments.as_slice(), &parts.method) {
             (["v1", "callbacks"], _) if post => self.register(call).await,
             (["v1", "callbacks"], _) if get => self.list_callbacks(&call),
-            (["v1", "callbacks"], _) => Err(Problem::method_not_allowed("GET, POST")),
+            (["v1", "callbacks"], _) => Err(Problem::method_not_allowed("GET, HEAD, POST")),
             (["v1", "callbacks", id], _) if get => self.show_callback(&call, id),
             (["v1", "callbacks", id], _) if delete => self.remove_callback(&call, id).await,
-            (["v1", "callbacks", _], _) => Err(Problem::method_not_allowed("GET, DELETE")),
+            (["v1", "callbacks", _], _) => Err(Problem::method_not_allowed("DELETE, GET, HEAD")),
             (["v1", "callbacks", id, "pause"], _) if post => self.pause(&call, id).await,
             (["v1", "callbacks", id, "resume"], _) if post => self.resume(&call, id).await,
             (["v1", "templates", "check"], _) if post => templates::check(&call),
@@ -115,23 +104,25 @@ impl Api {
             (["v1", "deliveries", id], _) if get => self.show_delivery(&call, id).await,
             (["v1", "deliveries", id, "retry"], _) if post => self.retry_delivery(&call, id).await,
             (["v1", "events", id], _) if get => self.show_event(&call, id).await,
-            (["v1", "callbacks", _, _] | ["v1", "templates", _] | ["v1", "deliveries", _, _], _) => {
+            (["v1", "callbacks" | "deliveries", _, _] | ["v1", "templates", _], _) => {
                 Err(Problem::method_not_allowed("POST"))
             }
-            _ => Err(Problem::method_not_allowed("GET")),
+            _ => Err(Problem::method_not_allowed("GET, HEAD")),
         }
     }
 
     /// Whether there is such a path, for any method; what is not a path needs no token to say so.
     fn knows(segments: &[&str]) -> bool {
-        matches!(
-            segments,
-            ["v1", "callbacks" | "placeholders" | "deliveries"]
-                | ["v1", "callbacks" | "deliveries" | "events", _]
-                | ["v1", "callbacks", _, "pause" | "resume"]
-                | ["v1", "deliveries", _, "retry"]
-                | ["v1", "templates", "check" | "render"]
-        )
+        let whole = segments.iter().all(|segment| !segment.is_empty());
+        whole
+            && matches!(
+                segments,
+                ["v1", "callbacks" | "placeholders" | "deliveries"]
+                    | ["v1", "callbacks" | "deliveries" | "events", _]
+                    | ["v1", "callbacks", _, "pause" | "resume"]
+                    | ["v1", "deliveries", _, "retry"]
+                    | ["v1", "templates", "check" | "render"]
+            )
     }
 
     /// Who asks, and whether they may now.
@@ -150,7 +141,7 @@ impl Api {
         self.limiter.check(&account).map_err(|limited| {
             Problem::rate_limited(limited.retry_after, "this account asks faster than its limit")
         })?;
-        let body = read_capped(body, self.body_cap).await?;
+        let body = self.bodies.read(body).await?;
         Ok(Call { account, rules, query, body })
     }
 }
@@ -158,10 +149,10 @@ impl Api {
 impl Call<'_> {
     /// The body as JSON.
     fn json(&self) -> Result<Body, Problem> {
-        if self.body.is_empty() {
+        if self.body.bytes().is_empty() {
             return Err(Problem::new(StatusCode::BAD_REQUEST, "not_json", "a JSON body is needed"));
         }
-        serde_json::from_slice(&self.body).map_err(|error| {
+        serde_json::from_slice(self.body.bytes()).map_err(|error| {
             // serde_json's sentences name the place and the token that was expected, never data.
             Problem::new(StatusCode::BAD_REQUEST, "not_json", format!("the body is not JSON: {error}"))
         })
@@ -206,7 +197,7 @@ impl Call<'_> {
     fn refuse_unknown(&self, known: &[&str], issues: &mut Vec<Issue>) {
         for name in self.query.unknown(known).filter(|name| *name != "token") {
             issues.push(Issue::new(
-                format!("/{name}"),
+                Issue::pointer("", name),
                 "unknown_member",
                 format!("there is no parameter `{name}`"),
             ));
@@ -215,6 +206,6 @@ impl Call<'_> {
 }
 
 /// A list: its rows and the cursor of the next part.
-fn list(rows: Vec<Body>, next: Option<String>) -> Answer {
+fn list(rows: &[Body], next: Option<&str>) -> Answer {
     crate::http::json(StatusCode::OK, serde_json::json!({"data": rows, "next": next}).to_string())
 }

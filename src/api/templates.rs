@@ -143,7 +143,7 @@ impl Known {
 
 /// The body as data of the provider's kind: numbers keep their spelling on the way to a rendering.
 fn read_body(call: &Call<'_>) -> Result<Json, Problem> {
-    Json::parse(&call.body).map_err(|error| {
+    Json::parse(call.body.bytes()).map_err(|error| {
         Problem::new(StatusCode::BAD_REQUEST, "not_json", format!("the body is not JSON: {error}"))
     })
 }
@@ -161,7 +161,7 @@ fn refuse_unknown(body: &Json, known: &[&str]) -> Result<(), Problem> {
         .iter()
         .filter(|(name, _)| !known.contains(&&**name))
         .map(|(name, _)| {
-            Issue::new(format!("/{name}"), "unknown_member", format!("there is no member `{name}`"))
+            Issue::new(Issue::pointer("", name), "unknown_member", format!("there is no member `{name}`"))
         })
         .collect();
     if issues.is_empty() { Ok(()) } else { Err(Problem::invalid(issues)) }
@@ -179,7 +179,7 @@ fn read_context(context: &Json, warnings: &mut Vec<String>) -> Result<Facts, Pro
         match Name::from_text(name) {
             Some(name) => facts.put(name, value.clone(), warnings),
             None => issues.push(Issue::new(
-                format!("/context/{name}"),
+                Issue::pointer("/context", name),
                 "unknown_placeholder",
                 format!("there is no name `{name}`; GET /v1/placeholders lists all"),
             )),

@@ -96,9 +96,9 @@ pub fn run(arguments: Arguments, environment: &Environment, out: &mut dyn Write,
         }
         let _ = out.flush();
         drop(token);
-        running.finished().await;
+        let good = running.finished().await;
         tracing::info!("stopped");
-        0
+        u8::from(!good)
     })
 }
 

@@ -9,7 +9,7 @@ mod problem;
 mod request;
 
 pub use answer::{Answer, json};
-pub use body::{BodyFault, read_capped};
+pub use body::{Bodies, BodyFault, Held};
 pub use client::{Client, ClientError};
 pub use listener::{Handler, Listener, ListenerError};
 pub(crate) use problem::Entry;

@@ -13,6 +13,12 @@ use super::{Answer, BodyFault};
 use crate::registration::Issue;
 use crate::store::StoreError;
 
+/// When to send a body again that there was no room for.
+const BUSY_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The most mistakes that one answer lists. Somebody who made more mends these first.
+const MAX_ISSUES: usize = 500;
+
 /// An answer that says what went wrong.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Problem {
@@ -93,11 +99,13 @@ impl Problem {
 
     /// The request is understood, and wrong in these places.
     #[must_use]
-    pub fn invalid(issues: Vec<Issue>) -> Self {
+    pub fn invalid(mut issues: Vec<Issue>) -> Self {
         let detail = match issues.len() {
             1 => "the request has a mistake".to_owned(),
-            count => format!("the request has {count} mistakes"),
+            count @ ..=MAX_ISSUES => format!("the request has {count} mistakes"),
+            count => format!("the request has {count} mistakes; the first {MAX_ISSUES} are listed"),
         };
+        issues.truncate(MAX_ISSUES);
         Self { issues, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request", detail) }
     }
 
@@ -123,12 +131,14 @@ impl Problem {
 
 impl From<BodyFault> for Problem {
     fn from(fault: BodyFault) -> Self {
-        let (status, code) = match fault {
+        let (status, code) = match &fault {
             BodyFault::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
             BodyFault::TooSlow => (StatusCode::REQUEST_TIMEOUT, "body_too_slow"),
+            BodyFault::NoRoom => (StatusCode::SERVICE_UNAVAILABLE, "too_busy"),
             BodyFault::Broken(_) => (StatusCode::BAD_REQUEST, "body_broken"),
         };
-        Self::new(status, code, fault.to_string())
+        let retry_after = matches!(fault, BodyFault::NoRoom).then_some(BUSY_RETRY_AFTER);
+        Self { retry_after, ..Self::new(status, code, fault.to_string()) }
     }
 }
 
@@ -140,11 +150,14 @@ impl From<StoreError> for Problem {
                 let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", detail);
                 Self { retry_after: Some(retry_after), ..problem }
             }
-            StoreError::Unusable(_) | StoreError::Corrupt { .. } => Self::new(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "store_damaged",
-                "something stored cannot be read; the operator's log names it",
-            ),
+            StoreError::Unusable(_) | StoreError::Corrupt { .. } => {
+                tracing::error!(%error, "a request cannot be answered");
+                Self::new(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "store_damaged",
+                    "something stored cannot be read; the operator's log names it",
+                )
+            }
         }
     }
 }
@@ -166,7 +179,8 @@ impl From<Problem> for Answer {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(after) = problem.retry_after {
             // Whole seconds, rounded up: earlier would be too early.
-            headers.insert(RETRY_AFTER, HeaderValue::from(after.as_millis().div_ceil(1000).max(1) as u64));
+            let seconds = u64::try_from(after.as_millis().div_ceil(1000)).unwrap_or(u64::MAX).max(1);
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         if let Some(allow) = problem.allow {
             headers.insert(ALLOW, HeaderValue::from_static(allow));
@@ -175,5 +189,24 @@ impl From<Problem> for Answer {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         answer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_lists_so_many_mistakes_and_counts_the_others() {
+        let issue = |number: usize| Issue::new(format!("/{number}"), "unknown_member", "there is none");
+        for (count, detail) in [
+            (1, "the request has a mistake"),
+            (2, "the request has 2 mistakes"),
+            (500, "the request has 500 mistakes"),
+            (501, "the request has 501 mistakes; the first 500 are listed"),
+        ] {
+            let problem = Problem::invalid((0..count).map(issue).collect());
+            assert_eq!((problem.detail.as_str(), problem.issues.len()), (detail, count.min(MAX_ISSUES)));
+        }
     }
 }

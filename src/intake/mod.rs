@@ -24,7 +24,7 @@ pub use source::Source;
 
 use crate::context::CallKey;
 use crate::event::{Event, EventId};
-use crate::http::{Answer, Problem, header_text, json, read_capped};
+use crate::http::{Answer, Bodies, Problem, header_text, json};
 use crate::limit::Limiter;
 use crate::provider::Reading;
 use crate::registration::Registry;
@@ -54,9 +54,38 @@ pub struct Intake {
     limiter: Limiter,
     store: SharedStore,
     registry: Arc<Registry>,
-    body_cap: usize,
-    public_url: Option<String>,
+    bodies: Bodies,
+    called_as: CalledAs,
     call_locks: Box<[Mutex<()>]>,
+}
+
+/// The URL that providers call, which some signatures cover.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CalledAs {
+    /// What the operator says, with the path behind it.
+    Public(String),
+    /// What the `Host` header says.
+    Host {
+        /// `https` where this process ends TLS itself, else `http`.
+        scheme: &'static str,
+    },
+}
+
+impl CalledAs {
+    /// The URL of a request.
+    fn url(&self, uri: &hyper::Uri, host: &str) -> String {
+        let path = uri.path_and_query().map_or("/", hyper::http::uri::PathAndQuery::as_str);
+        match self {
+            Self::Public(base) => format!("{}{path}", base.trim_end_matches('/')),
+            // HTTP/2 says the host in the URL, and a proxy's absolute form does.
+            Self::Host { scheme } => {
+                format!(
+                    "{scheme}://{}{path}",
+                    uri.authority().map_or(host, hyper::http::uri::Authority::as_str)
+                )
+            }
+        }
+    }
 }
 
 /// What became of an event that could be read.
@@ -67,24 +96,23 @@ struct Receipt {
 }
 
 impl Intake {
-    /// Intake for these sources, each within its rate, with bodies of at most `body_cap` bytes. `public_url` is what
-    /// providers are told to post to, where it is not what the `Host` header says.
+    /// Intake for these sources, each within its rate.
     #[must_use]
     pub fn new(
         sources: Vec<Source>,
         limiter: Limiter,
         store: SharedStore,
         registry: Arc<Registry>,
-        body_cap: usize,
-        public_url: Option<String>,
+        bodies: Bodies,
+        called_as: CalledAs,
     ) -> Self {
         Self {
             sources: sources.into_iter().map(|source| (source.name.clone(), source)).collect(),
             limiter,
             store,
             registry,
-            body_cap,
-            public_url,
+            bodies,
+            called_as,
             call_locks: (0..CALL_LOCKS).map(|_| Mutex::new(())).collect(),
         }
     }
@@ -97,10 +125,17 @@ impl Intake {
         request: Request<Incoming>,
         peer: SocketAddr,
     ) -> Answer {
-        match self.receive(name, sub_path, request).await {
+        let Some(source) = self.sources.get(name) else {
+            // What is in place of the name may be anything, a misplaced secret among it.
+            tracing::debug!(%peer, "event refused: unknown source");
+            let detail = "no source of this name is configured";
+            return Problem::new(StatusCode::NOT_FOUND, "unknown_source", detail).into();
+        };
+        match self.receive(source, sub_path, request).await {
             Ok(answer) => answer,
             Err(problem) => {
-                tracing::warn!(source = name, %peer, status = problem.status().as_u16(), code = problem.code(), "event refused");
+                let (status, code) = (problem.status().as_u16(), problem.code());
+                tracing::warn!(source = name, %peer, status, code, "event refused");
                 problem.into()
             }
         }
@@ -108,29 +143,28 @@ impl Intake {
 
     async fn receive(
         &self,
-        name: &str,
+        source: &Source,
         sub_path: &str,
         request: Request<Incoming>,
     ) -> Result<Answer, Problem> {
-        let source = self.sources.get(name).ok_or_else(|| {
-            Problem::new(StatusCode::NOT_FOUND, "unknown_source", "no source of this name is configured")
-        })?;
         match *request.method() {
             Method::POST => {}
             Method::GET if source.adapter.reads_queries() && request.uri().query().is_some() => {}
             // Some providers look whether the address is alive before they use it.
             Method::GET | Method::HEAD => return Ok(json(StatusCode::OK, "{}")),
-            _ => return Err(Problem::method_not_allowed("GET, POST")),
+            _ => return Err(Problem::method_not_allowed("GET, HEAD, POST")),
         }
-        self.limiter.check(name).map_err(|limited| {
+        self.limiter.check(&source.name).map_err(|limited| {
             Problem::rate_limited(limited.retry_after, "this source sends faster than its rate limit")
         })?;
 
         let (parts, body) = request.into_parts();
-        let body = read_capped(body, self.body_cap).await?;
+        // Held to the end: the budget is for all that is under way.
+        let held = self.bodies.read(body).await?;
+        let body = held.bytes().clone();
         let received_at = now();
         let query = parts.uri.query().unwrap_or_default().to_owned();
-        let url = self.url_as_called(&parts.uri, header_text(&parts.headers, HOST.as_str()));
+        let url = self.called_as.url(&parts.uri, header_text(&parts.headers, HOST.as_str()));
         let signed = SignedRequest {
             method: parts.method.as_str().to_owned(),
             url,
@@ -148,28 +182,27 @@ impl Intake {
                 let receipt = self.keep(source, &verified, *event, received_at).await?;
                 Ok(json(StatusCode::OK, receipt.to_json()))
             }
-            Err(unreadable) => self.reject(source, &verified, unreadable.0, received_at).await,
+            Err(unreadable) => Err(self.reject(source, &verified, unreadable.0, received_at).await),
         }
     }
 
-    /// Keeps what cannot be read, for the operator to see, and says so.
+    /// Keeps what cannot be used, for the operator to see; the answer that says so.
     async fn reject(
         &self,
         source: &Source,
         verified: &Verified,
         reason: String,
         received_at: Timestamp,
-    ) -> Result<Answer, Problem> {
+    ) -> Problem {
         let id = EventId::new();
         let mut row = source.event_row(id, verified, received_at);
         row.state = EventState::Rejected(reason.clone());
-        self.store.reject(row).await?;
-        tracing::warn!(event = %id, source = source.name, "event rejected: its provider's adapter cannot read it");
-        Err(Problem::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "unreadable_event",
-            format!("{reason} (kept as {id})"),
-        ))
+        if let Err(error) = self.store.reject(row).await {
+            return error.into();
+        }
+        tracing::warn!(event = %id, source = source.name, "event rejected: it cannot be read or merged");
+        let detail = format!("{reason} (kept as {id})");
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "unreadable_event", detail)
     }
 
     /// Merges, renders and writes an event, and only then returns.
@@ -207,7 +240,10 @@ impl Intake {
             let planned = plan::Plan { source, event: &event, row: &row, key: key.as_ref(), dedupe: &dedupe };
             let acceptance = match planned.make(recall.call, &self.registry) {
                 Ok(acceptance) => acceptance,
-                Err(fault) => return Err(self.not_planned(source, verified, &fault, received_at).await),
+                Err(fault) => {
+                    tracing::error!(source = source.name, %fault, "event cannot be merged");
+                    return Err(self.reject(source, verified, fault.to_string(), received_at).await);
+                }
             };
             let deliveries = acceptance.deliveries.len();
             match self.store.accept(acceptance).await? {
@@ -225,31 +261,6 @@ impl Intake {
             source: None,
         }
         .into())
-    }
-
-    /// An event that was read but cannot be merged is kept as rejected, so that nothing is lost.
-    async fn not_planned(
-        &self,
-        source: &Source,
-        verified: &Verified,
-        fault: &PlanFault,
-        received_at: Timestamp,
-    ) -> Problem {
-        tracing::error!(source = source.name, %fault, "event cannot be merged");
-        match self.reject(source, verified, fault.to_string(), received_at).await {
-            Ok(_) => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "unreadable_event", fault.to_string()),
-            Err(problem) => problem,
-        }
-    }
-
-    /// The URL as the provider called it, which some signatures cover.
-    fn url_as_called(&self, uri: &hyper::Uri, host: &str) -> String {
-        let path = uri.path_and_query().map_or("/", hyper::http::uri::PathAndQuery::as_str);
-        match (&self.public_url, uri.authority()) {
-            (Some(base), _) => format!("{}{path}", base.trim_end_matches('/')),
-            (None, Some(authority)) => format!("{}://{authority}{path}", uri.scheme_str().unwrap_or("http")),
-            (None, None) => format!("http://{host}{path}"),
-        }
     }
 }
 
@@ -328,4 +339,25 @@ fn lock_index(key: &CallKey) -> usize {
     use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
     let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(key);
     usize::try_from(hash % CALL_LOCKS as u64).expect("below a usize")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_url_is_the_one_that_the_provider_called() {
+        let public = CalledAs::Public("https://hooks.example.com/in/".to_owned());
+        let (tls, plain) = (CalledAs::Host { scheme: "https" }, CalledAs::Host { scheme: "http" });
+        for (called_as, uri, expected) in [
+            (&public, "/v1/ingest/a/b?x=%20", "https://hooks.example.com/in/v1/ingest/a/b?x=%20"),
+            (&plain, "/v1/ingest/a", "http://host:8080/v1/ingest/a"),
+            (&tls, "/v1/ingest/a?x", "https://host:8080/v1/ingest/a?x"),
+            (&tls, "https://other.example/v1/ingest/a", "https://other.example/v1/ingest/a"),
+            // A client's word does not make a plain connection an encrypted one.
+            (&plain, "https://other.example/v1/ingest/a", "http://other.example/v1/ingest/a"),
+        ] {
+            assert_eq!(called_as.url(&uri.parse().unwrap(), "host:8080"), expected);
+        }
+    }
 }

@@ -174,3 +174,192 @@ impl Plan<'_> {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    use jiff::{SignedDuration, Timestamp};
+    use serde_json::json;
+
+    use super::*;
+    use crate::context::{CallId, Facts, Json};
+    use crate::destination::AddressPolicy;
+    use crate::event::EventId;
+    use crate::provider;
+    use crate::registration::{DefinitionLimits, NewCallback};
+    use crate::signature::Verifier;
+    use crate::store::EventState;
+    use crate::template::Limits;
+
+    fn now() -> Timestamp {
+        "2026-03-30T12:00:00Z".parse().unwrap()
+    }
+
+    fn register(registry: &Registry, template: &str, events: &[&str], rendering: usize) {
+        let limits = DefinitionLimits {
+            template: Limits { rendering, ..Limits::default() },
+            policy: AddressPolicy::default(),
+            timeout: Duration::from_secs(15),
+            sources: Vec::new(),
+        };
+        let request = json!({
+            "callback_url": "https://example.com/hook", "callback_method": "PUT", "callback_data": template,
+            "events": events, "retry": {"schedule": ["30s"]},
+        });
+        registry.put(NewCallback::read(request, &"acme".into(), &limits, now()).unwrap().callback);
+    }
+
+    fn event(types: &[EventType], at: Option<Timestamp>, facts: &[(Name, &str)]) -> Event {
+        let mut read = Facts::new();
+        for (name, text) in facts {
+            read.put(*name, Json::from(*text), &mut Vec::new());
+        }
+        Event {
+            types: types.to_vec(),
+            provider_event_id: None,
+            at,
+            call_id: CallId::from_text("c1"),
+            facts: read,
+            raw: Json::from("raw"),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Plans an event that came in at [`now`].
+    fn plan(event: &Event, stored: Option<Vec<u8>>, registry: &Registry) -> Result<Acceptance, PlanFault> {
+        let source = Source {
+            name: "dialer".to_owned(),
+            account: "acme".into(),
+            call_space: "default".into(),
+            adapter: provider::adapter("commpeak").unwrap(),
+            verifier: Verifier::None,
+        };
+        let key = CallKey {
+            account: Arc::clone(&source.account),
+            space: Arc::clone(&source.call_space),
+            id: event.call_id.clone().unwrap(),
+        };
+        let row = EventRow {
+            id: EventId::new(),
+            account: Arc::clone(&source.account),
+            source: source.name.clone(),
+            provider: "commpeak".to_owned(),
+            state: EventState::Accepted,
+            types: event.types.clone(),
+            call: Some(key.clone()),
+            received_at: now(),
+            method: "POST".to_owned(),
+            path: String::new(),
+            content_type: String::new(),
+            body: Bytes::new(),
+        };
+        let dedupe = DedupeKey { source: source.name.clone(), digest: [0; 32], expires_at: now() };
+        let plan = Plan { source: &source, event, row: &row, key: Some(&key), dedupe: &dedupe };
+        plan.make(stored.map(|context| StoredCall { version: 7, context }), registry)
+    }
+
+    fn body(delivery: &NewDelivery) -> serde_json::Value {
+        serde_json::from_slice(&delivery.request.body).unwrap()
+    }
+
+    #[test]
+    fn each_wanted_type_of_an_event_is_one_delivery_with_its_own_id() {
+        let registry = Registry::default();
+        let template =
+            "[{event_type}, {event_id}, {delivery_id}, {callback_id}, {source}, {event_at}, {raw}]";
+        register(&registry, template, &["call.ended", "speech.completed"], 1 << 20);
+        register(&registry, "[]", &["call.started"], 1 << 20);
+        let event =
+            event(&[EventType::CallEnded, EventType::SpeechCompleted, EventType::CallUpdated], None, &[]);
+        let plan = plan(&event, None, &registry).unwrap();
+        assert!(plan.failed.is_empty());
+        let types: Vec<_> = plan.deliveries.iter().map(|delivery| delivery.event_type).collect();
+        assert_eq!(types, [EventType::CallEnded, EventType::SpeechCompleted]);
+        assert_ne!(plan.deliveries[0].id, plan.deliveries[1].id);
+        for delivery in &plan.deliveries {
+            let (event, id, callback) = (&plan.event.id, delivery.id, delivery.callback);
+            assert_eq!(
+                body(delivery),
+                json!([
+                    delivery.event_type.as_str(),
+                    event.to_string(),
+                    id.to_string(),
+                    callback.to_string(),
+                    "dialer",
+                    "2026-03-30T12:00:00Z",
+                    "raw",
+                ])
+            );
+            assert_eq!(delivery.due, now() + SignedDuration::from_secs(30));
+            assert_eq!((delivery.request.method.as_str(), delivery.event), ("PUT", plan.event.id));
+        }
+    }
+
+    #[test]
+    fn a_template_sees_the_whole_call_and_a_clock_that_is_ahead_pins_nothing() {
+        let registry = Registry::default();
+        register(&registry, "[{first_name}, {email}]", &["call.ended"], 1 << 20);
+        let ahead = Some(now() + SignedDuration::from_hours(48));
+        let first =
+            event(&[EventType::CallUpdated], ahead, &[(Name::FirstName, "Ann"), (Name::Email, "a@b.c")]);
+        let first = plan(&first, None, &registry).unwrap();
+        let call = first.call.unwrap();
+        assert_eq!((call.read_version, first.deliveries.len()), (0, 0));
+        let second = event(&[EventType::CallEnded], Some(now()), &[(Name::FirstName, "Anna")]);
+        let second = plan(&second, Some(call.context), &registry).unwrap();
+        assert_eq!(second.call.unwrap().read_version, 7);
+        assert_eq!(body(&second.deliveries[0]), json!(["Anna", "a@b.c"]));
+    }
+
+    #[test]
+    fn an_event_causes_so_many_deliveries_over_all_its_types() {
+        let registry = Registry::default();
+        for _ in 0..600 {
+            register(&registry, "{}", &["call.ended", "speech.completed"], 1 << 20);
+        }
+        let event = event(&[EventType::CallEnded, EventType::SpeechCompleted], None, &[]);
+        let plan = plan(&event, None, &registry).unwrap();
+        assert_eq!(plan.deliveries.len(), MATCH_LIMIT);
+        let ids: BTreeSet<_> = plan.deliveries.iter().map(|delivery| delivery.id).collect();
+        assert_eq!(ids.len(), MATCH_LIMIT);
+    }
+
+    #[test]
+    fn what_cannot_be_rendered_is_kept_with_a_reason_without_data_and_the_others_go() {
+        let registry = Registry::default();
+        register(&registry, "{\"name\": {first_name}}", &["call.ended"], 10);
+        register(&registry, "{\"name\": {first_name}}", &["call.ended"], 1 << 20);
+        let event = event(&[EventType::CallEnded], None, &[(Name::FirstName, "Zebedee")]);
+        let plan = plan(&event, None, &registry).unwrap();
+        assert_eq!((plan.deliveries.len(), plan.failed.len()), (1, 1));
+        assert!(!plan.failed[0].reason.contains("Zebedee"), "{}", plan.failed[0].reason);
+    }
+
+    #[test]
+    fn bodies_past_the_limit_of_one_event_are_not_kept_in_memory() {
+        let registry = Registry::default();
+        for _ in 0..3 {
+            register(&registry, "[{speech_result}]", &["call.ended"], BODIES_LIMIT);
+        }
+        register(&registry, "[]", &["call.ended"], BODIES_LIMIT);
+        let text = "x".repeat(BODIES_LIMIT * 2 / 5);
+        let event = event(&[EventType::CallEnded], None, &[(Name::SpeechResult, &text)]);
+        let plan = plan(&event, None, &registry).unwrap();
+        let kept: usize = plan.deliveries.iter().map(|delivery| delivery.request.body.len()).sum();
+        assert!(kept <= BODIES_LIMIT);
+        assert_eq!((plan.deliveries.len(), plan.failed.len()), (3, 1));
+    }
+
+    #[test]
+    fn a_call_that_cannot_be_merged_is_refused() {
+        let registry = Registry::default();
+        let text = "x".repeat(CONTEXT_LIMIT);
+        let large = event(&[EventType::CallEnded], None, &[(Name::SpeechResult, &text)]);
+        assert!(matches!(plan(&large, None, &registry), Err(PlanFault::ContextTooLarge)));
+        let small = event(&[EventType::CallEnded], None, &[]);
+        let damaged = plan(&small, Some(b"{".to_vec()), &registry);
+        assert!(matches!(damaged, Err(PlanFault::Context(_))));
+    }
+}

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::error::Category;
 
 use super::{Filter, RetrySchedule};
 use crate::destination::{AddressPolicy, TargetUrl};
@@ -171,7 +172,7 @@ impl Callback {
     ) -> Result<Self, StoredCallbackError> {
         let fault = |reason: String| StoredCallbackError { id: row.id, reason };
         let stored: Stored =
-            serde_json::from_slice(&row.definition).map_err(|error| fault(error.to_string()))?;
+            serde_json::from_slice(&row.definition).map_err(|error| fault(unreadable(&error)))?;
         if stored.version != STORED_VERSION {
             return Err(fault(format!("it has version {}, this is {STORED_VERSION}", stored.version)));
         }
@@ -191,7 +192,9 @@ impl Callback {
             .iter()
             .map(|text| {
                 unseal(text, sealer)
-                    .and_then(|plain| SigningSecret::parse(&plain).map_err(|error| error.to_string()))
+                    .and_then(|plain| {
+                        SigningSecret::parse(&plain).map_err(|error| format!("its secret: {error}"))
+                    })
                     .map_err(fault)
             })
             .collect::<Result<Vec<_>, _>>()?;
@@ -204,7 +207,7 @@ impl Callback {
             .collect::<Result<Vec<_>, _>>()?;
         let rate_limit = stored
             .rate_limit
-            .map(|text| text.parse::<Rate>().map_err(|error| fault(error.to_string())))
+            .map(|text| text.parse::<Rate>().map_err(|error| fault(format!("its rate limit: {error}"))))
             .transpose()?;
         Ok(Self {
             id: row.id,
@@ -236,6 +239,15 @@ impl Callback {
     }
 }
 
+/// Where the stored form cannot be read. The sentence of `serde_json` itself may repeat a value.
+fn unreadable(error: &serde_json::Error) -> String {
+    let what = match error.classify() {
+        Category::Data => "a member is missing or of another type",
+        Category::Eof | Category::Io | Category::Syntax => "it is not JSON",
+    };
+    format!("{what} (byte {})", error.column())
+}
+
 /// A stored secret in plain. One that was stored before the operator configured a key is plain
 /// already, and is sealed at its next write.
 fn unseal(text: &str, sealer: Option<&Sealer>) -> Result<String, String> {
@@ -248,5 +260,83 @@ fn unseal(text: &str, sealer: Option<&Sealer>) -> Result<String, String> {
             Err("its secret is sealed, and `secrets.key` is not configured".to_owned())
         }
         _ => Ok(text.to_owned()),
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::registration::{DefinitionLimits, NewCallback};
+
+    const RENDERING: usize = 8 << 20;
+
+    /// What registrations of these tests are held against.
+    pub(in crate::registration) fn limits() -> DefinitionLimits {
+        DefinitionLimits {
+            template: Limits::default(),
+            policy: AddressPolicy::default(),
+            timeout: Duration::from_secs(15),
+            sources: vec!["dialer".to_owned(), "speech".to_owned()],
+        }
+    }
+
+    /// A callback of `acme` for calls that ended.
+    pub(in crate::registration) fn callback() -> Callback {
+        let request = json!({
+            "callback_url": "https://example.com/hook", "callback_method": "POST",
+            "callback_data": "{\"id\": {call_id}}", "events": ["call.ended"],
+        });
+        NewCallback::read(request, &"acme".into(), &limits(), Timestamp::now()).unwrap().callback
+    }
+
+    #[test]
+    fn a_callback_is_stored_and_read_back_whole() {
+        let request = json!({
+            "callback_url": "https://example.com/hook?key=k", "callback_method": "PUT",
+            "callback_data": "{\"id\": {call_id}}", "events": ["call.ended", "survey.completed"],
+            "sources": ["speech"], "min_duration": 1, "max_duration": 2, "call_status": "Ended",
+            "from": "2026-01-01T00:00:00Z", "till": "2026-01-02T00:00:00.5Z", "language": "EN", "phrase": "P",
+            "summary": "S", "rank_description": "R", "rank_min": 3, "rank_max": 4,
+            "retry": {"schedule": ["0s", "250ms"]}, "timeout_ms": 1234, "max_in_flight": 7,
+            "rate_limit": "50/m", "description": "to the CRM", "expires_at": "2999-01-01T00:00:00Z",
+        });
+        let callback =
+            NewCallback::read(request, &"acme".into(), &limits(), Timestamp::now()).unwrap().callback;
+        let paused =
+            Callback { state: CallbackState::Paused("410 from the receiver".to_owned()), ..callback };
+        let row = paused.to_row(None);
+        assert!(row.limits.paused);
+        let read = Callback::from_row(&row, None, RENDERING).unwrap();
+        assert_eq!(read.to_row(None), row);
+        assert_eq!((read.id, &read.account, &read.state), (paused.id, &paused.account, &paused.state));
+        assert_eq!(read.delivery.secrets[0].expose(), paused.delivery.secrets[0].expose());
+    }
+
+    #[test]
+    fn a_row_that_cannot_be_used_says_why_and_repeats_nothing_of_it() {
+        let row = callback().to_row(None);
+        let stored: serde_json::Value = serde_json::from_slice(&row.definition).unwrap();
+        let secret = stored["secrets"][0].as_str().unwrap().to_owned();
+        for (name, value, reason) in [
+            ("version", json!(2), "version 2"),
+            ("secrets", json!(secret), "another type"),
+            ("timeout_ms", json!(secret), "another type"),
+            ("secrets", json!(["hunter2"]), "secret"),
+            ("url", json!("https://hunter2:hunter2@example.com/"), "URL"),
+            ("template", json!("{hunter2}"), "template"),
+            ("retry_ms", json!([]), "retry schedule"),
+            ("rate_limit", json!("hunter2"), "rate"),
+        ] {
+            let mut stored = stored.clone();
+            stored[name] = value;
+            let row = CallbackRow { definition: stored.to_string().into_bytes(), ..row.clone() };
+            let error = Callback::from_row(&row, None, RENDERING).unwrap_err().to_string();
+            assert!(error.contains(reason) && error.contains(&row.id.to_string()), "{name}: {error}");
+            assert!(!error.contains("hunter2") && !error.contains(&secret), "{name}: {error}");
+        }
+        let torn = CallbackRow { definition: b"{".to_vec(), ..row };
+        assert!(Callback::from_row(&torn, None, RENDERING).unwrap_err().reason.contains("not JSON"));
     }
 }

@@ -7,6 +7,40 @@ use serde::{Deserialize, Serialize};
 
 use crate::context::{Json, Name, Value, Values, read_time};
 
+/// A text that is looked for in any case: lower-cased once, when it is registered, and not once an
+/// event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub struct Needle {
+    spelt: String,
+    lower: String,
+}
+
+impl Needle {
+    /// In lower case.
+    pub(super) fn lower(&self) -> &str {
+        &self.lower
+    }
+
+    /// Whether it is in this text, which is in lower case. A text that is missing is empty, and
+    /// holds nothing.
+    fn is_in(&self, lower: &str) -> bool {
+        !lower.is_empty() && lower.contains(&self.lower)
+    }
+}
+
+impl From<String> for Needle {
+    fn from(spelt: String) -> Self {
+        Self { lower: spelt.to_lowercase(), spelt }
+    }
+}
+
+impl From<Needle> for String {
+    fn from(needle: Needle) -> Self {
+        needle.spelt
+    }
+}
+
 /// The filters of a registration. One that is not set takes every event; one that is set never
 /// takes an event whose value is missing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -20,7 +54,7 @@ pub struct Filter {
     pub max_duration: Option<u64>,
     /// This `call_status`, in any case.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub call_status: Option<String>,
+    pub call_status: Option<Needle>,
     /// `start_at` at this time or later.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<Timestamp>,
@@ -29,16 +63,16 @@ pub struct Filter {
     pub till: Option<Timestamp>,
     /// This `speech_language`, else `call_language`, in any case.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub language: Option<String>,
+    pub language: Option<Needle>,
     /// This text anywhere in the transcript, in any case.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub phrase: Option<String>,
+    pub phrase: Option<Needle>,
     /// This text anywhere in `speech_summary`, in any case.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub summary: Option<String>,
+    pub summary: Option<Needle>,
     /// This text anywhere in `speech_rank_description`, in any case.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub rank_description: Option<String>,
+    pub rank_description: Option<Needle>,
     /// At least this `speech_rank`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rank_min: Option<u8>,
@@ -125,7 +159,7 @@ fn text(value: Value<'_>) -> Option<&str> {
 impl Filter {
     /// Whether the filter takes this event. `call_status` and `language` are left to the index,
     /// which finds by them.
-    pub(super) fn takes_apart_from_indexed(&self, occasion: &Occasion<'_>) -> bool {
+    pub(super) fn takes_apart_from_indexed<'o>(&self, occasion: &'o Occasion<'_>) -> bool {
         // Seconds and ranks are far below 2^53.
         #[allow(clippy::cast_precision_loss)]
         let bound = |bound: u64| bound as f64;
@@ -135,7 +169,10 @@ impl Filter {
                     low.is_none_or(|low| value >= low) && high.is_none_or(|high| value <= high)
                 })
         };
-        let found = |needle: &Option<String>, hay: &dyn Fn() -> bool| needle.is_none() || hay();
+        // The text is made only where somebody looks for something in it.
+        let found = |needle: Option<&Needle>, text: &dyn Fn() -> &'o str| {
+            needle.is_none_or(|needle| needle.is_in(text()))
+        };
 
         number(Name::CallDuration, self.min_duration.map(bound), self.max_duration.map(bound))
             && number(Name::SpeechRank, self.rank_min.map(f64::from), self.rank_max.map(f64::from))
@@ -143,20 +180,12 @@ impl Filter {
                 || occasion.start_at().is_some_and(|start| {
                     self.from.is_none_or(|from| start >= from) && self.till.is_none_or(|till| start <= till)
                 }))
-            && found(&self.phrase, &|| contains(occasion.transcript(), self.phrase.as_deref()))
-            && found(&self.summary, &|| {
-                contains(occasion.lower(&occasion.summary, Name::SpeechSummary), self.summary.as_deref())
-            })
-            && found(&self.rank_description, &|| {
-                let description = occasion.lower(&occasion.rank_description, Name::SpeechRankDescription);
-                contains(description, self.rank_description.as_deref())
+            && found(self.phrase.as_ref(), &|| occasion.transcript())
+            && found(self.summary.as_ref(), &|| occasion.lower(&occasion.summary, Name::SpeechSummary))
+            && found(self.rank_description.as_ref(), &|| {
+                occasion.lower(&occasion.rank_description, Name::SpeechRankDescription)
             })
     }
-}
-
-/// Whether a text, in lower case already, contains another in any case.
-fn contains(lower: &str, needle: Option<&str>) -> bool {
-    needle.is_some_and(|needle| !lower.is_empty() && lower.contains(&needle.to_lowercase()))
 }
 
 #[cfg(test)]
@@ -203,7 +232,7 @@ mod tests {
 
     #[test]
     fn texts_are_found_in_any_case_in_result_and_phrases() {
-        let filter = Filter { phrase: Some("GRÜẞ gott".into()), ..Filter::default() };
+        let filter = Filter { phrase: Some("GRÜẞ gott".to_owned().into()), ..Filter::default() };
         let phrases = [Json::Object(vec![("text".into(), Json::Text("Ja, Grüß Gott!".into()))])];
         let mut values = Values::new();
         assert!(!takes(&filter, &values));
@@ -212,5 +241,36 @@ mod tests {
         let mut values = Values::new();
         values.set(Name::SpeechResult, Value::Text("agent: grüß GOTT"));
         assert!(takes(&filter, &values));
+    }
+
+    #[test]
+    fn what_speech_alone_has_never_takes_a_call_without_speech() {
+        let needle = |text: &str| Some(Needle::from(text.to_owned()));
+        let filters = [
+            Filter { phrase: needle(""), ..Filter::default() },
+            Filter { summary: needle(""), ..Filter::default() },
+            Filter { rank_description: needle(""), ..Filter::default() },
+            Filter { rank_min: Some(0), ..Filter::default() },
+            Filter { rank_max: Some(100), ..Filter::default() },
+        ];
+        let mut values = Values::new();
+        values.set(Name::CallDuration, Value::Number("10"));
+        for filter in &filters {
+            assert!(!takes(filter, &values), "{filter:?}");
+        }
+        values.set(Name::SpeechResult, Value::Text("agent: hello"));
+        values.set(Name::SpeechSummary, Value::Text("A greeting"));
+        values.set(Name::SpeechRankDescription, Value::Text("Short"));
+        values.set(Name::SpeechRank, Value::Number("0.0"));
+        for filter in &filters {
+            assert!(takes(filter, &values), "{filter:?}");
+        }
+    }
+
+    #[test]
+    fn a_filter_is_stored_as_it_was_spelt() {
+        let stored = r#"{"max_duration":60,"call_status":"Ended","phrase":"GRÜẞ"}"#;
+        let filter: Filter = serde_json::from_str(stored).unwrap();
+        assert_eq!(serde_json::to_string(&filter).unwrap(), stored);
     }
 }

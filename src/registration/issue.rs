@@ -37,6 +37,12 @@ impl Issue {
         Self { pointer: pointer.into(), code, detail: detail.into(), place: None, suggestion: None }
     }
 
+    /// The pointer of a member of the object at another pointer: its name is escaped.
+    #[must_use]
+    pub fn pointer(object: &str, name: &str) -> String {
+        format!("{object}/{}", name.replace('~', "~0").replace('/', "~1"))
+    }
+
     /// A problem inside a template, which stands at `pointer`.
     #[must_use]
     pub fn in_template(pointer: &str, diagnostic: &Diagnostic) -> Self {

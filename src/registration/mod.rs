@@ -2,19 +2,22 @@
 //!
 //! A registration is read once, in `definition`, with every problem at once; `callback` is what
 //! came of it; `filter` says which events it wants; `index` finds the callbacks of an event
-//! without looking at those that do not want it; `registry` holds all of it in memory.
+//! without looking at those that do not want it; `registry` holds all of it in memory, and `ledger`
+//! is where it changes, in the store and in memory.
 
 mod callback;
 mod definition;
 mod filter;
 mod index;
 mod issue;
+mod ledger;
 mod registry;
 mod retry;
 
 pub use callback::{Callback, DeliverySettings, Method, StoredCallbackError};
 pub use definition::{DefinitionLimits, NewCallback};
-pub use filter::{Filter, Occasion};
+pub use filter::{Filter, Needle, Occasion};
 pub use issue::{Issue, Place};
+pub use ledger::{AddError, Ledger};
 pub use registry::{MATCH_LIMIT, Matches, Registry};
 pub use retry::RetrySchedule;

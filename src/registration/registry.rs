@@ -8,7 +8,6 @@ use jiff::Timestamp;
 use super::index::Index;
 use super::{Callback, DeliverySettings, Occasion};
 use crate::event::{AccountName, CallbackId, EventType};
-use crate::store::CallbackState;
 
 /// The most deliveries that one event may cause for one event type.
 pub const MATCH_LIMIT: usize = 1_000;
@@ -45,13 +44,6 @@ impl Registry {
         }
         state.by_account.entry(Arc::clone(&callback.account)).or_default().insert(callback.id);
         state.index.insert(&callback);
-    }
-
-    /// Puts a registration into another state, if there still is one.
-    pub fn set_state(&self, id: CallbackId, state: CallbackState) {
-        if let Some(callback) = self.by_id(id) {
-            self.put(Callback { state, ..(*callback).clone() });
-        }
     }
 
     /// Takes a registration of this account away.
@@ -105,6 +97,15 @@ impl Registry {
         state.by_account.get(account).map_or(0, BTreeSet::len)
     }
 
+    /// How many callbacks, at most, one event could match that also matches this one, whether or
+    /// not it is registered already. Ranges and texts are not looked at.
+    #[must_use]
+    pub fn load_with(&self, callback: &Callback) -> usize {
+        let state = self.state.read().expect("no holder of this lock panics");
+        let itself = usize::from(!state.by_id.contains_key(&callback.id));
+        state.index.load(callback) + itself
+    }
+
     /// The callbacks that want an event.
     #[must_use]
     pub fn matching(
@@ -128,5 +129,81 @@ impl Registry {
     #[must_use]
     pub fn delivery_settings(&self, id: CallbackId) -> Option<Arc<DeliverySettings>> {
         self.by_id(id).map(|callback| Arc::clone(&callback.delivery))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::context::Values;
+    use crate::registration::callback::tests::callback;
+
+    fn matching(registry: &Registry, now: &str) -> Matches {
+        let values = Values::new();
+        let occasion = Occasion::new(&values);
+        registry.matching(&"acme".into(), "dialer", EventType::CallEnded, &occasion, now.parse().unwrap())
+    }
+
+    #[test]
+    fn a_registration_is_replaced_found_by_its_account_only_and_removed() {
+        let registry = Registry::default();
+        let first = callback();
+        let (id, other) = (first.id, AccountName::from("other"));
+        registry.put(first.clone());
+        registry.put(Callback { events: vec![EventType::CallStarted], ..first.clone() });
+        assert_eq!(registry.count(&first.account), 1);
+        assert!(matching(&registry, "2026-01-01T00:00:00Z").callbacks.is_empty());
+        registry.put(first.clone());
+        assert_eq!(matching(&registry, "2026-01-01T00:00:00Z").callbacks.len(), 1);
+        assert!(registry.get(&other, id).is_none() && !registry.remove(&other, id));
+        assert!(registry.get(&first.account, id).is_some() && registry.delivery_settings(id).is_some());
+        assert!(registry.remove(&first.account, id) && !registry.remove(&first.account, id));
+        assert_eq!(registry.count(&first.account), 0);
+        assert!(registry.by_id(id).is_none() && registry.delivery_settings(id).is_none());
+        assert!(matching(&registry, "2026-01-01T00:00:00Z").callbacks.is_empty());
+    }
+
+    #[test]
+    fn lists_go_from_the_newest_to_the_oldest_in_parts() {
+        let registry = Registry::default();
+        let mut ids: Vec<CallbackId> = (0..5).map(|_| callback().id).collect();
+        for id in &ids {
+            registry.put(Callback { id: *id, ..callback() });
+        }
+        ids.sort_unstable();
+        ids.reverse();
+        let list = |before, limit| -> Vec<CallbackId> {
+            registry.list(&"acme".into(), before, limit).iter().map(|callback| callback.id).collect()
+        };
+        assert_eq!(list(None, 2), ids[..2]);
+        assert_eq!(list(Some(ids[1]), 2), ids[2..4]);
+        assert_eq!(list(Some(ids[3]), 2), ids[4..]);
+        assert!(list(Some(ids[4]), 2).is_empty());
+        assert!(registry.list(&"other".into(), None, 2).is_empty());
+    }
+
+    #[test]
+    fn an_expired_registration_takes_no_events_from_that_moment_on() {
+        let registry = Registry::default();
+        registry.put(Callback { expires_at: "2026-01-01T00:00:00Z".parse().ok(), ..callback() });
+        assert_eq!(matching(&registry, "2025-12-31T23:59:59.999Z").callbacks.len(), 1);
+        assert!(matching(&registry, "2026-01-01T00:00:00Z").callbacks.is_empty());
+    }
+
+    #[test]
+    fn an_event_matches_the_oldest_up_to_the_limit_and_says_how_many_were_left_out() {
+        let registry = Registry::default();
+        let template = callback();
+        let mut ids = Vec::new();
+        for _ in 0..MATCH_LIMIT + 3 {
+            let callback = Callback { id: CallbackId::new(), ..template.clone() };
+            assert_eq!(registry.load_with(&callback), ids.len() + 1);
+            ids.push(callback.id);
+            registry.put(callback);
+        }
+        ids.sort_unstable();
+        let matches = matching(&registry, "2026-01-01T00:00:00Z");
+        let found: Vec<_> = matches.callbacks.iter().map(|callback| callback.id).collect();
+        assert_eq!((found.as_slice(), matches.left_out), (&ids[..MATCH_LIMIT], 3));
     }
 }

@@ -195,3 +195,30 @@ async fn templates_are_checked_and_rendered_before_they_are_registered() {
     assert!(names.iter().any(|name| name["name"] == "speech_rank" && name["type"] == "number"));
     drop(process);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn paths_and_methods_are_answered_as_http_has_them() {
+    let home = Home::new(OPEN_DIALER);
+    let process = home.start();
+    let client = Client::new();
+    for (method, path, expected) in [
+        ("HEAD", "/v1/callbacks", 200),
+        ("HEAD", "/v1/placeholders", 200),
+        ("HEAD", "/v1/ingest/dialer", 200),
+        ("HEAD", "/healthz", 200),
+        ("HEAD", "/v1/callbacks/cb_none", 404),
+        ("POST", "/v1/callbacks/", 404),
+        ("GET", "/v1/callbacks/", 404),
+        ("GET", "/v1//callbacks", 404),
+        ("GET", "/v1/ingest", 404),
+        ("GET", "/v1/ingest/", 404),
+        ("PUT", "/v1/callbacks", 405),
+        ("POST", "/v1/placeholders", 405),
+        ("GET", "/v1/templates/check", 405),
+        ("PUT", "/v1/ingest/dialer", 405),
+    ] {
+        let (status, _) = home.call(&client, method, path, "").await;
+        assert_eq!(status.as_u16(), expected, "{method} {path}");
+    }
+    drop(process);
+}

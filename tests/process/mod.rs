@@ -165,6 +165,8 @@ async fn the_log_holds_ids_and_no_personal_data_or_secrets() {
     client.send("POST", &home.url("/v1/ingest/dialer"), &[], event.to_string()).await.unwrap();
     client.send("POST", &home.url("/v1/ingest/dialer"), &[], "{not json Zebedee").await.unwrap();
     client.send("POST", &home.url("/v1/ingest/nowhere?token=url-secret"), &[], "{}").await.unwrap();
+    // A URL that was put together wrongly: the secret stands where the source's name should.
+    client.send("POST", &home.url("/v1/ingest/url-secret/dialer"), &[], "{}").await.unwrap();
     let seen = receiver.wait_for(2).await;
     tokio::time::sleep(Duration::from_millis(200)).await;
 
@@ -176,4 +178,42 @@ async fn the_log_holds_ids_and_no_personal_data_or_secrets() {
     {
         assert!(!log.contains(secret), "`{secret}` is in the log:\n{log}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callbacks_that_cannot_be_used_stop_the_start_instead_of_losing_their_events() {
+    let sealed = format!("{OPEN_DIALER}\n[secrets]\nkey = \"{}\"\n", "A".repeat(43) + "=");
+    let home = Home::new(&sealed);
+    let receiver =
+        Receiver::start(
+            |number, _| {
+                if number == 1 { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }
+            },
+        )
+        .await;
+    let client = Client::new();
+    let process = home.start();
+    let mut request = callback(&receiver.url());
+    request["retry"] = json!({"schedule": ["0s", "3s", "1s"]});
+    let registered = home.register(&client, &request).await;
+    client.send("POST", &home.url("/v1/ingest/dialer"), &[], ended("c1")).await.unwrap();
+    receiver.wait_for(1).await;
+    process.kill();
+
+    // The key is forgotten: nothing is started, and what waits is not given up.
+    home.configure(OPEN_DIALER);
+    let refused = std::process::Command::new(env!("CARGO_BIN_EXE_ringback"))
+        .args(["serve", "--config", home.path("ringback.toml").to_str().unwrap()])
+        .output()
+        .unwrap();
+    let message = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(2), "{message}");
+    let id = registered["id"].as_str().unwrap();
+    assert!(message.contains(id) && message.contains("secrets.key"), "{message}");
+
+    home.configure(&sealed);
+    let process = home.start();
+    let seen = receiver.wait_for(2).await;
+    assert_eq!(seen[0].header("webhook-id"), seen[1].header("webhook-id"));
+    drop(process);
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use hyper::body::{Bytes, Incoming};
 use hyper::{HeaderMap, Request, StatusCode};
-use ringback::http::{Answer, Client, Handler, Listener, json, read_capped};
+use ringback::http::{Answer, Bodies, Client, Handler, Listener, json};
 use serde_json::Value;
 
 /// The token of the account `acme`.
@@ -212,7 +212,7 @@ struct Keep {
 impl Handler for Keep {
     async fn answer(&self, request: Request<Incoming>, _: SocketAddr) -> Answer {
         let (parts, body) = request.into_parts();
-        let body = read_capped(body, 64 << 20).await.unwrap();
+        let body = Bodies::new(64 << 20).read(body).await.unwrap().bytes().clone();
         let received = Received { headers: parts.headers, body };
         let number = {
             let mut seen = self.seen.lock().unwrap();

@@ -23,7 +23,7 @@ use crate::http::{Client, Listener};
 use crate::shutdown::Shutdown;
 
 /// How long everything may take. It takes about two seconds; a machine that is busy gets more.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Arguments of `ringback demo`.
 #[derive(Debug, clap::Args)]
@@ -145,8 +145,7 @@ async fn show(arguments: &Arguments, out: &mut dyn Write) -> Result<bool, Fault>
     } else {
         shutdown.request();
     }
-    demo.running.finished().await;
-    Ok(good)
+    Ok(demo.running.finished().await && good)
 }
 
 fn settings(folder: &Folder, token: &Token) -> Settings {

@@ -10,7 +10,7 @@ use hyper::{Request, StatusCode};
 use jiff::Timestamp;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use crate::http::{Answer, Handler, header_text, json, read_capped};
+use crate::http::{Answer, Bodies, Handler, header_text, json};
 use crate::signature::{SenderKey, SignedRequest, StandardWebhooks, Verifier, Window};
 
 /// The largest body that it takes, in bytes.
@@ -67,9 +67,10 @@ impl Receiver {
 impl Handler for Receiver {
     async fn answer(&self, request: Request<Incoming>, _: SocketAddr) -> Answer {
         let (parts, body) = request.into_parts();
-        let Ok(body) = read_capped(body, BODY_CAP).await else {
+        let Ok(held) = Bodies::new(BODY_CAP).read(body).await else {
             return json(StatusCode::BAD_REQUEST, "{}");
         };
+        let body = held.bytes();
         let (name, verifier) = {
             let expected = self.expected.lock().expect("no holder of this lock panics");
             match expected.get(parts.uri.path()) {
@@ -100,7 +101,7 @@ impl Handler for Receiver {
             delivery: header_text(&parts.headers, "webhook-id").to_owned(),
             attempt: header_text(&parts.headers, "ringback-attempt").to_owned(),
             method: parts.method.as_str().to_owned(),
-            body: String::from_utf8_lossy(&body).into_owned(),
+            body: String::from_utf8_lossy(body).into_owned(),
             verdict,
             turned_away,
         });

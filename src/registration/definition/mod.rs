@@ -1,18 +1,20 @@
 //! Reads a registration as a customer writes it: every problem at once, unknown members by name.
 
-use std::collections::BTreeMap;
+mod members;
+mod retry;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::{Map, Value as Request};
+use serde_json::Value as Request;
 
+use self::members::{Members, closest};
+use super::filter::Needle;
 use super::{Callback, DeliverySettings, Filter, Issue, Method, RetrySchedule};
-use crate::context::{Value, read_time};
 use crate::destination::{AddressPolicy, InvalidTarget, TargetUrl};
 use crate::event::{AccountName, CallbackId, EventType};
 use crate::limit::Rate;
-use crate::quantity::parse_duration;
 use crate::signature::SigningSecret;
 use crate::store::CallbackState;
 use crate::template::{Limits, Template};
@@ -31,7 +33,7 @@ pub struct DefinitionLimits {
 }
 
 /// The longest time-out of an exchange that a registration may ask for.
-const MAX_TIMEOUT: Duration = Duration::from_secs(60);
+const MAX_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Attempts under way at once where a registration does not say.
 const DEFAULT_MAX_IN_FLIGHT: u32 = 32;
@@ -44,6 +46,9 @@ const MAX_DESCRIPTION: usize = 500;
 
 /// The longest text that a filter looks for, in characters.
 const MAX_FILTER_TEXT: usize = 1_000;
+
+/// The longest list of event types or sources: there are fewer of either.
+const MAX_LIST: usize = 250;
 
 /// A registration that was read without a problem.
 #[derive(Debug)]
@@ -68,7 +73,7 @@ impl NewCallback {
         let Request::Object(members) = request else {
             return Err(vec![Issue::new("", "not_an_object", "a registration is a JSON object")]);
         };
-        let mut reader = Members { members, known: BTreeMap::new(), issues: Vec::new() };
+        let mut reader = Members::new("", members);
 
         let url = reader.required("callback_url", Members::text).and_then(|text| {
             TargetUrl::parse(&text, &limits.policy)
@@ -148,94 +153,7 @@ impl NewCallback {
     }
 }
 
-/// The members of a request, taken out one by one; what is left at the end is unknown.
-struct Members {
-    members: Map<String, Request>,
-    /// The names asked for so far, for suggestions.
-    known: BTreeMap<&'static str, ()>,
-    issues: Vec<Issue>,
-}
-
 impl Members {
-    /// Notes a problem; the `None` is for the value that is not there.
-    fn issue<T>(&mut self, pointer: &str, code: &'static str, detail: impl Into<String>) -> Option<T> {
-        self.issues.push(Issue::new(pointer, code, detail));
-        None
-    }
-
-    /// Takes a member out; `null` is as if it were not there.
-    fn take(&mut self, name: &'static str) -> Option<Request> {
-        self.known.insert(name, ());
-        self.members.remove(name).filter(|value| !value.is_null())
-    }
-
-    fn required<T>(
-        &mut self,
-        name: &'static str,
-        read: impl FnOnce(&mut Self, &'static str) -> Option<T>,
-    ) -> Option<T> {
-        if self.members.get(name).is_none_or(Request::is_null) {
-            self.take(name);
-            return self.issue(&format!("/{name}"), "missing", format!("`{name}` is mandatory"));
-        }
-        read(self, name)
-    }
-
-    fn text(&mut self, name: &'static str) -> Option<String> {
-        match self.take(name)? {
-            Request::String(text) => Some(text),
-            _ => self.issue(&format!("/{name}"), "not_a_text", format!("`{name}` must be a text")),
-        }
-    }
-
-    fn bounded_text(&mut self, name: &'static str, most: usize) -> Option<String> {
-        let text = self.text(name)?;
-        if text.chars().count() <= most {
-            return Some(text);
-        }
-        self.issue(&format!("/{name}"), "too_long", format!("`{name}` may have {most} characters at most"))
-    }
-
-    fn integer(&mut self, name: &'static str, least: u64, most: u64) -> Option<u64> {
-        let value = self.take(name)?;
-        // Forms and queries know only texts.
-        let number = match &value {
-            Request::Number(number) => number.as_u64(),
-            Request::String(text) => text.parse().ok(),
-            _ => None,
-        };
-        match number {
-            Some(number) if (least..=most).contains(&number) => Some(number),
-            _ => self.issue(
-                &format!("/{name}"),
-                "out_of_range",
-                format!("`{name}` must be a whole number from {least} to {most}"),
-            ),
-        }
-    }
-
-    fn time(&mut self, name: &'static str) -> Option<Timestamp> {
-        let value = self.take(name)?;
-        let spelling;
-        let time = match &value {
-            Request::String(text) => read_time(Value::Text(text)),
-            Request::Number(number) => {
-                spelling = number.to_string();
-                read_time(Value::Number(&spelling))
-            }
-            _ => None,
-        };
-        time.or_else(|| {
-            self.issue(
-                &format!("/{name}"),
-                "bad_time",
-                format!(
-                    "`{name}` must be a time such as `2026-03-30T14:22:00Z` or `2026-03-30 14:22:00` (UTC)"
-                ),
-            )
-        })
-    }
-
     fn template(&mut self, limits: &Limits) -> Option<Template> {
         let source = self.required("callback_data", |members, name| match members.take(name)? {
             Request::String(text) => Some(text),
@@ -255,7 +173,11 @@ impl Members {
     fn events(&mut self) -> Vec<EventType> {
         let Some(value) = self.take("events") else { return vec![EventType::SpeechCompleted] };
         let names = match value {
-            Request::Array(names) if !names.is_empty() => names,
+            Request::Array(names) if (1..=MAX_LIST).contains(&names.len()) => names,
+            Request::Array(names) if !names.is_empty() => {
+                self.list_too_long("events");
+                return Vec::new();
+            }
             _ => {
                 self.issue::<()>(
                     "/events",
@@ -294,6 +216,10 @@ impl Members {
             self.issue::<()>("/sources", "not_a_list", "`sources` must be a list of the account's sources");
             return Vec::new();
         };
+        if names.len() > MAX_LIST {
+            self.list_too_long("sources");
+            return Vec::new();
+        }
         let mut sources = Vec::with_capacity(names.len());
         for (position, name) in names.iter().enumerate() {
             match name.as_str() {
@@ -317,19 +243,25 @@ impl Members {
         sources
     }
 
+    fn list_too_long(&mut self, name: &str) {
+        let detail = format!("`{name}` may have {MAX_LIST} entries at most");
+        self.issue::<()>(&format!("/{name}"), "too_long", detail);
+    }
+
     fn filter(&mut self) -> Filter {
         let seconds = u64::from(u32::MAX);
+        let needle = |members: &mut Self, name| members.bounded_text(name, MAX_FILTER_TEXT).map(Needle::from);
         let rank = |number: Option<u64>| number.and_then(|number| u8::try_from(number).ok());
         let filter = Filter {
             min_duration: self.integer("min_duration", 0, seconds),
             max_duration: self.integer("max_duration", 0, seconds),
-            call_status: self.bounded_text("call_status", MAX_FILTER_TEXT),
+            call_status: needle(self, "call_status"),
             from: self.time("from"),
             till: self.time("till"),
-            language: self.bounded_text("language", MAX_FILTER_TEXT),
-            phrase: self.bounded_text("phrase", MAX_FILTER_TEXT),
-            summary: self.bounded_text("summary", MAX_FILTER_TEXT),
-            rank_description: self.bounded_text("rank_description", MAX_FILTER_TEXT),
+            language: needle(self, "language"),
+            phrase: needle(self, "phrase"),
+            summary: needle(self, "summary"),
+            rank_description: needle(self, "rank_description"),
             rank_min: rank(self.integer("rank_min", 0, 100)),
             rank_max: rank(self.integer("rank_max", 0, 100)),
         };
@@ -361,13 +293,10 @@ impl Members {
 
     fn retry(&mut self) -> RetrySchedule {
         let Some(value) = self.take("retry") else { return RetrySchedule::standard() };
-        match read_retry(&value) {
-            Ok(schedule) => schedule,
-            Err(issue) => {
-                self.issues.push(issue);
-                RetrySchedule::standard()
-            }
-        }
+        retry::read(value).unwrap_or_else(|issues| {
+            self.issues.extend(issues);
+            RetrySchedule::standard()
+        })
     }
 
     /// Members that the contract has but this version does not do yet: taking them in silence
@@ -391,114 +320,6 @@ impl Members {
             );
         }
     }
-
-    fn unknown_members(&mut self) {
-        let known: Vec<&'static str> = self.known.keys().copied().collect();
-        for name in std::mem::take(&mut self.members).keys() {
-            let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
-            let mut issue = Issue::new(pointer, "unknown_member", format!("there is no member `{name}`"));
-            issue.suggestion = closest(name, known.iter().copied());
-            self.issues.push(issue);
-        }
-    }
-}
-
-/// The retry presets with their numbers, or a list of delays.
-fn read_retry(value: &Request) -> Result<RetrySchedule, Issue> {
-    let shape = || {
-        Issue::new(
-            "/retry",
-            "bad_retry",
-            "`retry` is {\"schedule\": [\"0s\", \"5s\", \"5m\"]}, {\"preset\": \"standard\"}, \
-             {\"preset\": \"fixed\", \"delay\": \"30s\", \"attempts\": 5} or \
-             {\"preset\": \"exponential\", \"delay\": \"1s\", \"factor\": 2, \"max_delay\": \"1h\", \"attempts\": 10}",
-        )
-    };
-    let too_long = || {
-        Issue::new(
-            "/retry",
-            "bad_retry",
-            format!(
-                "a schedule has 1 to {} attempts, each at most 7 days after the last",
-                RetrySchedule::MAX_ATTEMPTS
-            ),
-        )
-    };
-    let members = value.as_object().ok_or_else(shape)?;
-    let allowed = |names: &[&str]| match members.keys().find(|name| !names.contains(&name.as_str())) {
-        Some(name) => {
-            let mut issue = Issue::new(
-                format!("/retry/{name}"),
-                "unknown_member",
-                format!("there is no member `{name}` here"),
-            );
-            issue.suggestion = closest(name, names.iter().copied());
-            Err(issue)
-        }
-        None => Ok(()),
-    };
-    let delay = |name: &str| {
-        let pointer = format!("/retry/{name}");
-        let text = members.get(name).and_then(Request::as_str);
-        text.ok_or_else(shape).and_then(|text| {
-            parse_duration(text).map_err(|fault| Issue::new(pointer, "bad_duration", fault.to_string()))
-        })
-    };
-    let attempts = || {
-        let number = members.get("attempts").and_then(Request::as_u64).ok_or_else(shape)?;
-        usize::try_from(number)
-            .ok()
-            .filter(|n| (1..=RetrySchedule::MAX_ATTEMPTS).contains(n))
-            .ok_or_else(too_long)
-    };
-
-    if let Some(schedule) = members.get("schedule") {
-        allowed(&["schedule"])?;
-        let delays = schedule.as_array().ok_or_else(shape)?;
-        let delays = delays
-            .iter()
-            .enumerate()
-            .map(|(position, delay)| {
-                let pointer = format!("/retry/schedule/{position}");
-                let text = delay.as_str().ok_or_else(shape)?;
-                parse_duration(text).map_err(|fault| Issue::new(pointer, "bad_duration", fault.to_string()))
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        return RetrySchedule::new(delays).ok_or_else(too_long);
-    }
-    match members.get("preset").and_then(Request::as_str) {
-        Some("standard") => {
-            allowed(&["preset"])?;
-            Ok(RetrySchedule::standard())
-        }
-        Some("fixed") => {
-            allowed(&["preset", "delay", "attempts"])?;
-            let delay = delay("delay")?;
-            let delays = (0..attempts()?).map(|n| if n == 0 { Duration::ZERO } else { delay }).collect();
-            RetrySchedule::new(delays).ok_or_else(too_long)
-        }
-        Some("exponential") => {
-            allowed(&["preset", "delay", "factor", "max_delay", "attempts"])?;
-            let first = delay("delay")?;
-            let most = if members.contains_key("max_delay") {
-                delay("max_delay")?
-            } else {
-                RetrySchedule::MAX_DELAY
-            };
-            let factor = members.get("factor").map_or(Some(2.0), Request::as_f64);
-            let factor = factor.filter(|factor| (1.0..=100.0).contains(factor)).ok_or_else(|| {
-                Issue::new("/retry/factor", "out_of_range", "`factor` must be a number from 1 to 100")
-            })?;
-            let mut next = first.min(most);
-            let mut delays = vec![Duration::ZERO];
-            for _ in 1..attempts()? {
-                delays.push(next);
-                next = Duration::try_from_secs_f64(next.as_secs_f64() * factor).unwrap_or(most).min(most);
-            }
-            RetrySchedule::new(delays).ok_or_else(too_long)
-        }
-        _ => Err(shape()),
-    }
 }
 
 /// The stable code of a refused URL.
@@ -513,12 +334,111 @@ fn target_code(fault: &InvalidTarget) -> &'static str {
     }
 }
 
-/// The closest of some names, if one is close: at most a third of its letters differ.
-fn closest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    names
-        .into_iter()
-        .map(|other| (strsim::osa_distance(name, other), other))
-        .filter(|(distance, other)| *distance * 3 <= other.len())
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, other)| other.to_owned())
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::registration::callback::tests::limits;
+
+    /// A registration with these members beside the mandatory ones.
+    fn with(members: &Request) -> Request {
+        let mut request = json!({
+            "callback_url": "https://example.com/hook", "callback_method": "POST", "callback_data": "{}",
+        });
+        for (name, value) in members.as_object().unwrap() {
+            request[name] = value.clone();
+        }
+        request
+    }
+
+    fn read(request: Request) -> Result<Callback, Vec<Issue>> {
+        let now = "2026-03-30T12:00:00Z".parse().unwrap();
+        NewCallback::read(request, &"acme".into(), &limits(), now).map(|new| new.callback)
+    }
+
+    fn problems(request: Request) -> Vec<(String, &'static str)> {
+        read(request).unwrap_err().into_iter().map(|issue| (issue.pointer, issue.code)).collect()
+    }
+
+    #[test]
+    fn what_is_not_said_has_its_documented_value() {
+        let callback = read(with(&json!({"secret": null, "events": null, "ordered": false}))).unwrap();
+        assert_eq!(callback.events, [EventType::SpeechCompleted]);
+        assert_eq!((callback.max_in_flight, callback.rate_limit), (32, None));
+        assert_eq!(callback.delivery.timeout, Duration::from_secs(15));
+        assert_eq!(callback.delivery.retry, RetrySchedule::standard());
+        assert_eq!(callback.filter, Filter::default());
+        let other = read(with(&json!({}))).unwrap();
+        assert_ne!(callback.delivery.secrets[0].expose(), other.delivery.secrets[0].expose());
+    }
+
+    #[test]
+    fn members_are_read_from_the_types_of_json_and_of_forms() {
+        let callback = read(with(&json!({
+            "callback_method": "put", "events": ["call.ended", "call.ended"], "sources": ["speech", "speech"],
+            "min_duration": "5", "rank_max": 100, "from": 1_774_880_520, "till": "2026-03-30T16:22:00+02:00",
+            "expires_at": "2026-03-30T12:00:01Z", "content_type": "Application/JSON",
+        })))
+        .unwrap();
+        assert_eq!(callback.method, Method::Put);
+        assert_eq!((callback.events.len(), callback.sources.len()), (1, 1));
+        assert_eq!((callback.filter.min_duration, callback.filter.rank_max), (Some(5), Some(100)));
+        assert_eq!(callback.filter.from, callback.filter.till);
+    }
+
+    #[test]
+    fn each_member_is_refused_with_its_place_and_code() {
+        for (members, pointer, code) in [
+            (json!({"callback_url": 7}), "/callback_url", "not_a_text"),
+            (json!({"callback_url": null}), "/callback_url", "missing"),
+            (json!({"callback_data": {"id": 1}}), "/callback_data", "not_a_text"),
+            (json!({"callback_method": "PATCH"}), "/callback_method", "bad_method"),
+            (json!({"events": []}), "/events", "not_a_list"),
+            (json!({"events": "call.ended"}), "/events", "not_a_list"),
+            (json!({"events": vec!["call.ended"; 251]}), "/events", "too_long"),
+            (json!({"events": [1]}), "/events/0", "unknown_event_type"),
+            (json!({"sources": {}}), "/sources", "not_a_list"),
+            (json!({"sources": vec!["speech"; 251]}), "/sources", "too_long"),
+            (json!({"min_duration": -1}), "/min_duration", "out_of_range"),
+            (json!({"max_duration": 1.5}), "/max_duration", "out_of_range"),
+            (json!({"rank_max": 101}), "/rank_max", "out_of_range"),
+            (json!({"from": "2026-01-02", "till": "2026-01-01"}), "/from", "empty_range"),
+            (json!({"phrase": "x".repeat(1001)}), "/phrase", "too_long"),
+            (json!({"timeout_ms": 60_001}), "/timeout_ms", "out_of_range"),
+            (json!({"timeout_ms": 99}), "/timeout_ms", "out_of_range"),
+            (json!({"max_in_flight": 0}), "/max_in_flight", "out_of_range"),
+            (json!({"rate_limit": "0/s"}), "/rate_limit", "bad_rate"),
+            (json!({"secret": "whsec_"}), "/secret", "bad_secret"),
+            (json!({"description": "\u{fc}".repeat(501)}), "/description", "too_long"),
+            (json!({"expires_at": "2026-03-30T12:00:00Z"}), "/expires_at", "in_the_past"),
+            (json!({"ordered": true}), "/ordered", "not_supported"),
+            (json!({"callback_headers": {"a": "b"}}), "/callback_headers", "not_supported"),
+            (json!({"content_type": "text/plain"}), "/content_type", "not_supported"),
+            (json!({"a~/b": 1}), "/a~0~1b", "unknown_member"),
+        ] {
+            assert_eq!(problems(with(&members)), [(pointer.to_owned(), code)], "{members}");
+        }
+        assert_eq!(problems(json!([])), [(String::new(), "not_an_object")]);
+    }
+
+    #[test]
+    fn names_that_are_close_are_suggested_and_a_heap_of_unknown_ones_is_told_in_short() {
+        let issues = read(with(&json!({"descripton": "x", "min_durations": 1, "zzz": 1}))).unwrap_err();
+        let suggestions: Vec<_> =
+            issues.iter().map(|issue| (issue.pointer.as_str(), issue.suggestion.as_deref())).collect();
+        for expected in
+            [("/descripton", Some("description")), ("/min_durations", Some("min_duration")), ("/zzz", None)]
+        {
+            assert!(suggestions.contains(&expected), "{suggestions:?}");
+        }
+        let heap: serde_json::Map<_, _> =
+            (0..100_000).map(|number| (format!("m{number}"), Request::Null)).collect();
+        let issues = read(with(&Request::Object(heap))).unwrap_err();
+        assert_eq!(issues.len(), 51);
+        assert!(issues[50].detail.contains("99950 more"), "{}", issues[50].detail);
+        // A name as long as a body may be is compared with nothing.
+        let long = "callback_urll".repeat(300_000);
+        assert_eq!(read(with(&json!({long: 1}))).unwrap_err()[0].suggestion, None);
+    }
 }

@@ -1,0 +1,270 @@
+//! Changes of registrations: each in the store and then in memory, one after the other, to the end.
+//!
+//! Three things would tear the two apart, and meet here: two changes that cross each other, a
+//! customer who goes away in the middle of one, and a receiver whose 410 pauses a registration in
+//! the store while the customer changes it.
+
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+
+use super::{Callback, Registry};
+use crate::event::{AccountName, CallbackId};
+use crate::signature::Sealer;
+use crate::store::{CallbackState, SharedStore, StoreError};
+
+/// Writes registrations.
+#[derive(Clone)]
+pub struct Ledger(Arc<Book>);
+
+struct Book {
+    store: SharedStore,
+    registry: Arc<Registry>,
+    sealer: Option<Arc<Sealer>>,
+    /// Whoever holds this is the only one who writes a registration.
+    turn: Mutex<()>,
+}
+
+/// Why a registration was not added.
+#[derive(Debug, thiserror::Error)]
+pub enum AddError {
+    /// The account has as many as it may have.
+    #[error("the account may have {0} registrations at most")]
+    Full(usize),
+    /// It could not be stored.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Ledger {
+    /// A ledger over both. Secrets are sealed before they are stored where there is a sealer.
+    #[must_use]
+    pub fn new(store: SharedStore, registry: Arc<Registry>, sealer: Option<Arc<Sealer>>) -> Self {
+        Self(Arc::new(Book { store, registry, sealer, turn: Mutex::new(()) }))
+    }
+
+    /// Adds a registration to an account that may have `most`.
+    ///
+    /// # Errors
+    /// The account has that many, or the store did not take it.
+    pub async fn add(&self, callback: Callback, most: usize) -> Result<(), AddError> {
+        self.to_the_end(async move |book| {
+            let _turn = book.turn.lock().await;
+            if book.registry.count(&callback.account) >= most {
+                return Err(AddError::Full(most));
+            }
+            Ok(book.put(callback).await?)
+        })
+        .await
+    }
+
+    /// Puts a registration of this account into another state; as it is then, or `None` if there
+    /// is none.
+    ///
+    /// # Errors
+    /// The store did not take it.
+    pub async fn set_state(
+        &self,
+        account: &AccountName,
+        id: CallbackId,
+        state: CallbackState,
+    ) -> Result<Option<Arc<Callback>>, StoreError> {
+        let account = Arc::clone(account);
+        self.to_the_end(async move |book| {
+            let _turn = book.turn.lock().await;
+            let Some(callback) = book.registry.get(&account, id) else { return Ok(None) };
+            book.put(Callback { state, ..(*callback).clone() }).await?;
+            Ok(book.registry.get(&account, id))
+        })
+        .await
+    }
+
+    /// Removes a registration of this account; `false` if there is none.
+    ///
+    /// # Errors
+    /// The store did not do it.
+    pub async fn remove(&self, account: &AccountName, id: CallbackId) -> Result<bool, StoreError> {
+        let account = Arc::clone(account);
+        self.to_the_end(async move |book| {
+            let _turn = book.turn.lock().await;
+            book.store.remove_callback(&account, id).await?;
+            Ok(book.registry.remove(&account, id))
+        })
+        .await
+    }
+
+    /// Follows the store, which has paused a registration by itself; returns at once.
+    ///
+    /// Nobody can tell here whether a resumption that was written about then came before that
+    /// pause or after it. So the pause is written once more, in its turn: memory and store are of
+    /// one mind again, and a receiver that said it wants no more is not asked again.
+    pub fn follow_pause(&self, id: CallbackId, reason: &str) {
+        let state = CallbackState::Paused(reason.to_owned());
+        let book = Arc::clone(&self.0);
+        tokio::spawn(async move {
+            let _turn = book.turn.lock().await;
+            let Some(callback) = book.registry.by_id(id).filter(|callback| callback.state != state) else {
+                return;
+            };
+            let paused = Callback { state, ..(*callback).clone() };
+            if let Err(error) = book.put(paused.clone()).await {
+                tracing::warn!(callback = %id, %error, "a pause could not be confirmed");
+                // Unless a resumption crossed it, the store has it already.
+                book.registry.put(paused);
+            }
+        });
+    }
+
+    /// Runs a change in a task of its own: whoever asked for it may go away, and it still happens
+    /// in both places or in none.
+    async fn to_the_end<T, E, F>(&self, change: impl FnOnce(Arc<Book>) -> F) -> Result<T, E>
+    where
+        F: Future<Output = Result<T, E>> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        match tokio::spawn(change(Arc::clone(&self.0))).await {
+            Ok(result) => result,
+            Err(ended) => match ended.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // Only the end of the whole process cancels it.
+                Err(_) => Err(StoreError::Unavailable {
+                    reason: "closed",
+                    retry_after: std::time::Duration::from_secs(1),
+                    source: None,
+                }
+                .into()),
+            },
+        }
+    }
+}
+
+impl Book {
+    async fn put(&self, callback: Callback) -> Result<(), StoreError> {
+        self.store.put_callback(callback.to_row(self.sealer.as_deref())).await?;
+        self.registry.put(callback);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::pin::pin;
+    use std::task::Poll;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::registration::callback::tests::callback;
+    use crate::store::embedded::{Embedded, Options};
+
+    struct Both {
+        ledger: Ledger,
+        store: SharedStore,
+        registry: Arc<Registry>,
+        _folder: tempfile::TempDir,
+    }
+
+    fn both() -> Both {
+        let folder = tempfile::tempdir().unwrap();
+        let store: SharedStore =
+            Arc::new(Embedded::open(&folder.path().join("ringback.db"), Options::default()).unwrap());
+        let registry = Arc::new(Registry::default());
+        let ledger = Ledger::new(Arc::clone(&store), Arc::clone(&registry), None);
+        Both { ledger, store, registry, _folder: folder }
+    }
+
+    impl Both {
+        /// Every registration's state, as the store has it and as memory has it.
+        async fn states(&self) -> (Vec<CallbackState>, Vec<CallbackState>) {
+            let stored: Vec<_> = self.store.callbacks().await.unwrap();
+            let held: Vec<_> =
+                self.registry.list(&"acme".into(), None, 100).iter().map(|held| held.state.clone()).collect();
+            (stored.into_iter().map(|row| row.state).collect(), held)
+        }
+
+        async fn wait_for(&self, expected: &[CallbackState]) {
+            let expected = (expected.to_vec(), expected.to_vec());
+            for _ in 0..500 {
+                if self.states().await == expected {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            assert_eq!(self.states().await, expected, "store and memory");
+        }
+    }
+
+    /// Begins something, and goes away.
+    async fn begin<T>(change: impl Future<Output = T>) {
+        let mut change = pin!(change);
+        poll_fn(|context| {
+            let _ = change.as_mut().poll(context);
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    fn gone() -> CallbackState {
+        CallbackState::Paused("410 from the receiver".to_owned())
+    }
+
+    #[tokio::test]
+    async fn a_change_whose_customer_goes_away_happens_in_both_places() {
+        let both = both();
+        let callback = callback();
+        let (account, id) = (Arc::clone(&callback.account), callback.id);
+        begin(both.ledger.add(callback, 1)).await;
+        both.wait_for(&[CallbackState::Active]).await;
+        begin(both.ledger.set_state(&account, id, gone())).await;
+        both.wait_for(&[gone()]).await;
+        begin(both.ledger.remove(&account, id)).await;
+        both.wait_for(&[]).await;
+    }
+
+    #[tokio::test]
+    async fn a_pause_by_the_receiver_and_a_resumption_leave_both_places_of_one_mind() {
+        let both = both();
+        let callback = callback();
+        let (account, id) = (Arc::clone(&callback.account), callback.id);
+        both.ledger.add(callback.clone(), 1).await.unwrap();
+        // The store pauses; the customer resumes; only then the worker's word arrives.
+        both.store.put_callback(Callback { state: gone(), ..callback }.to_row(None)).await.unwrap();
+        both.ledger.set_state(&account, id, CallbackState::Active).await.unwrap();
+        both.ledger.follow_pause(id, "410 from the receiver");
+        both.wait_for(&[gone()]).await;
+        let resumed = both.ledger.set_state(&account, id, CallbackState::Active).await.unwrap();
+        assert_eq!(resumed.unwrap().state, CallbackState::Active);
+        both.wait_for(&[CallbackState::Active]).await;
+    }
+
+    #[tokio::test]
+    async fn a_pause_that_arrives_late_does_not_bring_a_removed_registration_back() {
+        let both = both();
+        let callback = callback();
+        let (account, id) = (Arc::clone(&callback.account), callback.id);
+        both.ledger.add(callback, 1).await.unwrap();
+        assert!(both.ledger.remove(&account, id).await.unwrap());
+        both.ledger.follow_pause(id, "410 from the receiver");
+        assert!(both.ledger.set_state(&account, id, CallbackState::Active).await.unwrap().is_none());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(both.states().await, (Vec::new(), Vec::new()));
+        assert!(!both.ledger.remove(&account, id).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn an_account_never_has_more_than_it_may_have() {
+        let both = both();
+        let other = Callback { account: "other".into(), ..callback() };
+        both.ledger.add(other, 1).await.unwrap();
+        let (first, second, third) = tokio::join!(
+            both.ledger.add(callback(), 2),
+            both.ledger.add(callback(), 2),
+            both.ledger.add(callback(), 2)
+        );
+        let added = [first, second, third].into_iter().filter(Result::is_ok).count();
+        assert_eq!(added, 2);
+        assert!(matches!(both.ledger.add(callback(), 2).await, Err(AddError::Full(2))));
+        assert_eq!(both.registry.count(&"acme".into()), 2);
+    }
+}
