@@ -181,7 +181,7 @@ async fn templates_are_checked_and_rendered_before_they_are_registered() {
     assert_eq!(status, StatusCode::OK, "{answer}");
     assert_eq!(answer["body"], "{\"rank\": 87, \"mail\": null, \"who\": \"A \\\"B\\\"\"}");
 
-    let event = json!({"call_id": 9007199254740993_u64, "email": "ann@example.com"}).to_string();
+    let event = json!({"call_id": 9_007_199_254_740_993_u64, "email": "ann@example.com"}).to_string();
     let (_, accepted) = client.send("POST", &home.url("/v1/ingest/dialer"), &[], event).await.unwrap();
     let accepted: Value = serde_json::from_slice(&accepted).unwrap();
     let render = json!({
