@@ -44,19 +44,16 @@ impl<T: Branch> Facet<T> {
     /// customers' own texts, and would otherwise pile up.
     fn change(&mut self, value: Option<&str>, change: impl FnOnce(&mut T)) {
         let Some(value) = value else { return change(&mut self.any) };
-        match self.by_value.get_mut(value) {
-            Some(branch) => {
-                change(branch);
-                if branch.is_empty() {
-                    self.by_value.remove(value);
-                }
+        if let Some(branch) = self.by_value.get_mut(value) {
+            change(branch);
+            if branch.is_empty() {
+                self.by_value.remove(value);
             }
-            None => {
-                let mut branch = T::default();
-                change(&mut branch);
-                if !branch.is_empty() {
-                    self.by_value.insert(value.into(), branch);
-                }
+        } else {
+            let mut branch = T::default();
+            change(&mut branch);
+            if !branch.is_empty() {
+                self.by_value.insert(value.into(), branch);
             }
         }
     }
@@ -202,8 +199,8 @@ mod tests {
         callbacks.iter().map(|callback| callback.id).collect()
     }
 
-    fn needle(text: &str) -> Option<Needle> {
-        Some(text.to_owned().into())
+    fn needle(text: &str) -> Needle {
+        text.to_owned().into()
     }
 
     /// What an event shows to the index and to the filters.
@@ -366,13 +363,13 @@ mod tests {
                 0 => callback.account = "other".into(),
                 1 => callback.events = vec![EventType::CallStarted],
                 2 => callback.sources = vec!["elsewhere".to_owned()],
-                3 => callback.filter.call_status = needle(&format!("status {number}")),
-                _ => callback.filter.language = needle(&format!("language {number}")),
+                3 => callback.filter.call_status = Some(needle(&format!("status {number}"))),
+                _ => callback.filter.language = Some(needle(&format!("language {number}"))),
             }
             index.insert(&Arc::new(callback));
         }
         let wanted = Arc::new(Callback {
-            filter: Filter { call_status: needle("ENDED"), ..Filter::default() },
+            filter: Filter { call_status: Some(needle("ENDED")), ..Filter::default() },
             ..other
         });
         index.insert(&wanted);
