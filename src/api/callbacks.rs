@@ -124,10 +124,17 @@ fn show(callback: &Callback) -> Map<String, Body> {
     put("state", json!(state));
     put("state_reason", json!(reason));
     put("created_at", json!(callback.created_at));
-    put("callback_url", json!(callback.url.as_url().as_str()));
-    put("callback_method", json!(callback.method));
-    put("callback_data", json!(callback.template.source()));
-    put("content_type", json!("application/json"));
+    let request = &callback.request;
+    put("callback_url", json!(request.url.source()));
+    put("callback_method", json!(request.method));
+    put("callback_data", json!(request.body.source()));
+    put("content_type", json!(request.content_type));
+    if !request.headers.is_empty() {
+        // Their values may be credentials of the receiver.
+        let masked: Map<String, Body> =
+            request.headers.iter().map(|(name, _)| (name.clone(), json!("…"))).collect();
+        put("callback_headers", Body::Object(masked));
+    }
     put("events", callback.events.iter().map(|event_type| json!(event_type.as_str())).collect());
     put("sources", if callback.sources.is_empty() { Body::Null } else { json!(callback.sources) });
     if let Ok(Body::Object(filter)) = serde_json::to_value(&callback.filter) {

@@ -14,6 +14,8 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 /// written as an IPv6 one (`::ffff:10.0.0.1`) is the IPv4 address, here and in the allow list.
 #[derive(Clone, Debug, Default)]
 pub struct AddressPolicy {
+    /// Nothing is refused.
+    anywhere: bool,
     allowed: Vec<IpNet>,
 }
 
@@ -120,7 +122,14 @@ impl AddressPolicy {
     /// The list frees networks from the refusal of their range. It frees no port.
     #[must_use]
     pub fn new(allowed: Vec<IpNet>) -> Self {
-        Self { allowed: allowed.into_iter().map(unmapped_network).collect() }
+        Self { anywhere: false, allowed: allowed.into_iter().map(unmapped_network).collect() }
+    }
+
+    /// A policy that refuses no address: to read again a URL that was checked when it was
+    /// registered, and will be again when it is dialled. Never for dialling.
+    #[must_use]
+    pub fn anywhere() -> Self {
+        Self { anywhere: true, allowed: Vec::new() }
     }
 
     /// Checks an address and port.
@@ -138,6 +147,9 @@ impl AddressPolicy {
 
     /// As [`Self::check`], without a port.
     pub(super) fn check_ip(&self, ip: IpAddr) -> Result<(), RefusedAddress> {
+        if self.anywhere {
+            return Ok(());
+        }
         let ip = ip.to_canonical();
         let (reason, freed) = match refusal(ip) {
             None => return Ok(()),

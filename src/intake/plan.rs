@@ -4,15 +4,11 @@
 
 use std::sync::Arc;
 
-use hyper::body::Bytes;
-
 use super::Source;
 use crate::context::{CallContext, CallKey, InvalidContext, Name, Value, Values};
 use crate::event::{DeliveryId, Event, EventType};
 use crate::registration::{Callback, MATCH_LIMIT, Occasion, Registry};
-use crate::store::{
-    Acceptance, CallWrite, DedupeKey, DeliveryRequest, EventRow, FailedDelivery, NewDelivery, StoredCall,
-};
+use crate::store::{Acceptance, CallWrite, DedupeKey, EventRow, FailedDelivery, NewDelivery, StoredCall};
 
 /// The most that is kept of one call, in bytes of its stored form. An event that would make it
 /// larger is rejected: a call that grows for ever would be read and written whole for each event.
@@ -128,31 +124,33 @@ impl Plan<'_> {
         values.set(Name::DeliveryId, Value::Text(&delivery_id));
         values.set(Name::CallbackId, Value::Text(&callback_id));
 
-        let mut body = Vec::new();
-        let reason = match callback.template.render(&values, &mut body) {
-            Err(fault) => Some(fault.to_string()),
-            Ok(()) if *bodies + body.len() > BODIES_LIMIT => Some(format!(
+        let rendered = match callback.request.render(&values) {
+            Err(fault) => Err(fault.to_string()),
+            Ok(request) if *bodies + request.body.len() > BODIES_LIMIT => Err(format!(
                 "the bodies of this event's deliveries are larger than {BODIES_LIMIT} bytes together"
             )),
-            Ok(()) => None,
+            Ok(request) => Ok(request),
         };
         let call = self.key.map(|key| key.id.clone());
         let created_at = self.row.received_at;
-        if let Some(reason) = reason {
-            tracing::warn!(delivery = %id, callback = %callback.id, reason, "delivery could not be rendered");
-            acceptance.failed.push(FailedDelivery {
-                id,
-                account: Arc::clone(&callback.account),
-                callback: callback.id,
-                event: self.row.id,
-                event_type,
-                call,
-                created_at,
-                reason,
-            });
-            return;
-        }
-        *bodies += body.len();
+        let request = match rendered {
+            Ok(request) => request,
+            Err(reason) => {
+                tracing::warn!(delivery = %id, callback = %callback.id, reason, "delivery could not be rendered");
+                acceptance.failed.push(FailedDelivery {
+                    id,
+                    account: Arc::clone(&callback.account),
+                    callback: callback.id,
+                    event: self.row.id,
+                    event_type,
+                    call,
+                    created_at,
+                    reason,
+                });
+                return;
+            }
+        };
+        *bodies += request.body.len();
         let delay = callback.delivery.retry.before_attempt(1).unwrap_or_default();
         acceptance.deliveries.push(NewDelivery {
             id,
@@ -164,13 +162,7 @@ impl Plan<'_> {
             call,
             created_at,
             due: created_at + delay,
-            request: DeliveryRequest {
-                method: callback.method.as_str().to_owned(),
-                url: callback.url.as_url().as_str().to_owned(),
-                content_type: "application/json".to_owned(),
-                headers: Vec::new(),
-                body: Bytes::from(body),
-            },
+            request,
         });
     }
 }
@@ -179,6 +171,8 @@ impl Plan<'_> {
 mod tests {
     use std::collections::BTreeSet;
     use std::time::Duration;
+
+    use hyper::body::Bytes;
 
     use jiff::{SignedDuration, Timestamp};
     use serde_json::json;

@@ -7,34 +7,14 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::error::Category;
 
+use super::request::{CallbackUrl, Method, RequestTemplate};
 use super::{Filter, RetrySchedule};
-use crate::destination::{AddressPolicy, TargetUrl};
+use crate::destination::AddressPolicy;
 use crate::event::{AccountName, CallbackId, EventType};
 use crate::limit::Rate;
 use crate::signature::{Sealer, SigningSecret};
 use crate::store::{CallbackRow, CallbackState, DestinationLimits};
-use crate::template::{Limits, Template};
-
-/// How a callback is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum Method {
-    /// `POST`
-    Post,
-    /// `PUT`
-    Put,
-}
-
-impl Method {
-    /// The method as HTTP spells it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Post => "POST",
-            Self::Put => "PUT",
-        }
-    }
-}
+use crate::template::{HeaderTemplate, Limits};
 
 /// How a registration's deliveries are sent.
 #[derive(Clone, Debug)]
@@ -54,12 +34,8 @@ pub struct Callback {
     pub id: CallbackId,
     /// Whose it is.
     pub account: AccountName,
-    /// Where its deliveries go.
-    pub url: TargetUrl,
-    /// How.
-    pub method: Method,
-    /// What they carry: `callback_data`, compiled.
-    pub template: Arc<Template>,
+    /// What its deliveries send, and where to.
+    pub request: RequestTemplate,
     /// The event types that it wants; never empty.
     pub events: Vec<EventType>,
     /// The sources that it wants; empty for all of the account's.
@@ -90,6 +66,10 @@ struct Stored {
     url: String,
     method: Method,
     template: String,
+    #[serde(default = "json")]
+    content_type: String,
+    #[serde(default)]
+    headers: Vec<(String, String)>,
     events: Vec<String>,
     #[serde(default)]
     sources: Vec<String>,
@@ -110,6 +90,10 @@ struct Stored {
 }
 
 const STORED_VERSION: u32 = 1;
+
+fn json() -> String {
+    RequestTemplate::JSON.to_owned()
+}
 
 /// A stored registration that cannot be used: a sentence without secrets.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -132,9 +116,16 @@ impl Callback {
         let millis = |duration: &Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let stored = Stored {
             version: STORED_VERSION,
-            url: self.url.as_url().as_str().to_owned(),
-            method: self.method,
-            template: self.template.source().to_owned(),
+            url: self.request.url.source().to_owned(),
+            method: self.request.method,
+            template: self.request.body.source().to_owned(),
+            content_type: self.request.content_type.clone(),
+            headers: self
+                .request
+                .headers
+                .iter()
+                .map(|(name, template)| (name.clone(), template.source().to_owned()))
+                .collect(),
             events: self.events.iter().map(|event_type| event_type.as_str().to_owned()).collect(),
             sources: self.sources.clone(),
             filter: self.filter.clone(),
@@ -176,17 +167,25 @@ impl Callback {
         if stored.version != STORED_VERSION {
             return Err(fault(format!("it has version {}, this is {STORED_VERSION}", stored.version)));
         }
-        let everywhere = AddressPolicy::new(vec![
-            "0.0.0.0/0".parse().expect("a network"),
-            "::/0".parse().expect("a network"),
-        ]);
-        let url =
-            TargetUrl::parse(&stored.url, &everywhere).map_err(|_| fault("its URL is not one".to_owned()))?;
         // The limits of today may be tighter than those it was registered under; it keeps those.
-        let size = stored.template.len();
-        let limits = Limits { template: size, placeholders: size, depth: size, rendering };
-        let template = Template::compile(&stored.template, &limits)
-            .map_err(|_| fault("its template does not compile".to_owned()))?;
+        let limits = |text: &str| {
+            let size = text.len();
+            Limits { template: size, placeholders: size, depth: size, rendering }
+        };
+        let url = CallbackUrl::read(&stored.url, &AddressPolicy::anywhere(), &limits(&stored.url))
+            .map_err(|_| fault("its URL is not one".to_owned()))?;
+        let body =
+            RequestTemplate::compile_body(&stored.template, &stored.content_type, &limits(&stored.template))
+                .map_err(|_| fault("its template does not compile".to_owned()))?;
+        let headers = stored
+            .headers
+            .into_iter()
+            .map(|(name, value)| {
+                let template = HeaderTemplate::compile(&value, &limits(&value))
+                    .map_err(|_| fault(format!("its header `{name}` does not compile")))?;
+                Ok((name, template))
+            })
+            .collect::<Result<_, _>>()?;
         let secrets = stored
             .secrets
             .iter()
@@ -212,9 +211,13 @@ impl Callback {
         Ok(Self {
             id: row.id,
             account: Arc::clone(&row.account),
-            url,
-            method: stored.method,
-            template: Arc::new(template),
+            request: RequestTemplate {
+                method: stored.method,
+                url,
+                headers,
+                content_type: stored.content_type,
+                body,
+            },
             events,
             sources: stored.sources,
             filter: stored.filter,

@@ -50,6 +50,12 @@ impl UrlTemplate {
         &self.compiled.source
     }
 
+    /// What stands before the path, the query and the fragment: the same in every rendering.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        &self.compiled.source[..self.path]
+    }
+
     /// What is legal but probably not meant.
     #[must_use]
     pub fn warnings(&self) -> &[Diagnostic] {

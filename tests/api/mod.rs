@@ -222,3 +222,49 @@ async fn paths_and_methods_are_answered_as_http_has_them() {
     }
     drop(process);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn urls_headers_and_other_content_types_have_placeholders_too() {
+    let home = Home::new(OPEN_DIALER);
+    let process = home.start();
+    let client = Client::new();
+    let receiver = Receiver::start(|_, _| StatusCode::OK).await;
+    let registered = home
+        .register(
+            &client,
+            &json!({
+                "callback_url": format!("{}/{{call_id}}?name=<first_name>", receiver.url()),
+                "callback_method": "POST",
+                "callback_headers": {"Authorization": "Bearer abc", "X-Lead": "{first_name} {last_name}"},
+                "content_type": "application/x-www-form-urlencoded",
+                "callback_data": "id={call_id}&name={first_name}&fixed=%7B",
+                "events": ["call.ended"],
+            }),
+        )
+        .await;
+    assert_eq!(registered["callback_headers"], json!({"Authorization": "…", "X-Lead": "…"}));
+    // What is stored is read again.
+    drop(process);
+    let process = home.start();
+    let event = json!({
+        "call_id": "a/../b", "end_at": "2026-03-30 14:27:12", "first_name": "Zoë & Co\r\nX-Evil: 1", "last_name": "Ünal",
+    });
+    client.send("POST", &home.url("/v1/ingest/dialer"), &[], event.to_string()).await.unwrap();
+    let seen = receiver.wait_for(1).await;
+    let name = "Zo%C3%AB%20%26%20Co%0D%0AX-Evil%3A%201";
+    assert_eq!(seen[0].uri, format!("/hook/a%2F..%2Fb?name={name}"));
+    assert_eq!(seen[0].body, format!("id=a%2F..%2Fb&name={name}&fixed=%7B"));
+    assert_eq!(seen[0].header("content-type"), "application/x-www-form-urlencoded");
+    assert_eq!(seen[0].header("authorization"), "Bearer abc");
+    let lead = std::str::from_utf8(seen[0].headers["x-lead"].as_bytes()).unwrap();
+    assert_eq!(lead, "Zoë & CoX-Evil: 1 Ünal");
+    assert!(!seen[0].headers.contains_key("x-evil"));
+
+    // A segment that would lead elsewhere is not sent, and shown with its reason.
+    let event = json!({"call_id": "..", "end_at": "2026-03-30 14:27:12"}).to_string();
+    client.send("POST", &home.url("/v1/ingest/dialer"), &[], event).await.unwrap();
+    let (_, list) = home.call(&client, "GET", "/v1/deliveries?state=failed", "").await;
+    assert_eq!(list["data"][0]["call_id"], "..");
+    assert!(list["data"][0]["reason"].as_str().unwrap().starts_with("callback_url: "), "{list}");
+    assert!(!process.log().contains("Bearer abc"));
+}

@@ -9,7 +9,9 @@ use jiff::Timestamp;
 use ringback::delivery::Worker;
 use ringback::destination::TargetUrl;
 use ringback::event::{AccountName, CallbackId, DeliveryId, EventId, EventType};
-use ringback::registration::{Callback, DeliverySettings, Filter, Method, Registry, RetrySchedule};
+use ringback::registration::{
+    Callback, CallbackUrl, DeliverySettings, Filter, Method, Registry, RequestTemplate, RetrySchedule,
+};
 use ringback::signature::SigningSecret;
 use ringback::store::embedded::{Embedded, Options};
 use ringback::store::{
@@ -35,9 +37,13 @@ fn callback(url: &str, timeout: Duration, delays: &[Duration]) -> Callback {
     Callback {
         id: CallbackId::new(),
         account: account(),
-        url: TargetUrl::parse(url, &loopback()).unwrap(),
-        method: Method::Post,
-        template: Arc::new(Template::compile("{}", &Limits::default()).unwrap()),
+        request: RequestTemplate {
+            method: Method::Post,
+            url: CallbackUrl::Fixed(TargetUrl::parse(url, &loopback()).unwrap()),
+            headers: Arc::new([]),
+            content_type: RequestTemplate::JSON.to_owned(),
+            body: Template::compile("{}", &Limits::default()).unwrap(),
+        },
         events: vec![EventType::CallEnded],
         sources: Vec::new(),
         filter: Filter::default(),

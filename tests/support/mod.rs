@@ -181,6 +181,8 @@ impl Drop for Process {
 /// One delivery as a receiver sees it.
 #[derive(Clone, Debug)]
 pub(crate) struct Received {
+    /// Path and query.
+    pub(crate) uri: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
 }
@@ -213,7 +215,7 @@ impl Handler for Keep {
     async fn answer(&self, request: Request<Incoming>, _: SocketAddr) -> Answer {
         let (parts, body) = request.into_parts();
         let body = Bodies::new(64 << 20).read(body).await.unwrap().bytes().clone();
-        let received = Received { headers: parts.headers, body };
+        let received = Received { uri: parts.uri.to_string(), headers: parts.headers, body };
         let number = {
             let mut seen = self.seen.lock().unwrap();
             seen.push(received.clone());

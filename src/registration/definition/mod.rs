@@ -11,13 +11,16 @@ use serde_json::Value as Request;
 
 use self::members::{Members, closest};
 use super::filter::Needle;
-use super::{Callback, DeliverySettings, Filter, Issue, Method, RetrySchedule};
-use crate::destination::{AddressPolicy, InvalidTarget, TargetUrl};
+use super::{
+    Callback, CallbackUrl, DeliverySettings, Filter, InvalidCallbackUrl, Issue, Method, RequestTemplate,
+    RetrySchedule,
+};
+use crate::destination::{AddressPolicy, InvalidTarget};
 use crate::event::{AccountName, CallbackId, EventType};
 use crate::limit::Rate;
 use crate::signature::SigningSecret;
 use crate::store::CallbackState;
-use crate::template::{Limits, Template};
+use crate::template::{ContentType, HeaderTemplate, Limits, Template, check_header_name};
 
 /// What a registration is held against.
 #[derive(Clone, Debug)]
@@ -50,6 +53,15 @@ const MAX_FILTER_TEXT: usize = 1_000;
 /// The longest list of event types or sources: there are fewer of either.
 const MAX_LIST: usize = 250;
 
+/// The most headers of its own that a registration may have.
+const MAX_HEADERS: usize = 50;
+
+/// The longest content type, in bytes.
+const MAX_CONTENT_TYPE: usize = 200;
+
+/// Headers that templates could set but that say what Ringback alone knows.
+const OURS: [&str; 4] = ["content-type", "user-agent", "keep-alive", "ringback-attempt"];
+
 /// A registration that was read without a problem.
 #[derive(Debug)]
 pub struct NewCallback {
@@ -75,15 +87,7 @@ impl NewCallback {
         };
         let mut reader = Members::new("", members);
 
-        let url = reader.required("callback_url", Members::text).and_then(|text| {
-            TargetUrl::parse(&text, &limits.policy)
-                .map_err(|faults| {
-                    for fault in faults {
-                        reader.issue::<()>("/callback_url", target_code(&fault), fault.to_string());
-                    }
-                })
-                .ok()
-        });
+        let url = reader.url(limits);
         let method = reader.required("callback_method", Members::text).and_then(|text| {
             match text.to_ascii_uppercase().as_str() {
                 "POST" => Some(Method::Post),
@@ -91,7 +95,9 @@ impl NewCallback {
                 _ => reader.issue("/callback_method", "bad_method", "expected `POST` or `PUT`"),
             }
         });
-        let template = reader.template(&limits.template);
+        let content_type = reader.content_type();
+        let body = reader.body(&content_type, &limits.template);
+        let headers = reader.headers(&limits.template);
         let events = reader.events();
         let sources = reader.sources(&limits.sources);
         let filter = reader.filter();
@@ -116,19 +122,14 @@ impl NewCallback {
         reader.not_yet();
         reader.unknown_members();
 
-        match (url, method, template) {
-            (Some(url), Some(method), Some(template)) if reader.issues.is_empty() => {
-                let warnings = template
-                    .warnings()
-                    .iter()
-                    .map(|warning| Issue::in_template("/callback_data", warning))
-                    .collect();
+        match (url, method, body) {
+            (Some(url), Some(method), Some(body)) if reader.issues.is_empty() => {
+                let request = RequestTemplate { method, url, headers: headers.into(), content_type, body };
+                let warnings = request.warnings();
                 let callback = Callback {
                     id: CallbackId::new(),
                     account: Arc::clone(account),
-                    url,
-                    method,
-                    template: Arc::new(template),
+                    request,
                     events,
                     sources,
                     filter,
@@ -154,7 +155,40 @@ impl NewCallback {
 }
 
 impl Members {
-    fn template(&mut self, limits: &Limits) -> Option<Template> {
+    fn url(&mut self, limits: &DefinitionLimits) -> Option<CallbackUrl> {
+        let text = self.required("callback_url", Self::text)?;
+        match CallbackUrl::read(&text, &limits.policy, &limits.template) {
+            Ok(url) => return Some(url),
+            Err(InvalidCallbackUrl::Template(faults)) => {
+                self.issues.extend(faults.iter().map(|fault| Issue::in_template("/callback_url", fault)));
+            }
+            Err(InvalidCallbackUrl::Target(faults)) => {
+                for fault in faults {
+                    self.issue::<()>("/callback_url", target_code(&fault), fault.to_string());
+                }
+            }
+        }
+        None
+    }
+
+    /// The content type as written; JSON where there is none.
+    fn content_type(&mut self) -> String {
+        let Some(text) = self.text("content_type") else { return RequestTemplate::JSON.to_owned() };
+        let printable =
+            text.len() <= MAX_CONTENT_TYPE && text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+        if !printable || ContentType::from_name(&text).is_none() {
+            self.issue::<()>(
+                "/content_type",
+                "bad_content_type",
+                "`content_type` must be `application/json`, `application/x-www-form-urlencoded`, \
+                 `application/xml`, `text/xml` or `text/plain`",
+            );
+            return RequestTemplate::JSON.to_owned();
+        }
+        text
+    }
+
+    fn body(&mut self, content_type: &str, limits: &Limits) -> Option<Template> {
         let source = self.required("callback_data", |members, name| match members.take(name)? {
             Request::String(text) => Some(text),
             _ => members.issue(
@@ -163,11 +197,54 @@ impl Members {
                 "`callback_data` must be a text that holds the JSON template (quote it: \"{\\\"id\\\": {call_id}}\")",
             ),
         })?;
-        Template::compile(&source, limits)
+        RequestTemplate::compile_body(&source, content_type, limits)
             .map_err(|faults| {
                 self.issues.extend(faults.iter().map(|fault| Issue::in_template("/callback_data", fault)));
             })
             .ok()
+    }
+
+    fn headers(&mut self, limits: &Limits) -> Vec<(String, HeaderTemplate)> {
+        let Some(value) = self.take("callback_headers") else { return Vec::new() };
+        let Request::Object(members) = value else {
+            self.issue::<()>(
+                "/callback_headers",
+                "not_an_object",
+                "`callback_headers` must be an object of names and texts",
+            );
+            return Vec::new();
+        };
+        if members.len() > MAX_HEADERS {
+            let detail = format!("a callback may have {MAX_HEADERS} headers of its own at most");
+            self.issue::<()>("/callback_headers", "too_long", detail);
+            return Vec::new();
+        }
+        let mut headers: Vec<(String, HeaderTemplate)> = Vec::with_capacity(members.len());
+        for (name, value) in members {
+            let pointer = Issue::pointer("/callback_headers", &name);
+            let mut issue =
+                |code, detail: String| self.issues.push(Issue::new(pointer.clone(), code, detail));
+            if let Err(refused) = check_header_name(&name) {
+                issue("header_refused", refused.to_string());
+            } else if OURS.iter().any(|ours| name.eq_ignore_ascii_case(ours)) {
+                issue(
+                    "header_refused",
+                    "Ringback sets this header; the body's type is `content_type`".to_owned(),
+                );
+            } else if headers.iter().any(|(other, _)| name.eq_ignore_ascii_case(other)) {
+                issue("header_refused", "this header is there already, in other letters".to_owned());
+            } else if let Request::String(text) = value {
+                match HeaderTemplate::compile(&text, limits) {
+                    Ok(template) => headers.push((name, template)),
+                    Err(faults) => {
+                        self.issues.extend(faults.iter().map(|fault| Issue::in_template(&pointer, fault)));
+                    }
+                }
+            } else {
+                issue("not_a_text", "a header's value must be a text".to_owned());
+            }
+        }
+        headers
     }
 
     fn events(&mut self) -> Vec<EventType> {
@@ -302,21 +379,13 @@ impl Members {
     /// Members that the contract has but this version does not do yet: taking them in silence
     /// would promise what does not happen.
     fn not_yet(&mut self) {
-        for name in ["callback_headers", "ordered"] {
-            if let Some(value) = self.take(name)
-                && value != Request::Bool(false)
-            {
-                let detail = format!("this version does not know `{name}` yet; leave it out");
-                self.issue::<()>(&format!("/{name}"), "not_supported", detail);
-            }
-        }
-        if let Some(content_type) = self.text("content_type")
-            && !content_type.eq_ignore_ascii_case("application/json")
+        if let Some(value) = self.take("ordered")
+            && value != Request::Bool(false)
         {
             self.issue::<()>(
-                "/content_type",
+                "/ordered",
                 "not_supported",
-                "this version sends `application/json` only; leave `content_type` out",
+                "this version does not know `ordered` yet; leave it out",
             );
         }
     }
@@ -381,7 +450,7 @@ mod tests {
             "expires_at": "2026-03-30T12:00:01Z", "content_type": "Application/JSON",
         })))
         .unwrap();
-        assert_eq!(callback.method, Method::Put);
+        assert_eq!(callback.request.method, Method::Put);
         assert_eq!((callback.events.len(), callback.sources.len()), (1, 1));
         assert_eq!((callback.filter.min_duration, callback.filter.rank_max), (Some(5), Some(100)));
         assert_eq!(callback.filter.from, callback.filter.till);
@@ -413,8 +482,39 @@ mod tests {
             (json!({"description": "\u{fc}".repeat(501)}), "/description", "too_long"),
             (json!({"expires_at": "2026-03-30T12:00:00Z"}), "/expires_at", "in_the_past"),
             (json!({"ordered": true}), "/ordered", "not_supported"),
-            (json!({"callback_headers": {"a": "b"}}), "/callback_headers", "not_supported"),
-            (json!({"content_type": "text/plain"}), "/content_type", "not_supported"),
+            (json!({"callback_headers": ["a"]}), "/callback_headers", "not_an_object"),
+            (json!({"callback_headers": {"a": 1}}), "/callback_headers/a", "not_a_text"),
+            (
+                json!({"callback_headers": {"Webhook-Id": "x"}}),
+                "/callback_headers/Webhook-Id",
+                "header_refused",
+            ),
+            (
+                json!({"callback_headers": {"content-TYPE": "x"}}),
+                "/callback_headers/content-TYPE",
+                "header_refused",
+            ),
+            (json!({"callback_headers": {"a b": "x"}}), "/callback_headers/a b", "header_refused"),
+            (json!({"callback_headers": {"a/b": "x"}}), "/callback_headers/a~1b", "header_refused"),
+            (
+                json!({"callback_headers": {"X-A": "1", "x-a": "2"}}),
+                "/callback_headers/x-a",
+                "header_refused",
+            ),
+            (
+                json!({"callback_headers": {"x-a": "{call_idd}"}}),
+                "/callback_headers/x-a",
+                "unknown_placeholder",
+            ),
+            (json!({"callback_headers": {"x-a": "a\nb: c"}}), "/callback_headers/x-a", "invalid_header"),
+            (json!({"content_type": "text/html"}), "/content_type", "bad_content_type"),
+            (json!({"content_type": "text/plain\r\nx: y"}), "/content_type", "bad_content_type"),
+            (
+                json!({"callback_url": "https://{call_id}.example.com/"}),
+                "/callback_url",
+                "placeholder_not_allowed_here",
+            ),
+            (json!({"callback_url": "http://127.0.0.1/{call_id}"}), "/callback_url", "address_refused"),
             (json!({"a~/b": 1}), "/a~0~1b", "unknown_member"),
         ] {
             assert_eq!(problems(with(&members)), [(pointer.to_owned(), code)], "{members}");
