@@ -130,11 +130,24 @@ impl CallContext {
     /// The stored form: JSON with a version, and each value with its time.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut out = format!("{{\"version\":{}", Self::VERSION).into_bytes();
+        // Most values of a call come with a few events, and so have few times: each is spelt once
+        // in a row. A context is spelt for every event, so this is felt.
+        let mut out = Vec::with_capacity(64 * (self.entries.len() + 1));
+        out.extend_from_slice(format!("{{\"version\":{}", Self::VERSION).as_bytes());
+        let mut spelt: Option<(i64, Vec<u8>)> = None;
         for (name, value, at) in &self.entries {
-            out.extend_from_slice(format!(",\"{name}\":[").as_bytes());
+            out.extend_from_slice(b",\"");
+            out.extend_from_slice(name.as_str().as_bytes());
+            out.extend_from_slice(b"\":[");
             value.write(&mut out);
-            out.extend_from_slice(format!(",{at}]").as_bytes());
+            match &spelt {
+                Some((of, text)) if *of == *at => out.extend_from_slice(text),
+                _ => {
+                    let text = format!(",{at}]").into_bytes();
+                    out.extend_from_slice(&text);
+                    spelt = Some((*at, text));
+                }
+            }
         }
         if let Some(custom) = &self.custom {
             out.extend_from_slice(format!(",\"{}\":", Name::Custom).as_bytes());

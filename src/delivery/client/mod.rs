@@ -44,8 +44,9 @@ const MAX_RESPONSE_HEAD: usize = 64 * 1024;
 /// servers and balancers close, so that it is we who close, between requests.
 const IDLE_LIMIT: Duration = Duration::from_secs(45);
 
-/// Idle connections kept for one origin.
-const MAX_IDLE_PER_ORIGIN: usize = 32;
+/// Idle connections kept for one origin. A registration's deliveries come in bursts, and with fewer
+/// most of a burst would connect anew; over all origins the connector bounds them.
+const MAX_IDLE_PER_ORIGIN: usize = 256;
 
 /// How often an HTTP/2 connection is asked whether it is alive, and how long it may take to say.
 /// One dead connection would otherwise cost every delivery to its origin a whole deadline.
