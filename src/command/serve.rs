@@ -79,6 +79,10 @@ pub fn run(arguments: Arguments, environment: &Environment, out: &mut dyn Write,
             Ok(running) => running,
             Err(error) => {
                 let _ = writeln!(err, "{error}");
+                // Its hash is kept already: the next start will not make another.
+                if let Some(token) = &token {
+                    say_token(token, out);
+                }
                 return UNUSABLE;
             }
         };
@@ -92,7 +96,7 @@ pub fn run(arguments: Arguments, environment: &Environment, out: &mut dyn Write,
             let _ = writeln!(out, "operators: http://{operators}");
         }
         if settings.trying_out {
-            say_how_to_begin(&settings, token.as_ref().map(Token::expose), out);
+            say_how_to_begin(&settings, token.as_ref(), out);
         }
         let _ = out.flush();
         drop(token);
@@ -103,7 +107,7 @@ pub fn run(arguments: Arguments, environment: &Environment, out: &mut dyn Write,
 }
 
 /// What somebody who tries Ringback out needs next.
-fn say_how_to_begin(settings: &Settings, token: Option<&str>, out: &mut dyn Write) {
+fn say_how_to_begin(settings: &Settings, token: Option<&Token>, out: &mut dyn Write) {
     let _ = writeln!(out, "no configuration file: running for trying it out");
     for source in &settings.sources {
         let _ = writeln!(
@@ -113,11 +117,13 @@ fn say_how_to_begin(settings: &Settings, token: Option<&str>, out: &mut dyn Writ
         );
     }
     match token {
-        Some(token) => {
-            let _ = writeln!(out, "  token, shown this once: {token}");
-        }
+        Some(token) => say_token(token, out),
         None => {
             let _ = writeln!(out, "  the token is the one that the first start printed");
         }
     }
+}
+
+fn say_token(token: &Token, out: &mut dyn Write) {
+    let _ = writeln!(out, "  token, shown this once: {}", token.expose());
 }

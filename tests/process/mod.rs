@@ -217,3 +217,29 @@ async fn callbacks_that_cannot_be_used_stop_the_start_instead_of_losing_their_ev
     assert_eq!(seen[0].header("webhook-id"), seen[1].header("webhook-id"));
     drop(process);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_token_is_shown_although_the_first_start_fails_and_is_good_at_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let busy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = busy.local_addr().unwrap().to_string();
+    let serve = |address: &str| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_ringback"));
+        command.args(["serve", "--listen", address]).current_dir(folder.path());
+        command
+    };
+    let failed = serve(&address).output().unwrap();
+    assert_eq!(failed.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&failed.stderr).contains(&format!("cannot listen on {address}")));
+    let said = String::from_utf8(failed.stdout).unwrap();
+    let token = said.split_whitespace().find(|word| word.starts_with("rbk_")).expect("the token").to_owned();
+
+    drop(busy);
+    let process = crate::support::Process::start(&["serve", "--listen", &address], folder.path());
+    let authorization = format!("Bearer {token}");
+    let headers = [("authorization", authorization.as_str())];
+    let url = format!("http://{address}/v1/callbacks");
+    let (status, _) = Client::new().send("GET", &url, &headers, "").await.unwrap();
+    assert_eq!(status, StatusCode::OK);
+    drop(process);
+}
