@@ -1,6 +1,7 @@
 //! Reads a registration as a customer writes it: every problem at once, unknown members by name.
 
 mod members;
+mod request;
 mod retry;
 
 use std::sync::Arc;
@@ -11,16 +12,13 @@ use serde_json::Value as Request;
 
 use self::members::{Members, closest};
 use super::filter::Needle;
-use super::{
-    Callback, CallbackUrl, DeliverySettings, Filter, InvalidCallbackUrl, Issue, Method, RequestTemplate,
-    RetrySchedule,
-};
-use crate::destination::{AddressPolicy, InvalidTarget};
+use super::{Callback, DeliverySettings, Filter, Issue, Method, RequestTemplate, RetrySchedule};
+use crate::destination::AddressPolicy;
 use crate::event::{AccountName, CallbackId, EventType};
 use crate::limit::Rate;
 use crate::signature::SigningSecret;
 use crate::store::CallbackState;
-use crate::template::{ContentType, HeaderTemplate, Limits, Template, check_header_name};
+use crate::template::Limits;
 
 /// What a registration is held against.
 #[derive(Clone, Debug)]
@@ -52,15 +50,6 @@ const MAX_FILTER_TEXT: usize = 1_000;
 
 /// The longest list of event types or sources: there are fewer of either.
 const MAX_LIST: usize = 250;
-
-/// The most headers of its own that a registration may have.
-const MAX_HEADERS: usize = 50;
-
-/// The longest content type, in bytes.
-const MAX_CONTENT_TYPE: usize = 200;
-
-/// Headers that templates could set but that say what Ringback alone knows.
-const OURS: [&str; 4] = ["content-type", "user-agent", "keep-alive", "ringback-attempt"];
 
 /// A registration that was read without a problem.
 #[derive(Debug)]
@@ -155,98 +144,6 @@ impl NewCallback {
 }
 
 impl Members {
-    fn url(&mut self, limits: &DefinitionLimits) -> Option<CallbackUrl> {
-        let text = self.required("callback_url", Self::text)?;
-        match CallbackUrl::read(&text, &limits.policy, &limits.template) {
-            Ok(url) => return Some(url),
-            Err(InvalidCallbackUrl::Template(faults)) => {
-                self.issues.extend(faults.iter().map(|fault| Issue::in_template("/callback_url", fault)));
-            }
-            Err(InvalidCallbackUrl::Target(faults)) => {
-                for fault in faults {
-                    self.issue::<()>("/callback_url", target_code(&fault), fault.to_string());
-                }
-            }
-        }
-        None
-    }
-
-    /// The content type as written; JSON where there is none.
-    fn content_type(&mut self) -> String {
-        let Some(text) = self.text("content_type") else { return RequestTemplate::JSON.to_owned() };
-        let printable =
-            text.len() <= MAX_CONTENT_TYPE && text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
-        if !printable || ContentType::from_name(&text).is_none() {
-            self.issue::<()>(
-                "/content_type",
-                "bad_content_type",
-                "`content_type` must be `application/json`, `application/x-www-form-urlencoded`, \
-                 `application/xml`, `text/xml` or `text/plain`",
-            );
-            return RequestTemplate::JSON.to_owned();
-        }
-        text
-    }
-
-    fn body(&mut self, content_type: &str, limits: &Limits) -> Option<Template> {
-        let source = self.required("callback_data", |members, name| match members.take(name)? {
-            Request::String(text) => Some(text),
-            _ => members.issue(
-                "/callback_data",
-                "not_a_text",
-                "`callback_data` must be a text that holds the JSON template (quote it: \"{\\\"id\\\": {call_id}}\")",
-            ),
-        })?;
-        RequestTemplate::compile_body(&source, content_type, limits)
-            .map_err(|faults| {
-                self.issues.extend(faults.iter().map(|fault| Issue::in_template("/callback_data", fault)));
-            })
-            .ok()
-    }
-
-    fn headers(&mut self, limits: &Limits) -> Vec<(String, HeaderTemplate)> {
-        let Some(value) = self.take("callback_headers") else { return Vec::new() };
-        let Request::Object(members) = value else {
-            self.issue::<()>(
-                "/callback_headers",
-                "not_an_object",
-                "`callback_headers` must be an object of names and texts",
-            );
-            return Vec::new();
-        };
-        if members.len() > MAX_HEADERS {
-            let detail = format!("a callback may have {MAX_HEADERS} headers of its own at most");
-            self.issue::<()>("/callback_headers", "too_long", detail);
-            return Vec::new();
-        }
-        let mut headers: Vec<(String, HeaderTemplate)> = Vec::with_capacity(members.len());
-        for (name, value) in members {
-            let pointer = Issue::pointer("/callback_headers", &name);
-            let mut issue =
-                |code, detail: String| self.issues.push(Issue::new(pointer.clone(), code, detail));
-            if let Err(refused) = check_header_name(&name) {
-                issue("header_refused", refused.to_string());
-            } else if OURS.iter().any(|ours| name.eq_ignore_ascii_case(ours)) {
-                issue(
-                    "header_refused",
-                    "Ringback sets this header; the body's type is `content_type`".to_owned(),
-                );
-            } else if headers.iter().any(|(other, _)| name.eq_ignore_ascii_case(other)) {
-                issue("header_refused", "this header is there already, in other letters".to_owned());
-            } else if let Request::String(text) = value {
-                match HeaderTemplate::compile(&text, limits) {
-                    Ok(template) => headers.push((name, template)),
-                    Err(faults) => {
-                        self.issues.extend(faults.iter().map(|fault| Issue::in_template(&pointer, fault)));
-                    }
-                }
-            } else {
-                issue("not_a_text", "a header's value must be a text".to_owned());
-            }
-        }
-        headers
-    }
-
     fn events(&mut self) -> Vec<EventType> {
         let Some(value) = self.take("events") else { return vec![EventType::SpeechCompleted] };
         let names = match value {
@@ -388,18 +285,6 @@ impl Members {
                 "this version does not know `ordered` yet; leave it out",
             );
         }
-    }
-}
-
-/// The stable code of a refused URL.
-fn target_code(fault: &InvalidTarget) -> &'static str {
-    match fault {
-        InvalidTarget::NotAUrl(_) | InvalidTarget::Whitespace | InvalidTarget::NoHost => "bad_url",
-        InvalidTarget::TooLong(_) => "too_long",
-        InvalidTarget::Scheme => "bad_scheme",
-        InvalidTarget::UserInformation => "user_information",
-        InvalidTarget::Port(_) => "port_refused",
-        InvalidTarget::Address(_) | InvalidTarget::Localhost => "address_refused",
     }
 }
 
