@@ -174,6 +174,8 @@ impl Intake {
             body,
         };
         let verified = source.verifier.verify(signed, received_at).map_err(|refused| {
+            // It says what was wrong with the request, and holds no part of the secret.
+            tracing::warn!(source = source.name, reason = %refused, "signature refused");
             Problem::new(StatusCode::UNAUTHORIZED, "signature_refused", refused.to_string())
         })?;
         match source.adapter.read(&verified) {
