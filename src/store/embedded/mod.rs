@@ -2,7 +2,7 @@
 //!
 //! One thread writes. Whoever wants something written puts it into a bounded channel and waits;
 //! the thread takes all that waits, writes it in one transaction, syncs once and answers
-//! everybody (group commit). The same thread owns the [`Scheduler`](super::scheduler::Scheduler),
+//! everybody (group commit). The same thread owns the [`Scheduler`],
 //! and serves claims in the same transaction as the writes that made their deliveries due, so that
 //! a delivery can start one sync after its event came in. What is leased is known in memory, and
 //! marked in the file so that a process that dies of an attempt is found out.
