@@ -11,8 +11,10 @@ use super::desk::{Desk, micros, read_destination, span_micros};
 use crate::event::{CallbackId, DeliveryId};
 
 /// Deliveries that have crashed this often in a row are suspects: they wait for each other, so
-/// that the one which kills the process does not take the others with it to the limit.
-const SUSPECT: i64 = 2;
+/// that the one which kills the process does not take the others with it to the limit. A few
+/// crashes in a row are bad luck, as when the machine is restarted again and again, and delay
+/// nothing.
+const SUSPECT: i64 = CRASH_LIMIT / 2;
 
 /// How far apart suspects are made due.
 const SUSPECT_SPACING: Duration = Duration::from_millis(500);
