@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use ringback::event::{DeliveryId, EventType};
+use ringback::event::EventType;
 use ringback::store::{
     Accepted, DeliveryFilter, DeliveryState, EventState, FailedDelivery, Page, StoreError,
 };
 
 use super::every_store;
 use super::sample::{
-    UNLIMITED, acceptance, account, call_key, call_write, callback, claim_now, event, name, state_of,
+    UNLIMITED, acceptance, account, call_key, call_write, callback, claim_now, event, later_id, name,
+    state_of,
 };
 
 #[test]
@@ -20,7 +21,7 @@ fn an_event_is_stored_with_all_that_it_causes() {
         let mut new = acceptance(&[row.id]);
         new.call = Some(call_write("42", 0, "first"));
         new.failed.push(FailedDelivery {
-            id: DeliveryId::new(),
+            id: later_id(),
             account: account(),
             callback: row.id,
             event: new.event.id,

@@ -63,6 +63,13 @@ pub(crate) fn request(body: &str) -> DeliveryRequest {
     }
 }
 
+/// An id that sorts behind all before it: ids of one millisecond are in no order, and a test that
+/// speaks of first and last must not meet such.
+pub(crate) fn later_id() -> DeliveryId {
+    std::thread::sleep(Duration::from_millis(1));
+    DeliveryId::new()
+}
+
 /// An event with one delivery to each of these registrations, due at once.
 pub(crate) fn acceptance(callbacks: &[CallbackId]) -> Acceptance {
     let event = event();
@@ -70,7 +77,7 @@ pub(crate) fn acceptance(callbacks: &[CallbackId]) -> Acceptance {
     let deliveries = callbacks
         .iter()
         .map(|callback| NewDelivery {
-            id: DeliveryId::new(),
+            id: later_id(),
             account: account(),
             callback: *callback,
             destination: (*callback).into(),
