@@ -197,7 +197,8 @@ fn intake(settings: &Settings, store: &SharedStore, registry: &Arc<Registry>, bo
         name: source.name.as_ref().to_owned(),
         account: Arc::clone(&source.account),
         call_space: Arc::clone(&source.call_space),
-        adapter: provider::adapter(source.provider).expect("settings name only providers that there are"),
+        adapter: provider::adapter(source.provider, source.map.clone())
+            .expect("settings name only providers that there are"),
         verifier: source.verify.clone(),
     });
     Intake::new(

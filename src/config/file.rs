@@ -14,7 +14,7 @@ use super::value::{read_address, read_name, read_network, read_store, read_url};
 use super::{Environment, Problem, verify};
 use crate::event::AccountName;
 use crate::limit::Rate;
-use crate::provider;
+use crate::provider::{self, InvalidEntry, Mapping};
 use crate::quantity::parse_size;
 use crate::signature::{Sealer, Secret};
 
@@ -206,8 +206,16 @@ fn read_source<'d>(
     let rate_limit = section.take("rate_limit").and_then(|entry| entry.parse(str::parse::<Rate>));
     let call_space = section.take("call_space").and_then(|entry| entry.full_text());
     let api = section.take("api").and_then(|entry| read_api(&entry));
-    // The mapping of `provider = "custom"`, which this version does not have.
-    section.take("map");
+    let map = section.take("map").map(|entry| read_map(&entry));
+    match provider {
+        Some(provider) if map.is_some() && !provider::is_mapped(provider) => {
+            section.problem_at("map", format!("{provider} is read without a table; leave it out"));
+        }
+        Some(provider::CUSTOM) if map.is_none() => {
+            section.problem_at("map", "missing: where the names of the catalogue are in the body");
+        }
+        _ => {}
+    }
     section.finish();
     Some(Source {
         name: name?,
@@ -217,7 +225,24 @@ fn read_source<'d>(
         rate_limit,
         call_space: call_space.unwrap_or(Source::CALL_SPACE).into(),
         api,
+        map,
     })
+}
+
+/// The table of a mapping. What is wrong with an entry does not hide what is wrong with another.
+fn read_map(entry: &Entry<'_, '_>) -> Mapping {
+    let mut mapping = Mapping::default();
+    for (name, entry) in entry.entries().unwrap_or_default() {
+        match mapping.add(name, &entry.to_json()) {
+            Ok(()) => {}
+            Err(InvalidEntry::UnknownName) => match closest(name, Mapping::names()) {
+                Some(meant) => entry.problem(format!("there is no name {name:?}; did you mean {meant:?}?")),
+                None => entry.problem(format!("there is no name {name:?}; see `ringback placeholders`")),
+            },
+            Err(error @ InvalidEntry::Wrong(_)) => entry.problem(error.to_string()),
+        }
+    }
+    mapping
 }
 
 fn read_api(entry: &Entry<'_, '_>) -> Option<ProviderApi> {

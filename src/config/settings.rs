@@ -11,7 +11,7 @@ use url::Url;
 use super::Tokens;
 use crate::event::AccountName;
 use crate::limit::Rate;
-use crate::provider;
+use crate::provider::{self, Mapping};
 use crate::signature::{Sealer, Secret, Verifier};
 
 /// Everything that can be configured, checked.
@@ -101,6 +101,8 @@ pub struct Source {
     pub call_space: Arc<str>,
     /// How the provider is asked, if it is.
     pub api: Option<ProviderApi>,
+    /// Where its requests say what, where the provider is read by a mapping.
+    pub map: Option<Mapping>,
 }
 
 impl Source {
@@ -261,7 +263,7 @@ impl Settings {
     }
 
     /// What Ringback runs with when there is no configuration file: one account, one unverified
-    /// source for each provider, named after it, and receivers on loopback allowed. Whoever
+    /// source for each provider that needs no table to be read, named after it, and receivers on loopback allowed. Whoever
     /// listens on another address than loopback with it gives everything away; [`Settings::load`]
     /// refuses that.
     #[must_use]
@@ -275,10 +277,11 @@ impl Settings {
             rate_limit: None,
             call_space: Source::CALL_SPACE.into(),
             api: None,
+            map: None,
         };
         let loopback = ["127.0.0.0/8", "::1/128"].map(|net| net.parse().expect("a network"));
         Self {
-            sources: provider::names().map(source).collect(),
+            sources: provider::built_in().map(source).collect(),
             accounts: vec![Account { name: account.clone(), callbacks: Account::CALLBACKS, requests: None }],
             delivery: Delivery { allow_networks: loopback.to_vec(), ..Delivery::default() },
             trying_out: true,

@@ -227,7 +227,7 @@ mod tests {
             name: "dialer".to_owned(),
             account: "acme".into(),
             call_space: "default".into(),
-            adapter: provider::adapter("commpeak").unwrap(),
+            adapter: provider::adapter("commpeak", None).unwrap(),
             verifier: Verifier::None,
         };
         let key = CallKey {

@@ -21,7 +21,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &["context", "destination", "event", "limit", "quantity", "signature", "store", "template"],
     ),
     ("delivery", &["destination", "event", "registration", "signature", "store"]),
-    ("config", &["destination", "event", "limit", "provider", "quantity", "signature"]),
+    ("config", &["context", "destination", "event", "limit", "provider", "quantity", "signature"]),
     ("http", &["registration", "store"]),
     ("intake", &["context", "event", "http", "limit", "provider", "registration", "signature", "store"]),
     (
