@@ -14,12 +14,15 @@ use super::value::{read_address, read_name, read_network, read_store, read_url};
 use super::{Environment, Problem, verify};
 use crate::event::AccountName;
 use crate::limit::Rate;
-use crate::provider::{self, InvalidEntry, Mapping};
+use crate::provider::{self, Credentials, InvalidEntry, Mapping};
 use crate::quantity::parse_size;
 use crate::signature::{Sealer, Secret};
 
 /// The longest time that anything is kept: ten years.
 const MAX_RETENTION: Duration = Duration::from_hours(24 * 3653);
+
+/// The longest that a speech job may be configured to take.
+const MAX_SPEECH_TIMEOUT: Duration = Duration::from_hours(24 * 30);
 
 /// What arguments and environment say instead of the file.
 #[derive(Clone, Debug, Default)]
@@ -80,7 +83,10 @@ fn read_settings(mut section: Section<'_, '_>, replaced: &Replaced) -> Settings 
         }
     };
     table("speech", &mut |section| {
-        settings.speech_provider = section.take("provider").and_then(|entry| owned(&entry));
+        settings.speech_provider =
+            section.take("provider").and_then(|entry| read_speech_provider(&entry, &settings.sources));
+        let bounds = [Duration::from_secs(1), MAX_SPEECH_TIMEOUT];
+        settings.speech_timeout = section.duration("timeout", bounds, settings.speech_timeout);
     });
     table("delivery", &mut |section| read_delivery(section, &mut settings.delivery));
     table("retention", &mut |section| read_retention(section, &mut settings.retention));
@@ -202,10 +208,21 @@ fn read_source<'d>(
     });
     let verify = section
         .require("verify", "how its requests are verified; { scheme = \"none\" } if they are not")
-        .and_then(|entry| verify::read(&entry));
+        .and_then(|entry| Some((verify::read(&entry)?, url_secret(&entry))));
     let rate_limit = section.take("rate_limit").and_then(|entry| entry.parse(str::parse::<Rate>));
     let call_space = section.take("call_space").and_then(|entry| entry.full_text());
-    let api = section.take("api").and_then(|entry| read_api(&entry));
+    let api = section.take("api").and_then(|entry| {
+        let api = read_api(&entry)?;
+        let adapter = provider::adapter(provider?, None)?;
+        let missing = match adapter.api() {
+            None => Some("this provider cannot be asked; leave it out".to_owned()),
+            Some(asked) => asked.missing(&api.credentials).map(|key| format!("missing: `{key}`")),
+        };
+        if let Some(problem) = missing {
+            entry.problem(problem);
+        }
+        Some(api)
+    });
     let map = section.take("map").map(|entry| read_map(&entry));
     match provider {
         Some(provider) if map.is_some() && !provider::is_mapped(provider) => {
@@ -217,11 +234,13 @@ fn read_source<'d>(
         _ => {}
     }
     section.finish();
+    let (verify, url_secret) = verify?;
     Some(Source {
         name: name?,
         account: account?,
         provider: provider?,
-        verify: verify?,
+        verify,
+        url_secret,
         rate_limit,
         call_space: call_space.unwrap_or(Source::CALL_SPACE).into(),
         api,
@@ -245,22 +264,51 @@ fn read_map(entry: &Entry<'_, '_>) -> Mapping {
     mapping
 }
 
+/// The secret of a URL, once more: what is to be given to the provider is known to nobody else.
+fn url_secret(entry: &Entry<'_, '_>) -> Option<Secret> {
+    let mut section = entry.section()?;
+    let scheme = section.take("scheme")?.text()?;
+    if scheme != "url-secret" || section.take("parameter").is_some() {
+        return None;
+    }
+    let secrets = section.take("secret")?.secrets();
+    secrets.first().map(|secret| Secret::from_bytes(secret.as_bytes()))
+}
+
+/// The source that transcribes, one that can be asked.
+fn read_speech_provider(entry: &Entry<'_, '_>, sources: &[Source]) -> Option<Arc<str>> {
+    let name = entry.full_text()?;
+    let Some(source) = sources.iter().find(|source| &*source.name == name) else {
+        let meant = closest(name, sources.iter().map(|source| &*source.name));
+        let hint = meant.map(|name| format!("; did you mean {name:?}?")).unwrap_or_default();
+        entry.absence(format!("there is no source {name:?}{hint}"));
+        return None;
+    };
+    if source.api.is_none() {
+        entry.problem(format!("the source {name:?} has no `api`, so that it cannot be asked"));
+    }
+    Some(Arc::clone(&source.name))
+}
+
 fn read_api(entry: &Entry<'_, '_>) -> Option<ProviderApi> {
     let mut section = entry.section()?;
-    let base_url = section.take("base_url").and_then(|entry| entry.parse(read_url));
+    let base_url = section.take("base_url").and_then(|entry| read_public_url(&entry));
+    let max_jobs = section.take("max_jobs").and_then(|entry| entry.integer(1..=10_000));
+    let rate_limit = section.take("rate_limit").and_then(|entry| entry.parse(str::parse::<Rate>));
     let app_id = section.take("app_id").and_then(|entry| owned(&entry));
     let mut secret = |name| {
         let secret = section.take(name)?.secret()?;
         Some(Secret::from_bytes(secret.as_bytes()))
     };
-    let api = ProviderApi {
-        base_url,
+    let credentials = Credentials {
         app_id,
         token: secret("token"),
         app_secret: secret("app_secret"),
         key: secret("key"),
         signing_secret: secret("signing_secret"),
     };
+    let max_jobs = max_jobs.and_then(|count| usize::try_from(count).ok());
+    let api = ProviderApi { base_url, credentials, max_jobs, rate_limit };
     section.finish();
     Some(api)
 }

@@ -218,6 +218,7 @@ mod tests {
             facts: read,
             raw: Json::from("raw"),
             warnings: Vec::new(),
+            notice: None,
         }
     }
 

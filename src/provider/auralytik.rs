@@ -6,11 +6,14 @@
 //! one, and the rest stays in `raw`. No signature header is published: the source is configured
 //! with the generic `hmac` scheme.
 
+mod api;
+
+use super::api::Api;
 use super::body::Findings;
 use super::utterance::{self, Utterance};
 use super::{Adapter, Reading, Unreadable, body};
 use crate::context::{Json, Name, read_time};
-use crate::event::{Event, EventType};
+use crate::event::{Event, EventType, Notice};
 use crate::signature::Verified;
 
 /// Reads `voice-call.completed`, `audio.transcribed`, `evaluation.completed` and whatever else.
@@ -25,6 +28,10 @@ impl Adapter for Auralytik {
         let raw = body::json_object(&request.request().body)?;
         Ok(Reading::Event(Box::new(read_event(raw))))
     }
+
+    fn api(&self) -> Option<&dyn Api> {
+        Some(self)
+    }
 }
 
 /// How an event that is about something else may name the voice call that it belongs to.
@@ -34,24 +41,28 @@ fn read_event(raw: Json) -> Event {
     let mut findings = Findings::default();
     let kind = raw.get("event").and_then(Json::as_str).unwrap_or_default();
     let data = raw.get("data").unwrap_or(&Json::Null);
+    let mut notice = None;
     let types = match kind.split_once('.') {
         Some(("voice-call", what)) => {
             // The call itself, or within a member of its own.
             let call = data.get("voiceCall").unwrap_or(data);
             findings.put(Name::CallId, call.get("id").or_else(|| reference(call)));
             put_call(&mut findings, call);
+            // A call that is over has a state at least, where more is told than its id.
+            notice = (what == "completed" && call.get("state").is_none()).then_some(Notice::Results);
             call_types(what, call)
         }
         Some(("audio" | "evaluation", what)) => {
             findings.put(Name::CallId, reference(data));
             let transcribed = what == "transcribed" && put_transcript(&mut findings, data);
+            notice = (what == "transcribed" && !transcribed).then_some(Notice::Results);
             vec![if transcribed { EventType::SpeechCompleted } else { EventType::ProviderOther }]
         }
         _ => vec![EventType::ProviderOther],
     };
     let id = raw.get("id").and_then(body::event_id);
     let at = raw.get("timestamp").and_then(|at| read_time(at.into()));
-    findings.into_event(types, id, at, raw)
+    Event { notice, ..findings.into_event(types, id, at, raw) }
 }
 
 fn reference(data: &Json) -> Option<&Json> {

@@ -118,7 +118,7 @@ impl Findings {
     ) -> Event {
         let call_id = call_id(&self.facts, &mut self.warnings);
         let Self { facts, warnings } = self;
-        Event { types, provider_event_id, at, call_id, facts, raw, warnings }
+        Event { types, provider_event_id, at, call_id, facts, raw, warnings, notice: None }
     }
 }
 

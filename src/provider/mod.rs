@@ -1,6 +1,8 @@
 //! The providers: one adapter a file, one line in `ADAPTERS` each; those that a table can read are
 //! presets, one file of `preset` each.
 
+mod alovoice;
+mod api;
 mod auralytik;
 mod body;
 mod commpeak;
@@ -12,6 +14,9 @@ mod utterance;
 
 use std::sync::Arc;
 
+pub use api::{
+    Access, Api, Ask, Credentials, Media, Pace, Part, Progress, Reference, Session, Task, Undocumented,
+};
 pub use mapping::{InvalidEntry, Mapping};
 
 use crate::event::Event;
@@ -28,6 +33,11 @@ pub trait Adapter: Send + Sync {
     /// # Errors
     /// It is not what this provider posts; the request is kept as a rejected event.
     fn read(&self, request: &Verified) -> Result<Reading, Unreadable>;
+
+    /// How it is asked, if it can be.
+    fn api(&self) -> Option<&dyn Api> {
+        None
+    }
 
     /// Whether a `GET` with a query is an event (the PBX webhooks of `CommPeak`).
     fn reads_queries(&self) -> bool {
@@ -53,9 +63,10 @@ pub struct Unreadable(pub String);
 type Make = fn() -> Arc<dyn Adapter>;
 
 /// The adapters, in the order of the documentation. A new provider is a line here.
-const ADAPTERS: [(&str, Make); 4] = [
+const ADAPTERS: [(&str, Make); 5] = [
     ("commpeak", || Arc::new(commpeak::CommPeak)),
     ("symbl", || Arc::new(symbl::Symbl)),
+    ("alovoice", || Arc::new(alovoice::AloVoice)),
     ("speko", || Arc::new(speko::Speko)),
     ("auralytik", || Arc::new(auralytik::Auralytik)),
 ];

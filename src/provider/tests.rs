@@ -185,7 +185,7 @@ proptest! {
 
 #[test]
 fn adapters_are_found_by_their_names() {
-    assert_eq!(built_in().collect::<Vec<_>>(), ["commpeak", "symbl", "speko", "auralytik"]);
+    assert_eq!(built_in().collect::<Vec<_>>(), ["commpeak", "symbl", "alovoice", "speko", "auralytik"]);
     assert!(names().any(|name| name == "twilio"));
     for name in names() {
         assert_eq!(adapter(name, None).unwrap().name(), name);

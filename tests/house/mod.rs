@@ -23,7 +23,11 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("delivery", &["destination", "event", "registration", "signature", "store"]),
     ("config", &["context", "destination", "event", "limit", "provider", "quantity", "signature"]),
     ("http", &["registration", "store"]),
-    ("intake", &["context", "event", "http", "limit", "provider", "registration", "signature", "store"]),
+    ("job", &["context", "delivery", "event", "limit", "provider", "signature", "store"]),
+    (
+        "intake",
+        &["context", "event", "http", "job", "limit", "provider", "registration", "signature", "store"],
+    ),
     (
         "api",
         &[

@@ -61,10 +61,10 @@ fn a_newer_file_is_refused() {
     let path = folder.path().join("store.db");
     drop(open_embedded(&path));
     let connection = rusqlite::Connection::open(&path).unwrap();
-    connection.pragma_update(None, "user_version", 2).unwrap();
+    connection.pragma_update(None, "user_version", 3).unwrap();
     drop(connection);
     let text = refusal(&path);
-    assert!(text.contains("newer ringback (format 2; this one reads up to 1)"), "{text}");
+    assert!(text.contains("newer ringback (format 3; this one reads up to 2)"), "{text}");
 }
 
 #[test]
