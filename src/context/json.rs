@@ -1,6 +1,8 @@
 //! Foreign JSON, kept as it was written: numbers in their spelling, members in their order.
 
-use crate::escape::json_string;
+mod writer;
+
+use super::Value;
 
 /// A JSON value. Unlike `serde_json::Value` it keeps the spelling of numbers (`12.0`, integers
 /// beyond 2^53), the order of members, and members of the same name.
@@ -69,35 +71,7 @@ impl Json {
 
     /// Appends the value as compact JSON.
     pub fn write(&self, out: &mut Vec<u8>) {
-        match self {
-            Self::Null => out.extend_from_slice(b"null"),
-            Self::Bool(true) => out.extend_from_slice(b"true"),
-            Self::Bool(false) => out.extend_from_slice(b"false"),
-            Self::Number(spelling) => out.extend_from_slice(spelling.as_bytes()),
-            Self::Text(text) => json_string(text, out),
-            Self::Array(items) => {
-                out.push(b'[');
-                for (index, item) in items.iter().enumerate() {
-                    if index > 0 {
-                        out.push(b',');
-                    }
-                    item.write(out);
-                }
-                out.push(b']');
-            }
-            Self::Object(members) => {
-                out.push(b'{');
-                for (index, (name, value)) in members.iter().enumerate() {
-                    if index > 0 {
-                        out.push(b',');
-                    }
-                    json_string(name, out);
-                    out.push(b':');
-                    value.write(out);
-                }
-                out.push(b'}');
-            }
-        }
+        Value::from(self).write(out);
     }
 
     /// A member of an object: of several by that name the last, as most readers do.

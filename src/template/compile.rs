@@ -30,6 +30,9 @@ pub(super) fn compile(
     let mut emitter = Emitter { source, tree, program: Program::default(), copied: 0, counted: 0 };
     emitter.program.escaping = escaping;
     emitter.program.limit = limits.rendering;
+    emitter.program.literals.reserve_exact(source.len() + Program::PIECE);
+    emitter.program.operations.reserve(tree.placeholders.len() + 1);
+    emitter.program.paths.reserve_exact(tree.placeholders.len());
     emitter.emit(resolved);
     emitter.program
 }

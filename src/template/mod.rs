@@ -20,7 +20,6 @@ mod render;
 mod suggest;
 mod tree;
 mod url;
-mod write;
 
 use std::sync::Arc;
 

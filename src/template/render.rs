@@ -4,7 +4,6 @@ use super::escaping::{Decoded, Escaping};
 use super::filter::{Datum, Stop, Work};
 use super::program::{Expression, Operation, OperationKind, Program};
 use super::tree::StepKind;
-use super::write;
 use crate::context::{Value, Values};
 use crate::escape::{self, Cursor};
 
@@ -173,10 +172,10 @@ impl<'p> Rest<'p> {
         let value = values.get(operation.name);
         match operation.kind {
             OperationKind::Literals => {}
-            OperationKind::Value => write::json(value, out),
+            OperationKind::Value => value.write(out),
             OperationKind::Text => write_text(value, Escaping::Json, out),
             OperationKind::OtherText => write_text(value, self.program.escaping, out),
-            OperationKind::ExpressionValue => write::json(self.expression(values)?.as_value(), out),
+            OperationKind::ExpressionValue => self.expression(values)?.as_value().write(out),
             OperationKind::ExpressionText => {
                 write_text(self.expression(values)?.as_value(), self.program.escaping, out);
             }
@@ -246,7 +245,7 @@ fn write_text(value: Value<'_>, escaping: Escaping, out: &mut Vec<u8>) {
         Value::Bool(value) => escaping.text(if value { "true" } else { "false" }, out),
         Value::Array(_) | Value::Object(_) => {
             let begin = out.len();
-            write::json(value, out);
+            value.write(out);
             escaping.json_within(out, begin);
         }
     }

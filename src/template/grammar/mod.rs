@@ -47,7 +47,7 @@ pub(super) fn parse(source: &str, depth: usize, problems: &mut Problems) -> Tree
         at: 0,
         depth,
         productions: Productions { total: source.len() },
-        tree: Tree::default(),
+        tree: Tree::for_text(source),
         open: Vec::new(),
         is_too_deep: false,
         literal_brace: ContentType::Json.literal_brace(),
@@ -141,6 +141,9 @@ impl<'s> Parser<'s, '_> {
 
     fn skip_white_space(&mut self) {
         loop {
+            if self.bytes.get(self.at).is_some_and(|byte| *byte > b'/') {
+                return;
+            }
             while self.bytes.get(self.at).is_some_and(|byte| is_white_space(*byte)) {
                 self.at += 1;
             }
