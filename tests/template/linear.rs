@@ -20,7 +20,7 @@ impl Work {
 
     fn took(&self) -> Duration {
         match (self.own, own_time()) {
-            (Some(before), Some(now)) => now - before,
+            (Some(before), Some(now)) => now.saturating_sub(before),
             _ => self.start.elapsed(),
         }
     }
