@@ -42,7 +42,7 @@ fn no_member_is_smuggled_in_through_data() {
         r#"x", "admin": true, "y": ""#,
         r#"x"}, {"admin": true"#,
         r#"x\", "admin": true, "y": "#,
-        r#"\"#,
+        r"\",
         r#"": {"admin": true}, ""#,
         "x\u{2028}\", \"admin\": true",
     ] {
@@ -114,7 +114,7 @@ fn zero_false_and_empty_text_are_values() {
         let first = if value == "[]" { "null" } else { value };
         assert_eq!(render(template, &context), format!(r#"[{value}, "{as_text}", {value}, {first}]"#));
     }
-    let defaults = r#"[{custom.v | default: 'x'}]"#;
+    let defaults = r"[{custom.v | default: 'x'}]";
     for (value, expected) in [("0", "0"), ("false", "false"), (r#""""#, r#""x""#), ("null", r#""x""#)] {
         assert_eq!(render(defaults, &format!(r#"{{"custom": {{"v": {value}}}}}"#)), format!("[{expected}]"));
     }
@@ -202,7 +202,7 @@ fn lone_surrogates_are_mended_in_data_and_refused_in_templates() {
         r#"{"\udc00": 1}"#,
         r#"["x\ud83d\u0041"]"#,
         r#"["\ud83d {email}"]"#,
-        r#"[{email | default: '\ud800'}]"#,
+        r"[{email | default: '\ud800'}]",
         r#"["{email | default: '\udfff'}"]"#,
         r"[{custom['\ud800']}]",
     ] {
