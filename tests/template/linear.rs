@@ -89,6 +89,12 @@ fn no_text_takes_long_to_compile() {
         "\"{email}\":1,",
         "[1}",
         "{]",
+        "\"a\"b",
+        "\"a\"b\n",
+        "{a|b:\"x\",",
+        "\"{a|b:\\\"x\\\",",
+        "{a|b:\"x\"}",
+        "{email x}",
     ];
     for piece in pieces {
         for (before, behind) in [("", ""), ("\"", "\""), ("{", "}"), ("[", "]"), ("[\"", "\"]")] {
