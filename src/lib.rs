@@ -24,7 +24,7 @@
 //! | [`store`] | the contract of durability; the scheduler; the embedded store |
 //! | [`delivery`] | the client, the outcome, the schedule of the next attempt, the worker |
 //! | [`destination`] | which URLs may be registered and which addresses dialled |
-//! | [`limit`], [`quantity`] | rates; how durations and sizes are spelt |
+//! | [`limit`], [`network`], [`quantity`] | rates; ranges of addresses; how durations and sizes are spelt |
 //!
 //! # Invariants
 //!
@@ -56,6 +56,7 @@ pub mod event;
 pub mod http;
 pub mod intake;
 pub mod limit;
+pub mod network;
 pub mod provider;
 pub mod quantity;
 pub mod registration;

@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 /// its top, and no room knows one above it.
 const ROOMS: &[(&str, &[&str])] = &[
     ("quantity", &[]),
+    ("network", &[]),
     ("limit", &[]),
     ("event", &["context"]),
     ("context", &[]),
-    ("destination", &[]),
-    ("signature", &[]),
+    ("destination", &["network"]),
+    ("signature", &["network"]),
     ("template", &["context"]),
     ("provider", &["context", "event", "signature"]),
     ("store", &["context", "event", "limit"]),
@@ -21,8 +22,8 @@ const ROOMS: &[(&str, &[&str])] = &[
         &["context", "destination", "event", "limit", "quantity", "signature", "store", "template"],
     ),
     ("delivery", &["destination", "event", "registration", "signature", "store"]),
-    ("config", &["destination", "event", "limit", "provider", "quantity", "signature"]),
-    ("http", &["registration", "store"]),
+    ("config", &["destination", "event", "limit", "network", "provider", "quantity", "signature"]),
+    ("http", &["network", "registration", "store"]),
     ("intake", &["context", "event", "http", "limit", "provider", "registration", "signature", "store"]),
     (
         "api",
