@@ -5,6 +5,7 @@
 //! schemes; `cases.json` has what each of them is changed into, and why that is refused.
 
 mod cases;
+mod http;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
