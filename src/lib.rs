@@ -24,6 +24,7 @@
 //! | [`store`] | the contract of durability; the scheduler; the embedded store |
 //! | [`delivery`] | the client, the outcome, the schedule of the next attempt, the worker |
 //! | [`destination`] | which URLs may be registered and which addresses dialled |
+//! | `escape` | text as the content of JSON strings; the only room that allows `unsafe` |
 //! | [`limit`], [`network`], [`quantity`] | rates; ranges of addresses; how durations and sizes are spelt |
 //!
 //! # Invariants
@@ -52,6 +53,7 @@ pub mod config;
 pub mod context;
 pub mod delivery;
 pub mod destination;
+mod escape;
 pub mod event;
 pub mod http;
 pub mod intake;

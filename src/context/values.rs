@@ -42,7 +42,7 @@ pub struct Values<'a>([Value<'a>; Name::COUNT]);
 impl<'a> Values<'a> {
     /// All names missing.
     #[must_use]
-    pub const fn new() -> Self {
+    pub fn new() -> Self {
         Self([Value::Missing; Name::COUNT])
     }
 

@@ -11,7 +11,7 @@ mod compile;
 mod compiled;
 mod content;
 mod diagnostic;
-mod escape;
+mod escaping;
 mod filter;
 mod grammar;
 mod header;

@@ -1,7 +1,7 @@
 //! Values as JSON.
 
-use super::escape;
 use crate::context::{Json, Value};
+use crate::escape;
 
 /// Appends a value as compact JSON; numbers keep their spelling.
 pub(super) fn json(value: Value<'_>, out: &mut Vec<u8>) {
@@ -10,11 +10,7 @@ pub(super) fn json(value: Value<'_>, out: &mut Vec<u8>) {
         Value::Bool(true) => out.extend_from_slice(b"true"),
         Value::Bool(false) => out.extend_from_slice(b"false"),
         Value::Number(spelling) => out.extend_from_slice(spelling.as_bytes()),
-        Value::Text(text) => {
-            out.push(b'"');
-            escape::json(text, out);
-            out.push(b'"');
-        }
+        Value::Text(text) => escape::json_string(text, out),
         Value::Array(items) => array(items, out),
         Value::Object(members) => object(members, out),
     }
@@ -37,9 +33,8 @@ fn object(members: &[(Box<str>, Json)], out: &mut Vec<u8>) {
         if index > 0 {
             out.push(b',');
         }
-        out.push(b'"');
-        escape::json(name, out);
-        out.extend_from_slice(b"\":");
+        escape::json_string(name, out);
+        out.push(b':');
         value.write(out);
     }
     out.push(b'}');

@@ -7,14 +7,15 @@ use std::path::{Path, PathBuf};
 /// The rooms, each with the rooms that it may import. Data flows from the bottom of this table to
 /// its top, and no room knows one above it.
 const ROOMS: &[(&str, &[&str])] = &[
+    ("escape", &[]),
     ("quantity", &[]),
     ("network", &[]),
     ("limit", &[]),
     ("event", &["context"]),
-    ("context", &[]),
+    ("context", &["escape"]),
     ("destination", &["network"]),
     ("signature", &["network"]),
-    ("template", &["context"]),
+    ("template", &["context", "escape"]),
     ("provider", &["context", "event", "signature"]),
     ("store", &["context", "event", "limit"]),
     (
