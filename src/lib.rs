@@ -25,7 +25,7 @@
 //! | [`delivery`] | the client, the outcome, the schedule of the next attempt, the worker |
 //! | [`destination`] | which URLs may be registered and which addresses dialled |
 //! | `escape` | text as the content of JSON strings; the only room that allows `unsafe` |
-//! | [`limit`], [`quantity`] | rates; how durations and sizes are spelt |
+//! | [`limit`], [`network`], [`quantity`] | rates; ranges of addresses; how durations and sizes are spelt |
 //!
 //! # Invariants
 //!
@@ -58,6 +58,7 @@ pub mod event;
 pub mod http;
 pub mod intake;
 pub mod limit;
+pub mod network;
 pub mod provider;
 pub mod quantity;
 pub mod registration;
