@@ -14,6 +14,7 @@ mod conformance;
 mod core;
 mod files;
 mod gallery;
+mod known_failures;
 mod linear;
 mod places;
 mod properties;
