@@ -15,6 +15,7 @@ mod core;
 mod corpus;
 mod files;
 mod gallery;
+mod known_failures;
 mod linear;
 mod places;
 mod properties;
