@@ -97,7 +97,12 @@ pub(super) fn json(u: &mut Unstructured<'_>, depth: usize) -> Result<Json> {
 
 /// A value for some of the names.
 pub(super) fn data(u: &mut Unstructured<'_>) -> Result<Vec<(Name, Json)>> {
-    let few = [json(u, 3)?, json(u, 3)?, json(u, 1)?];
+    // The last one may be as deep as our reader takes it.
+    let mut deep = json(u, 1)?;
+    for _ in 0..*u.choose(&[0, 0, 0, 1, 130, 508])? {
+        deep = Json::Array(vec![deep]);
+    }
+    let few = [json(u, 3)?, json(u, 3)?, deep];
     let mut data = Vec::new();
     for name in Name::ALL {
         match u.int_in_range(0..=3)? {
