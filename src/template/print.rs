@@ -195,6 +195,7 @@ pub(super) fn parse(source: &str, content_type: ContentType) -> Option<Tree> {
 ///
 /// # Panics
 /// They differ.
+#[allow(unreachable_pub, reason = "it is exported to the fuzzers only")]
 pub fn assert_printed_tree_is_the_tree(source: &str, content_type: ContentType) {
     let Some(tree) = parse(source, content_type) else { return };
     let printed = print(source, &tree);

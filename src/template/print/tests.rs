@@ -68,7 +68,9 @@ impl Builder {
             Shape::Placeholder(said) => self.placeholder(said, Position::Value),
             Shape::Array(items) => {
                 let node = self.open(NodeKind::Array, nowhere);
-                items.into_iter().for_each(|item| self.value(item));
+                for item in items {
+                    self.value(item);
+                }
                 self.close(node);
             }
             Shape::Object(members) => {

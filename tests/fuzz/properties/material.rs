@@ -1,5 +1,7 @@
 //! What templates and data are made of, put together as the fuzzer's bytes say.
 
+use std::fmt::Write as _;
+
 use arbitrary::{Result, Unstructured};
 use ringback::context::{Json, Name};
 
@@ -57,7 +59,8 @@ pub(super) fn number(u: &mut Unstructured<'_>) -> Result<String> {
         spelling.push_str(&u.arbitrary::<u32>()?.to_string());
     }
     if u.arbitrary()? {
-        spelling.push_str(&format!(".{:0>1$}", u.arbitrary::<u16>()?, u.int_in_range(0..=12)?));
+        let (fraction, width) = (u.arbitrary::<u16>()?, u.int_in_range(0..=12)?);
+        write!(spelling, ".{fraction:0>width$}").expect("a text takes all");
     }
     if u.ratio(1, 4)? {
         spelling.push_str(u.choose(&["e", "E+", "E-", "e0"])?);
@@ -120,7 +123,9 @@ fn quoted(text: &str) -> String {
         match character {
             '\'' => quoted.push_str("''"),
             '"' | '\\' => quoted.extend(['\\', character]),
-            _ if character.is_control() => quoted.push_str(&format!("\\u{:04x}", u32::from(character))),
+            _ if character.is_control() => {
+                write!(quoted, "\\u{:04x}", u32::from(character)).expect("a text takes all");
+            }
             _ => quoted.push(character),
         }
     }
@@ -163,10 +168,8 @@ pub(super) fn filter(u: &mut Unstructured<'_>) -> Result<String> {
             1 => format!("default: {}", u.choose(&["null", "true", "false"])?),
             _ => format!("default:{}", text(u)?),
         },
-        5 => match u.arbitrary::<bool>()? {
-            true => format!("truncate: {}", u.int_in_range(0..=20)?),
-            false => format!("truncate:{} , {}", u.int_in_range(0..=20)?, text(u)?),
-        },
+        5 if u.arbitrary()? => format!("truncate: {}", u.int_in_range(0..=20)?),
+        5 => format!("truncate:{} , {}", u.int_in_range(0..=20)?, text(u)?),
         6 => format!("replace: {}, {}", some_text(u)?, text(u)?),
         7 => format!("split: {}", some_text(u)?),
         8 => format!("join: {}", text(u)?),

@@ -195,12 +195,11 @@ fn as_made(u: &mut Unstructured<'_>) -> Result<()> {
             assert_eq!(rendered, expected, "{source}");
             assert_is_json(&rendered);
         }
-        (Err(RenderError::DuplicateMember { .. }), Expected::Duplicate)
-        | (Err(RenderError::Required { .. }), Expected::Required) => {}
-        // Together they may be more than each.
-        (Err(RenderError::TooLarge { .. } | RenderError::Overworked { .. }), _) => {}
-        // Several things may be wrong; the first is told.
-        (Err(RenderError::DuplicateMember { .. }), Expected::Required) => {}
+        // Of several things that are wrong the first is told; together placeholders may be more than
+        // each alone.
+        (Err(RenderError::DuplicateMember { .. }), Expected::Duplicate | Expected::Required)
+        | (Err(RenderError::Required { .. }), Expected::Required)
+        | (Err(RenderError::TooLarge { .. } | RenderError::Overworked { .. }), _) => {}
         (rendered, expected) => panic!("{rendered:?}\nbut expected was {expected:?}\nof {source}"),
     }
     Ok(())
