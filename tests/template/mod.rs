@@ -9,6 +9,7 @@
 //! | `../fuzz/corpus` | what the fuzzers found of interest, by target (`../fuzz/README.md`) |
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod allocating;
 mod commands;
 mod conformance;
 mod core;
