@@ -236,11 +236,14 @@ pub(super) const fn kind_with_article(kind: NodeKind) -> &'static str {
     }
 }
 
-/// As much of a text as a message quotes.
+/// As much of a text as a message quotes, without control characters: it is shown on terminals.
 pub(in crate::template) fn excerpt(text: &str) -> String {
     const MOST: usize = 40;
-    match text.char_indices().nth(MOST) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
+    let shown = text.chars().take(MOST);
+    let mut excerpt: String =
+        shown.map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect();
+    if text.chars().nth(MOST).is_some() {
+        excerpt.push('…');
     }
+    excerpt
 }
