@@ -1,5 +1,5 @@
-//! How the peers that bring no JSON escaping of their own, and take texts in pieces, escape: sixteen
-//! bytes at a time, and a text that needs no escape in one piece.
+//! How the peers that bring no JSON escaping of their own escape: eight bytes at a time, as much
+//! as a good hand-written function would do.
 
 use std::fmt;
 
@@ -38,20 +38,20 @@ const CONTROLS: [&str; 32] = [
 
 /// How many bytes from the front need no escape.
 fn plain(bytes: &[u8]) -> usize {
-    let (blocks, _) = bytes.as_chunks::<16>();
-    let plain = blocks.iter().take_while(|block| !has_special(*block)).count() * 16;
-    let rest = &bytes[plain..];
-    if plain > 0 && rest.len() < 16 && bytes.last_chunk::<16>().is_some_and(|block| !has_special(block)) {
-        return bytes.len();
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let below = |word: u64, end: u64| word.wrapping_sub(ONES * end) & !word;
+    let (words, _) = bytes.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let special = below(word, 0x20)
+            | below(word ^ (ONES * u64::from(b'"')), 1)
+            | below(word ^ (ONES * u64::from(b'\\')), 1);
+        let special = special & (ONES << 7);
+        if special != 0 {
+            return index * 8 + special.trailing_zeros() as usize / 8;
+        }
     }
-    plain + rest.iter().position(is_special).unwrap_or(rest.len())
-}
-
-/// Without a branch, so that the compiler makes vector instructions of it.
-fn has_special(block: &[u8; 16]) -> bool {
-    block.iter().fold(false, |found, byte| found | is_special(byte))
-}
-
-fn is_special(byte: &u8) -> bool {
-    (*byte < 0x20) | (*byte == b'"') | (*byte == b'\\')
+    let done = words.len() * 8;
+    let is_special = |byte: &u8| *byte < 0x20 || matches!(byte, b'"' | b'\\');
+    done + bytes[done..].iter().position(is_special).unwrap_or(bytes.len() - done)
 }
