@@ -22,6 +22,20 @@ impl Parser<'_, '_> {
         }
     }
 
+    /// A run of characters at hand that is no token: told with what was probably meant.
+    pub(super) fn not_a_value(&mut self, run: &str) {
+        let suggestion = match run {
+            _ if Name::from_text(run).is_some() => Some(format!("{{{run}}}")),
+            "None" | "nil" | "NULL" | "Null" | "undefined" | "NaN" | "Infinity" => Some("null".to_owned()),
+            "True" | "TRUE" => Some("true".to_owned()),
+            "False" | "FALSE" => Some("false".to_owned()),
+            _ => None,
+        };
+        let message = format!("`{}` is not a JSON value", excerpt(run));
+        let span = Span::new(self.at, self.at + run.len());
+        self.problems.suggest(Code::InvalidJson, span, message, suggestion);
+    }
+
     /// A text in single quotes where a string belongs.
     pub(super) fn single_quoted(&mut self) {
         let behind = &self.bytes[self.at + 1..];
