@@ -28,7 +28,7 @@ pub(super) fn json_object(body: &[u8]) -> Result<Json, Unreadable> {
 pub(super) fn any(request: &SignedRequest) -> Result<Json, Unreadable> {
     let body = &*request.body;
     let text = body.trim_ascii_start();
-    if is_form(request) && !text.starts_with(b"{") {
+    if request.is_form() && !text.starts_with(b"{") {
         return form(text).ok_or_else(|| Unreadable("the form is empty (byte 0)".to_owned()));
     }
     Json::parse(body).map_err(|error| Unreadable(format!("the body is not JSON: {error}")))
