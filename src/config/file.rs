@@ -212,14 +212,15 @@ fn read_source<'d>(
     let rate_limit = section.take("rate_limit").and_then(|entry| entry.parse(str::parse::<Rate>));
     let call_space = section.take("call_space").and_then(|entry| entry.full_text());
     let api = section.take("api").and_then(|entry| {
-        let api = read_api(&entry)?;
+        let (api, given) = read_api(&entry)?;
         let adapter = provider::adapter(provider?, None)?;
-        let missing = match adapter.api() {
-            None => Some("this provider cannot be asked; leave it out".to_owned()),
-            Some(asked) => asked.missing(&api.credentials).map(|key| format!("missing: `{key}`")),
-        };
-        if let Some(problem) = missing {
-            entry.problem(problem);
+        match adapter.api().map(|asked| asked.missing(&api.credentials)) {
+            None => entry.problem("this provider cannot be asked; leave it out"),
+            // What is there and cannot be read has a problem of its own.
+            Some(Some(key)) if !given.contains(&key) => {
+                entry.absence(format!("missing: `{key}`, without which {} cannot be asked", provider?));
+            }
+            Some(_) => {}
         }
         Some(api)
     });
@@ -290,15 +291,21 @@ fn read_speech_provider(entry: &Entry<'_, '_>, sources: &[Source]) -> Option<Arc
     Some(Arc::clone(&source.name))
 }
 
-fn read_api(entry: &Entry<'_, '_>) -> Option<ProviderApi> {
+/// How a provider is asked, and the credentials' keys that are there.
+fn read_api(entry: &Entry<'_, '_>) -> Option<(ProviderApi, Vec<&'static str>)> {
     let mut section = entry.section()?;
     let base_url = section.take("base_url").and_then(|entry| read_public_url(&entry));
     let max_jobs = section.take("max_jobs").and_then(|entry| entry.integer(1..=10_000));
     let rate_limit = section.take("rate_limit").and_then(|entry| entry.parse(str::parse::<Rate>));
-    let app_id = section.take("app_id").and_then(|entry| owned(&entry));
+    let mut given = Vec::new();
+    let app_id = section.take("app_id").and_then(|entry| {
+        given.push("app_id");
+        owned(&entry)
+    });
     let mut secret = |name| {
-        let secret = section.take(name)?.secret()?;
-        Some(Secret::from_bytes(secret.as_bytes()))
+        let entry = section.take(name)?;
+        given.push(name);
+        Some(Secret::from_bytes(entry.secret()?.as_bytes()))
     };
     let credentials = Credentials {
         app_id,
@@ -310,7 +317,7 @@ fn read_api(entry: &Entry<'_, '_>) -> Option<ProviderApi> {
     let max_jobs = max_jobs.and_then(|count| usize::try_from(count).ok());
     let api = ProviderApi { base_url, credentials, max_jobs, rate_limit };
     section.finish();
-    Some(api)
+    Some((api, given))
 }
 
 fn read_delivery(section: &mut Section<'_, '_>, delivery: &mut Delivery) {

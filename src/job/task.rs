@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::desk::Provider;
 use crate::provider::{Media, Reference, Task};
 use crate::store::{JobRow, StoreError};
 
@@ -49,12 +50,13 @@ impl StoredTask {
     }
 
     /// The task as the provider's side sees it, with the media where they are now.
-    pub(super) fn task(&self, job: &JobRow, media: Media, webhook_url: Option<String>) -> Task {
+    pub(super) fn task(&self, job: &JobRow, media: Media, provider: &Provider) -> Task {
         Task {
             call: job.job.call.id.as_str().to_owned(),
+            base_url: provider.base_url.clone(),
             media,
             language: self.language.clone(),
-            webhook_url,
+            webhook_url: provider.webhook_url.clone(),
             reference: Reference {
                 job: job.job.standing.provider_job.clone(),
                 conversation: self.conversation.clone(),

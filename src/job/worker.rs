@@ -218,7 +218,7 @@ impl Parts {
             }
             Next::Complete => {
                 let raw = brought.results.unwrap_or(Json::Null);
-                let task = stored.task(&job, Media::OfTheCall, None);
+                let task = stored.task(&job, Media::OfTheCall, provider);
                 let event = provider.api().results(&task, raw);
                 let (end, source, call) = (JobEnd::Completed, job.job.source.clone(), job.job.call.clone());
                 self.finish(Ended { lease, source, call, event, end }, &job).await;
@@ -234,7 +234,7 @@ impl Parts {
         stored: &StoredTask,
     ) -> Result<(Step, Brought), Trouble> {
         let api = provider.api();
-        let task = |media| stored.task(job, media, provider.webhook_url.clone());
+        let task = |media| stored.task(job, media, provider);
         let (progress, answer) = match job.job.standing.phase {
             JobPhase::Submitted => {
                 let task = task(stored.media());

@@ -20,8 +20,6 @@ use crate::signature::Verified;
 /// Asks for the analysis of recorded calls.
 pub(super) struct AloVoice;
 
-const BASE_URL: &str = "https://cld.alovoice.uz";
-
 impl Adapter for AloVoice {
     fn name(&self) -> &'static str {
         "alovoice"
@@ -38,7 +36,7 @@ impl Adapter for AloVoice {
 
 impl Api for AloVoice {
     fn base_url(&self) -> &'static str {
-        BASE_URL
+        "https://cld.alovoice.uz"
     }
 
     fn missing(&self, credentials: &Credentials) -> Option<&'static str> {
@@ -94,7 +92,7 @@ impl Api for AloVoice {
         findings.put(Name::SpeechJobId, answer.get("aicallid"));
         findings.put(Name::ConversationId, answer.get("aicallid"));
         if let Some(path) = answer.get("stereoaudio").and_then(Json::as_str).filter(|path| !path.is_empty()) {
-            let url = if path.starts_with('/') { format!("{BASE_URL}{path}") } else { path.to_owned() };
+            let url = if path.starts_with('/') { format!("{}{path}", task.base_url) } else { path.to_owned() };
             findings.put_own(Name::CallRecordingUrl, Json::from(&*url));
         }
         let utterances = utterances(answer.get("stalk").and_then(Json::as_array).unwrap_or_default());

@@ -105,6 +105,8 @@ pub struct Reference {
 pub struct Task {
     /// The call that it is of.
     pub call: String,
+    /// Where the provider is, without a slash at its end: some answers hold paths of it.
+    pub base_url: String,
     /// What is to be transcribed.
     pub media: Media,
     /// In which language, where that is known.
@@ -168,7 +170,8 @@ pub struct Pace {
 
 /// How a provider that can be asked is asked.
 pub trait Api: Send + Sync {
-    /// Where it is, if the operator does not say otherwise.
+    /// Where it is, if the operator does not say otherwise: what a document of the provider says,
+    /// which the adapter names. Without a slash at its end.
     fn base_url(&self) -> &'static str;
 
     /// What it cannot be asked without and is not there: the key's name.

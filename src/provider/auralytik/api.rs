@@ -1,7 +1,10 @@
-//! Auralytik's API: a voice call with its transcript, its survey, a URL of its recording.
+//! Auralytik's API: a voice call with its transcript, and its survey.
 //!
-//! With `key` and `signing_secret` each request is signed as
-//! <https://auralytik.ai/developers/authentication> has it; with `token` it carries that.
+//! Sources: <https://auralytik.ai/developers/voice-calls>, and
+//! <https://auralytik.ai/developers/api-reference> for the base URL and the envelope `{data, meta}`
+//! around each answer, which the former page leaves out; both forms are read. With `key` and
+//! `signing_secret` each request is signed as <https://auralytik.ai/developers/authentication> has
+//! it; with `token` it carries that.
 
 use std::time::Duration;
 
@@ -66,6 +69,7 @@ impl Api for Auralytik {
     }
 
     fn polled(&self, answer: &Json) -> Result<Progress, Undocumented> {
+        let answer = data(answer);
         if id(answer, "id").is_none() {
             return Err(Undocumented("`id` is missing"));
         }
@@ -88,10 +92,10 @@ impl Api for Auralytik {
         let nothing = Json::Null;
         let mut findings = Findings::default();
         findings.put_own(Name::CallId, Json::from(&*task.call));
-        let call = raw.get("call").unwrap_or(&nothing);
+        let call = raw.get("call").map_or(&nothing, data);
         put_call(&mut findings, call);
         let mut types = call_types("completed", call);
-        if let Some(survey) = raw.get("epaResults") {
+        if let Some(survey) = raw.get("epaResults").map(data) {
             put_survey(&mut findings, survey);
             if super::is_answered(survey) && !types.contains(&EventType::SurveyCompleted) {
                 types.push(EventType::SurveyCompleted);
@@ -103,6 +107,11 @@ impl Api for Auralytik {
         }
         findings.into_event(types, None, None, raw)
     }
+}
+
+/// What an answer holds, which is in an envelope or is the answer itself.
+fn data(answer: &Json) -> &Json {
+    answer.get("data").filter(|data| matches!(data, Json::Object(_))).unwrap_or(answer)
 }
 
 fn call(id: &str) -> String {

@@ -1,4 +1,7 @@
 //! Speko's API: a call with its report, its events and its recording.
+//!
+//! Source: <https://docs.speko.dev/api-reference/calls>; the base URL is that of the provider's own
+//! client, `SpekoAI/typescript-sdk`, `src/lib/client.ts`.
 
 use std::time::Duration;
 
