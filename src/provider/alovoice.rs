@@ -92,7 +92,8 @@ impl Api for AloVoice {
         findings.put(Name::SpeechJobId, answer.get("aicallid"));
         findings.put(Name::ConversationId, answer.get("aicallid"));
         if let Some(path) = answer.get("stereoaudio").and_then(Json::as_str).filter(|path| !path.is_empty()) {
-            let url = if path.starts_with('/') { format!("{}{path}", task.base_url) } else { path.to_owned() };
+            let url =
+                if path.starts_with('/') { format!("{}{path}", task.base_url) } else { path.to_owned() };
             findings.put_own(Name::CallRecordingUrl, Json::from(&*url));
         }
         let utterances = utterances(answer.get("stalk").and_then(Json::as_array).unwrap_or_default());

@@ -1,5 +1,6 @@
 //! Speech jobs, over real HTTP: the dialer, the provider's stand-in and the receiver on loopback.
 
+mod restarts;
 mod stand_in;
 
 use std::sync::Arc;
@@ -82,6 +83,13 @@ fn symbl(provider: &StandIn, more: &str) -> String {
     )
 }
 
+/// Providers are told where to post to.
+fn make_reachable(home: &Home) {
+    let config = std::fs::read_to_string(home.path("ringback.toml")).unwrap();
+    let public = format!("public_url = \"{}\"\n", home.url(""));
+    std::fs::write(home.path("ringback.toml"), public + &config).unwrap();
+}
+
 const BY_SYMBL: &str = "[speech]\nprovider = \"symbl\"\n";
 
 /// Symbl as it is documented; `job` says how a job stands.
@@ -150,9 +158,7 @@ async fn a_call_is_transcribed_and_delivered_once_with_the_lead_that_only_the_di
     })
     .await;
     let home = home(&(symbl(&provider, "") + BY_SYMBL));
-    let config = std::fs::read_to_string(home.path("ringback.toml")).unwrap();
-    let public = format!("public_url = \"{}\"\n", home.url(""));
-    std::fs::write(home.path("ringback.toml"), public + &config).unwrap();
+    make_reachable(&home);
     let ringback = Ringback::start(&home).await;
     let receiver = Receiver::start(|_, _| StatusCode::OK).await;
     register(&home, &receiver, &["speech.completed", "speech.failed"]).await;

@@ -41,6 +41,8 @@ pub(crate) enum Reply {
     Slow(Duration, String),
     /// A body that ends before its length says.
     Truncated,
+    /// Never: the connection stays open until the other side closes it.
+    Never,
 }
 
 pub(crate) fn json(status: u16, value: &serde_json::Value) -> Reply {
@@ -142,6 +144,10 @@ async fn serve(mut stream: TcpStream, kept: &Mutex<Vec<Asked>>, told: &Notify, r
             (200, body.clone(), body.len())
         }
         Reply::Truncated => (200, "{\"messages\": [".to_owned(), 4_000),
+        Reply::Never => {
+            while stream.read_buf(&mut bytes).await.unwrap_or(0) > 0 {}
+            return;
+        }
     };
     let answer = format!(
         "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
