@@ -40,7 +40,6 @@ impl Intake {
     /// that only announces them does not stand for them.
     pub(super) async fn heed(&self, source: &Source, event: &mut Event) -> Result<Noticed, StoreError> {
         match &event.notice {
-            None => Ok(Noticed::Nothing),
             Some(Notice::Job(id)) => {
                 let job = self.desk.job_of_provider(&source.name, id).await?;
                 if let Some(job) = job.filter(|job| job.end.is_none()) {
@@ -56,7 +55,7 @@ impl Intake {
                 }
                 Ok(Noticed::Results)
             }
-            Some(Notice::Results) => Ok(Noticed::Nothing),
+            None | Some(Notice::Results) => Ok(Noticed::Nothing),
         }
     }
 

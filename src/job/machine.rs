@@ -134,7 +134,7 @@ mod tests {
     const START: Timestamp = Timestamp::constant(1_800_000_000, 0);
     const PACE: Pace = Pace {
         first_poll: Duration::from_secs(2),
-        longest_poll: Duration::from_secs(60),
+        longest_poll: Duration::from_mins(1),
         max_jobs: 2,
         hold: Duration::from_secs(15),
     };

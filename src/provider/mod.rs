@@ -82,10 +82,10 @@ pub fn adapter(name: &str, own: Option<Mapping>) -> Option<Arc<dyn Adapter>> {
     }
     let own = own.unwrap_or_default();
     if name == CUSTOM {
-        return Some(mapping::Mapped::new(CUSTOM, own));
+        return Some(Arc::new(mapping::Mapped::new(CUSTOM, own)));
     }
     let (name, mapping) = preset::mapping(name)?;
-    Some(mapping::Mapped::new(name, mapping.with(own)))
+    Some(Arc::new(mapping::Mapped::new(name, mapping.with(own))))
 }
 
 /// The providers with adapters of their own, which need no table to be read.

@@ -58,7 +58,7 @@ impl Ringback {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(60), wait).await.expect("the job comes to its end")
+        tokio::time::timeout(Duration::from_mins(1), wait).await.expect("the job comes to its end")
     }
 
     async fn stop(self) {
@@ -323,7 +323,7 @@ async fn a_job_that_is_never_done_fails_in_time_and_one_that_is_refused_at_once(
         dial(&home, call).await;
         ringback.submit(call, None).await.unwrap();
     }
-    let seen = receiver.wait_until(Duration::from_secs(60), |seen| seen.len() >= 2).await;
+    let seen = receiver.wait_until(Duration::from_mins(1), |seen| seen.len() >= 2).await;
     let error = |call: &str| {
         let body = seen.iter().map(crate::support::Received::json).find(|body| body["call"] == call).unwrap();
         assert_eq!((&body["event"], &body["state"]), (&json!("speech.failed"), &json!("failed")));

@@ -98,7 +98,7 @@ impl StandIn {
                 told.await;
             }
         };
-        let asked = tokio::time::timeout(Duration::from_secs(60), wait).await;
+        let asked = tokio::time::timeout(Duration::from_mins(1), wait).await;
         asked.unwrap_or_else(|_| panic!("the provider was asked only {:#?}", self.asked()))
     }
 }

@@ -22,8 +22,6 @@ mod rule;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
-
 use hyper::header::CONTENT_TYPE;
 use jiff::Timestamp;
 
@@ -55,8 +53,8 @@ pub(super) struct Mapped {
 }
 
 impl Mapped {
-    pub(super) fn new(name: &'static str, mapping: Mapping) -> Arc<dyn Adapter> {
-        Arc::new(Self { name, mapping })
+    pub(super) const fn new(name: &'static str, mapping: Mapping) -> Self {
+        Self { name, mapping }
     }
 }
 

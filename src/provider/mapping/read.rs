@@ -45,7 +45,7 @@ impl Mapping {
             Some(Name::EventId) => self.id = read_places(entry)?,
             Some(Name::EventAt) => self.at = read_places(entry)?,
             Some(Name::SpeechPhrases) if entry.get("each").is_some() => {
-                self.phrases = Some(read_phrases(entry)?)
+                self.phrases = Some(read_phrases(entry)?);
             }
             Some(name) if !name.is_set_by_ringback() => self.names.push((name, read_values(entry)?)),
             _ => return Err(InvalidEntry::UnknownName),

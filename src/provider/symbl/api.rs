@@ -172,11 +172,11 @@ impl Api for Symbl {
             findings.put_own(Name::SpeechSummary, Json::from(&*summary.join(" ")));
         }
         let metrics = raw.get("analytics").and_then(|answer| answer.get("metrics")).and_then(Json::as_array);
-        let talk = metrics
+        let talk_time = metrics
             .unwrap_or_default()
             .iter()
             .find(|metric| metric.get("type").and_then(Json::as_str) == Some("total_talk_time"));
-        findings.put(Name::CallTalkDuration, talk.and_then(|metric| metric.get("seconds")));
+        findings.put(Name::CallTalkDuration, talk_time.and_then(|metric| metric.get("seconds")));
         findings.into_event(vec![EventType::SpeechCompleted], None, None, raw)
     }
 }
