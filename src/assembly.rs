@@ -23,9 +23,10 @@ use crate::config::{Settings, StoreAddress, Tls};
 use crate::delivery::client::{InvalidCaFile, InvalidProxy, Proxy};
 use crate::delivery::{Client, ClientSettings, Worker};
 use crate::destination::AddressPolicy;
-use crate::http::{Answer, Bodies, Handler, Listener, ListenerError, Problem, json};
+use crate::http::{Answer, Bodies, Handler, Listener, ListenerError, Problem, Proxies, json};
 use crate::intake::{CalledAs, Intake, Source};
 use crate::limit::Limiter;
+use crate::network::Networks;
 use crate::provider;
 use crate::registration::{Callback, DefinitionLimits, Ledger, Registry, StoredCallbackError};
 use crate::shutdown::{DRAIN_DEADLINE, Shutdown};
@@ -227,6 +228,7 @@ fn intake(settings: &Settings, store: &SharedStore, registry: &Arc<Registry>, bo
             Some(url) => CalledAs::Public(url.as_str().to_owned()),
             None => CalledAs::Host { scheme: if settings.tls.is_some() { "https" } else { "http" } },
         },
+        Proxies::new(Networks::new(settings.trusted_proxies.iter().copied())),
     )
 }
 

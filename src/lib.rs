@@ -24,7 +24,8 @@
 //! | [`store`] | the contract of durability; the scheduler; the embedded store, and the one in Redis |
 //! | [`delivery`] | the client, the outcome, the schedule of the next attempt, the worker |
 //! | [`destination`] | which URLs may be registered and which addresses dialled |
-//! | [`limit`], [`quantity`] | rates; how durations and sizes are spelt |
+//! | `escape` | text as the content of JSON strings; the only room that allows `unsafe` |
+//! | [`limit`], [`network`], [`quantity`] | rates; ranges of addresses; how durations and sizes are spelt |
 //!
 //! # Invariants
 //!
@@ -53,10 +54,12 @@ pub mod config;
 pub mod context;
 pub mod delivery;
 pub mod destination;
+mod escape;
 pub mod event;
 pub mod http;
 pub mod intake;
 pub mod limit;
+pub mod network;
 pub mod provider;
 pub mod quantity;
 pub mod registration;

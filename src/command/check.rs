@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::drawing;
-use super::input::{Format, read_template};
-use crate::template::{Diagnostic, Limits, Template};
+use super::input::{Format, content_type, read_template};
+use crate::template::{ContentType, Diagnostic, Limits, Template};
 
 /// Every template is valid.
 const VALID: u8 = 0;
@@ -23,6 +23,10 @@ pub struct Arguments {
     /// For people, or for programs: a JSON object a file, each on a line of its own
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
+    /// What the templates are: application/json, application/x-www-form-urlencoded,
+    /// application/xml, text/xml or text/plain
+    #[arg(long, value_name = "T", default_value = "application/json", value_parser = content_type)]
+    pub content_type: ContentType,
 }
 
 /// Checks the templates. For people, `err` gets the problems and warnings, drawn, and `out` a line
@@ -40,7 +44,7 @@ pub fn run(
     let limits = Limits::default();
     let mut code = VALID;
     for file in &args.files {
-        let checked = check(file, &limits, stdin);
+        let checked = check(file, args.content_type, &limits, stdin);
         if !matches!(checked.verdict, Verdict::Valid(_)) {
             code = INVALID;
         }
@@ -64,13 +68,13 @@ enum Verdict {
     Unreadable(io::Error),
 }
 
-fn check(file: &Path, limits: &Limits, stdin: &mut dyn Read) -> Checked {
+fn check(file: &Path, content_type: ContentType, limits: &Limits, stdin: &mut dyn Read) -> Checked {
     let bytes = match read_template(file, limits, stdin) {
         Ok(bytes) => bytes,
         Err(error) => return Checked { source: String::new(), verdict: Verdict::Unreadable(error) },
     };
     let verdict = match Template::text(&bytes) {
-        Ok(text) => match Template::compile(text, limits) {
+        Ok(text) => match Template::compile_as(text, content_type, limits) {
             Ok(template) => Verdict::Valid(template),
             Err(problems) => Verdict::Invalid(problems),
         },

@@ -44,6 +44,9 @@ pub(super) fn warnings(
     warnings.iter().try_for_each(|warning| draw(name, source, warning, Level::WARNING, err))
 }
 
+/// How wide a drawing is at most: a caret under a line that the terminal wraps points nowhere.
+const WIDTH: usize = 80;
+
 fn draw(
     name: &str,
     source: &str,
@@ -61,15 +64,22 @@ fn draw(
     if let Some(suggestion) = &problem.suggestion {
         report.push(Group::with_title(Level::HELP.secondary_title(format!("did you mean `{suggestion}`?"))));
     }
-    writeln!(err, "{}\n", Renderer::styled().render(&report))
+    writeln!(err, "{}\n", Renderer::styled().term_width(WIDTH).render(&report))
 }
 
-/// The line on which a problem begins, and its part of that line.
+/// The line on which a problem begins, from its start (columns are counted there) to as far behind
+/// the place as can be seen, and the problem's part of it.
 fn line_around<'s>(source: &'s str, problem: &Diagnostic) -> (&'s str, Range<usize>) {
+    /// Of up to four bytes a character; more than is drawn, so that the cut is not seen. A template
+    /// may be one line of a hundred thousand characters with a problem in each hundred.
+    const MOST: usize = WIDTH * 8;
     let start = source[..problem.offset].rfind('\n').map_or(0, |at| at + 1);
     let end = source[problem.offset..].find('\n').map_or(source.len(), |at| problem.offset + at);
-    let line = &source[start..end];
-    let from = problem.offset - start;
+    // A carriage return before the line break is no more part of the line than that is.
+    let end = end - usize::from(source[start..end].ends_with('\r'));
+    let from = problem.offset.min(end);
     // Where the source is not UTF-8, what is shown for its bytes has other lengths.
-    (line, from..line.ceil_char_boundary(line.len().min(from + problem.length)))
+    let to = source.ceil_char_boundary(end.min(from + problem.length.min(MOST)));
+    let end = end.min(source.ceil_char_boundary(to.saturating_add(MOST)));
+    (&source[start..end], from - start..to - start)
 }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use crate::template::Limits;
+use crate::template::{ContentType, Limits};
 
 /// Who reads the output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -14,6 +14,15 @@ pub enum Format {
     Text,
     /// Programs
     Json,
+}
+
+/// Reads the value of `--content-type`.
+pub(super) fn content_type(name: &str) -> Result<ContentType, String> {
+    ContentType::from_name(name).ok_or_else(|| {
+        "templates are made for application/json, application/x-www-form-urlencoded, application/xml, \
+         text/xml and text/plain"
+            .to_owned()
+    })
 }
 
 /// Reads a template, or standard input where the file is `-`: no more of it than shows that it is

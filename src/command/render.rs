@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::drawing;
-use super::input::{read, read_template};
+use super::input::{content_type, read, read_template};
 use crate::context::{Facts, Json, Name, Value, Values};
 use crate::template::{ContentType, Limits, Template, closest_name};
 
@@ -29,10 +29,6 @@ pub struct Arguments {
     /// text/xml or text/plain
     #[arg(long, value_name = "T", default_value = "application/json", value_parser = content_type)]
     pub content_type: ContentType,
-}
-
-fn content_type(name: &str) -> Result<ContentType, String> {
-    ContentType::from_name(name).ok_or_else(|| "templates are not made for this content type".to_owned())
 }
 
 /// Writes the rendering to `out`, nothing added; problems and warnings go to `err`. The exit code

@@ -1,6 +1,7 @@
 //! `ringback verify`: checks a request body as a source would.
 
 use std::io::{self, Read, Write};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use hyper::HeaderMap;
@@ -30,6 +31,9 @@ pub struct Arguments {
     /// The whole URL, for schemes that sign it
     #[arg(long, default_value = "")]
     pub url: String,
+    /// The address that the request comes from, for tables with `networks`
+    #[arg(long, value_name = "ADDRESS")]
+    pub from: Option<IpAddr>,
     /// A header of the request; may be given several times
     #[arg(long = "header", value_name = "NAME: VALUE")]
     pub headers: Vec<String>,
@@ -59,7 +63,7 @@ pub fn run(
         }
     };
     // The exit code is the verdict, whoever reads the line.
-    match verifier.verify(request, now) {
+    match verifier.verify_from(arguments.from, request, now) {
         Ok(valid) => {
             let id = valid.message_id().map(|id| format!(" (message id {id})"));
             let _ = writeln!(out, "valid{}", id.unwrap_or_default());
@@ -221,6 +225,16 @@ mod tests {
         for wrong in ["https://h/v1/ingest/symbl/s4", "https://h/v1/ingest/symbl", "https://h/s3", ""] {
             assert_eq!(code(wrong), 1, "{wrong}");
         }
+    }
+
+    #[test]
+    fn where_a_request_comes_from_is_judged_where_it_matters() {
+        let table = r#"{ scheme = "none", networks = ["192.0.2.0/24"] }"#;
+        let code = |line: &[&str]| verdict(&[&["--verify", table, "-"], line].concat(), "{}").0;
+        assert_eq!(code(&["--from", "192.0.2.9"]), 0);
+        assert_eq!(code(&["--from", "::ffff:192.0.2.9"]), 0);
+        assert_eq!(code(&["--from", "192.0.3.9"]), 1);
+        assert_eq!(code(&[]), 1);
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub(super) struct Document<'a> {
 }
 
 /// Keys of the contract that are read and checked, and have no effect in this version.
-const NOT_YET: [&str; 4] = ["trusted_proxies", "source.api", "source.map", "speech"];
+const NOT_YET: [&str; 3] = ["source.api", "source.map", "speech"];
 
 struct Found {
     offset: usize,

@@ -322,10 +322,13 @@ impl Settings {
     /// What an operator should know at every start, a sentence each.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        let unverified =
-            self.sources.iter().filter(|source| matches!(source.verify, Verifier::None)).map(|source| {
-                format!("source `{}` takes requests from anyone: it verifies nothing", source.name)
-            });
+        let unverified = self.sources.iter().filter(|source| source.verify.is_none()).map(|source| {
+            let whom = match source.verify {
+                Verifier::From(..) => "anyone in its networks: it verifies nothing else",
+                _ => "anyone: it verifies nothing",
+            };
+            format!("source `{}` takes requests from {whom}", source.name)
+        });
         let everywhere = self.delivery.allow_networks.iter().filter(|net| net.prefix_len() == 0).map(|net| {
             format!("delivery.allow_networks holds {net}: receivers may be anywhere in this network")
         });

@@ -5,11 +5,14 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::reader::{Document, Entry, Section};
+use super::value::read_network;
 use super::{Environment, Problem};
+use crate::network::Networks;
 use crate::quantity::parse_duration;
 use crate::signature::{
-    Algorithm, Basic, Encoding, HmacScheme, HmacSettings, InvalidScheme, InvalidSecret, Layout, Secret,
-    SenderKey, StandardWebhooks, TokenHeader, UrlSecret, Verifier, Window,
+    Algorithm, Basic, Dialpad, Encoding, HmacScheme, HmacSettings, InvalidScheme, InvalidSecret, Layout,
+    PublicKey, Secret, SenderKey, StandardWebhooks, Telnyx, TokenBody, TokenHeader, Twilio, UrlSecret,
+    Verifier, Vonage, Window,
 };
 
 /// The widest window: a signature that counts for longer than a day protects from no replay.
@@ -25,12 +28,17 @@ enum Scheme {
     Slack,
     Stripe,
     Retell,
+    Twilio,
+    Telnyx,
+    Vonage,
+    Dialpad,
     TokenHeader,
+    TokenBody,
     Basic,
     UrlSecret,
 }
 
-const SCHEMES: [(&str, Scheme); 10] = [
+const SCHEMES: [(&str, Scheme); 15] = [
     ("none", Scheme::None),
     ("standard-webhooks", Scheme::StandardWebhooks),
     ("hmac", Scheme::Hmac),
@@ -38,7 +46,12 @@ const SCHEMES: [(&str, Scheme); 10] = [
     ("slack", Scheme::Slack),
     ("stripe", Scheme::Stripe),
     ("retell", Scheme::Retell),
+    ("twilio", Scheme::Twilio),
+    ("telnyx", Scheme::Telnyx),
+    ("vonage", Scheme::Vonage),
+    ("dialpad", Scheme::Dialpad),
     ("token-header", Scheme::TokenHeader),
+    ("token-body", Scheme::TokenBody),
     ("basic", Scheme::Basic),
     ("url-secret", Scheme::UrlSecret),
 ];
@@ -61,6 +74,7 @@ pub(super) fn read(entry: &Entry<'_, '_>) -> Option<Verifier> {
     let scheme = section
         .require("scheme", "how requests are verified; \"none\" if they are not")
         .and_then(|entry| entry.choice(&SCHEMES))?;
+    let networks = section.take("networks").map(|entry| read_networks(&entry));
     let verifier = match scheme {
         Scheme::None => Some(Verifier::None),
         Scheme::StandardWebhooks => standard_webhooks(&mut section),
@@ -73,12 +87,37 @@ pub(super) fn read(entry: &Entry<'_, '_>) -> Option<Verifier> {
         Scheme::Slack => preset(&mut section, HmacSettings::slack).map(Verifier::Hmac),
         Scheme::Stripe => stripe(&mut section),
         Scheme::Retell => preset(&mut section, HmacSettings::retell).map(Verifier::Hmac),
+        // Twilio signs no time either.
+        Scheme::Twilio => {
+            let secrets = secrets(&mut section, plain);
+            (!secrets.is_empty()).then(|| Verifier::Twilio(Twilio::new(secrets)))
+        }
+        Scheme::Telnyx => telnyx(&mut section),
+        Scheme::Vonage => vonage(&mut section),
+        Scheme::Dialpad => {
+            let (secrets, window) = (secrets(&mut section, plain), window(&mut section));
+            (!secrets.is_empty()).then(|| Verifier::Dialpad(Dialpad::new(secrets, window)))
+        }
         Scheme::TokenHeader => token_header(&mut section),
+        Scheme::TokenBody => token_body(&mut section),
         Scheme::Basic => basic(&mut section),
         Scheme::UrlSecret => url_secret(&mut section),
     };
     section.finish();
-    verifier
+    match networks {
+        Some(networks) => verifier.map(|verifier| Verifier::From(networks, Box::new(verifier))),
+        None => verifier,
+    }
+}
+
+fn read_networks(entry: &Entry<'_, '_>) -> Networks {
+    let networks = entry.list(|entry| Some(entry.parse(read_network)));
+    if networks.is_empty() && entry.is_list() {
+        entry.problem(
+            "without any network nothing could come in; leave the key out to take requests from everywhere",
+        );
+    }
+    Networks::new(networks.into_iter().flatten())
 }
 
 fn standard_webhooks(section: &mut Section<'_, '_>) -> Option<Verifier> {
@@ -141,6 +180,28 @@ fn stripe(section: &mut Section<'_, '_>) -> Option<Verifier> {
         build(section, &secrets, |secrets| HmacSettings { window, ..preset(secrets) })
     };
     Some(Verifier::ByHeader(vec![build(HmacSettings::stripe)?, build(HmacSettings::elevenlabs)?]))
+}
+
+fn telnyx(section: &mut Section<'_, '_>) -> Option<Verifier> {
+    let entry = section.require("public_key", "the account's public key, base64");
+    let keys = entry.map(|entry| read_secrets(&entry, PublicKey::parse_bare)).unwrap_or_default();
+    let window = window(section);
+    (!keys.is_empty()).then(|| Verifier::Telnyx(Telnyx::new(keys, window)))
+}
+
+fn vonage(section: &mut Section<'_, '_>) -> Option<Verifier> {
+    let api_key = section.take("api_key").and_then(|entry| entry.full_text()).map(str::to_owned);
+    let (secrets, window) = (secrets(section, plain), window(section));
+    (!secrets.is_empty()).then(|| Verifier::Vonage(Vonage::new(secrets, api_key, window)))
+}
+
+fn token_body(section: &mut Section<'_, '_>) -> Option<Verifier> {
+    let pointer = section.require("pointer", "the JSON pointer of the token, such as \"/token\"");
+    let pointer = pointer.and_then(|entry| entry.text());
+    let secrets = secrets(section, plain);
+    let scheme = TokenBody::new(pointer?, secrets.clone());
+    let scheme = scheme.map_err(|InvalidScheme { key, reason }| section.problem_at(key, reason)).ok()?;
+    (!secrets.is_empty()).then_some(Verifier::TokenBody(scheme))
 }
 
 fn token_header(section: &mut Section<'_, '_>) -> Option<Verifier> {
@@ -278,6 +339,40 @@ mod tests {
             assert!(matches!(reads(table), Verifier::UrlSecret(_)), "{table}");
         }
         assert!(matches!(reads(r#"{ scheme = "stripe", secret = "whsec_s" }"#), Verifier::ByHeader(_)));
+        assert!(matches!(reads(r#"{ scheme = "twilio", secret = ["new", "old"] }"#), Verifier::Twilio(_)));
+        let telnyx = r#"{ scheme = "telnyx", public_key = "1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4=", tolerance = 60 }"#;
+        assert!(matches!(reads(telnyx), Verifier::Telnyx(_)));
+        let vonage = r#"{ scheme = "vonage", secret = "s", api_key = "a1b2c3d", tolerance = "1m" }"#;
+        assert!(matches!(reads(vonage), Verifier::Vonage(_)));
+        assert!(matches!(reads(r#"{ scheme = "dialpad", secret = "s" }"#), Verifier::Dialpad(_)));
+        let body = r#"{ scheme = "token-body", pointer = "/token", secret = "s" }"#;
+        assert!(matches!(reads(body), Verifier::TokenBody(_)));
+    }
+
+    #[test]
+    fn every_scheme_may_have_networks() {
+        let networks = r#"networks = ["192.0.2.0/24", "2001:db8::1"]"#;
+        for (name, _) in SCHEMES {
+            let keys = match name {
+                "none" => "",
+                "telnyx" => r#"public_key = "1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4=","#,
+                "hmac" | "token-header" => r#"header = "x", secret = "aGVsbG8=","#,
+                "token-body" => r#"pointer = "/x", secret = "aGVsbG8=","#,
+                "basic" => r#"user = "x", secret = "aGVsbG8=","#,
+                _ => r#"secret = "aGVsbG8=","#,
+            };
+            let verifier = reads(&format!("{{ scheme = \"{name}\", {keys} {networks} }}"));
+            assert!(matches!(verifier, Verifier::From(..)), "{name}: {verifier:?}");
+            assert_eq!(verifier.is_none(), name == "none");
+        }
+        assert_eq!(
+            problems(r#"{ scheme = "none", networks = [] }"#),
+            [
+                "v:1: verify.networks: without any network nothing could come in; leave the key out to take requests from everywhere"
+            ]
+        );
+        assert_eq!(problems(r#"{ scheme = "none", networks = ["10.0.0.0/33", "host"] }"#).len(), 2);
+        assert_eq!(problems(r#"{ scheme = "none", networks = "10.0.0.0/8" }"#).len(), 1);
     }
 
     #[test]
@@ -306,7 +401,7 @@ mod tests {
         );
         assert_eq!(
             problems(r#"{ scheme = "github", secret = "s", tolerance = "1m" }"#),
-            ["v:1: verify.tolerance: unknown key; there are scheme, secret"]
+            ["v:1: verify.tolerance: unknown key; there are scheme, networks, secret"]
         );
         assert_eq!(
             problems(r#"{ scheme = "token-header", header = "X Token" }"#),
@@ -316,6 +411,29 @@ mod tests {
             ]
         );
         assert_eq!(problems(r#"{ scheme = "basic", user = "a:b", secret = "" }"#).len(), 2);
+        assert_eq!(
+            problems(r#"{ scheme = "twilio", tolerance = "1m" }"#),
+            [
+                "v:1: verify.secret: missing: what the sender signs with, or shows",
+                "v:1: verify.tolerance: unknown key; there are scheme, networks, secret",
+            ]
+        );
+        assert_eq!(
+            problems(r#"{ scheme = "telnyx", secret = "s" }"#),
+            [
+                "v:1: verify.public_key: missing: the account's public key, base64",
+                "v:1: verify.secret: unknown key; there are scheme, networks, public_key, tolerance",
+            ]
+        );
+        assert_eq!(
+            problems(r#"{ scheme = "telnyx", public_key = "whpk_x" }"#),
+            ["v:1: verify.public_key: expected base64 of the 32 bytes of an Ed25519 public key"]
+        );
+        assert_eq!(
+            problems(r#"{ scheme = "token-body", pointer = "token", secret = "s" }"#),
+            ["v:1: verify.pointer: expected a JSON pointer such as \"/token\""]
+        );
+        assert_eq!(problems(r#"{ scheme = "vonage", api_key = "" }"#).len(), 2);
         assert_eq!(
             problems("{}"),
             ["v:1: verify.scheme: missing: how requests are verified; \"none\" if they are not"]

@@ -1,5 +1,9 @@
 //! Foreign JSON, kept as it was written: numbers in their spelling, members in their order.
 
+mod writer;
+
+use super::Value;
+
 /// A JSON value. Unlike `serde_json::Value` it keeps the spelling of numbers (`12.0`, integers
 /// beyond 2^53), the order of members, and members of the same name.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,35 +71,7 @@ impl Json {
 
     /// Appends the value as compact JSON.
     pub fn write(&self, out: &mut Vec<u8>) {
-        match self {
-            Self::Null => out.extend_from_slice(b"null"),
-            Self::Bool(true) => out.extend_from_slice(b"true"),
-            Self::Bool(false) => out.extend_from_slice(b"false"),
-            Self::Number(spelling) => out.extend_from_slice(spelling.as_bytes()),
-            Self::Text(text) => write_text(text, out),
-            Self::Array(items) => {
-                out.push(b'[');
-                for (index, item) in items.iter().enumerate() {
-                    if index > 0 {
-                        out.push(b',');
-                    }
-                    item.write(out);
-                }
-                out.push(b']');
-            }
-            Self::Object(members) => {
-                out.push(b'{');
-                for (index, (name, value)) in members.iter().enumerate() {
-                    if index > 0 {
-                        out.push(b',');
-                    }
-                    write_text(name, out);
-                    out.push(b':');
-                    value.write(out);
-                }
-                out.push(b'}');
-            }
-        }
+        Value::from(self).write(out);
     }
 
     /// A member of an object: of several by that name the last, as most readers do.
@@ -161,36 +137,6 @@ impl From<&str> for Json {
     fn from(text: &str) -> Self {
         Self::Text(text.into())
     }
-}
-
-/// Appends a text as a JSON string. Escaped is only what must be: `"`, `\` and the control
-/// characters below U+0020, these by their short form where they have one.
-pub(crate) fn write_text(text: &str, out: &mut Vec<u8>) {
-    out.reserve(text.len() + 2);
-    out.push(b'"');
-    let mut rest = text.as_bytes();
-    loop {
-        let run = plain_run(rest);
-        out.extend_from_slice(&rest[..run]);
-        let Some(&byte) = rest.get(run) else { break };
-        let short = match byte {
-            b'"' | b'\\' => byte,
-            0x08 => b'b',
-            0x09 => b't',
-            0x0a => b'n',
-            0x0c => b'f',
-            0x0d => b'r',
-            _ => {
-                let hex = |digit: u8| b"0123456789abcdef"[usize::from(digit)];
-                out.extend_from_slice(&[b'\\', b'u', b'0', b'0', hex(byte >> 4), hex(byte & 15)]);
-                rest = &rest[run + 1..];
-                continue;
-            }
-        };
-        out.extend_from_slice(&[b'\\', short]);
-        rest = &rest[run + 1..];
-    }
-    out.push(b'"');
 }
 
 /// How many bytes from the front stand for themselves in a JSON string: none of `"`, `\` and the

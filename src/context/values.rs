@@ -43,7 +43,9 @@ impl<'a> Values<'a> {
     /// All names missing.
     #[must_use]
     pub const fn new() -> Self {
-        Self([Value::Missing; Name::COUNT])
+        // A copy of a constant. Made at run time, it would be filled in one place and then moved.
+        const EMPTY: Values<'static> = Values([Value::Missing; Name::COUNT]);
+        EMPTY
     }
 
     /// Sets the value of a name; an earlier one is replaced.

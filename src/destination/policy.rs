@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use crate::network::Networks;
+
 /// Decides about addresses: everything that is not globally reachable unicast is refused, unless
 /// the operator's allow list names it.
 ///
@@ -16,7 +18,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 pub struct AddressPolicy {
     /// Nothing is refused.
     anywhere: bool,
-    allowed: Vec<IpNet>,
+    allowed: Networks,
 }
 
 /// An address that the policy let through; the client dials nothing else.
@@ -122,14 +124,14 @@ impl AddressPolicy {
     /// The list frees networks from the refusal of their range. It frees no port.
     #[must_use]
     pub fn new(allowed: Vec<IpNet>) -> Self {
-        Self { anywhere: false, allowed: allowed.into_iter().map(unmapped_network).collect() }
+        Self { anywhere: false, allowed: Networks::new(allowed) }
     }
 
     /// A policy that refuses no address: to read again a URL that was checked when it was
     /// registered, and will be again when it is dialled. Never for dialling.
     #[must_use]
     pub fn anywhere() -> Self {
-        Self { anywhere: true, allowed: Vec::new() }
+        Self { anywhere: true, allowed: Networks::default() }
     }
 
     /// Checks an address and port.
@@ -153,10 +155,8 @@ impl AddressPolicy {
         let ip = ip.to_canonical();
         let (reason, freed) = match refusal(ip) {
             None => return Ok(()),
-            Some(Refusal::Metadata) => ("cloud metadata", self.allowed.contains(&IpNet::from(ip))),
-            Some(Refusal::Range(reason)) => {
-                (reason, self.allowed.iter().any(|network| network.contains(&ip)))
-            }
+            Some(Refusal::Metadata) => ("cloud metadata", self.allowed.names(ip)),
+            Some(Refusal::Range(reason)) => (reason, self.allowed.contains(ip)),
         };
         if !freed {
             return Err(RefusedAddress { address: ip, reason });
@@ -209,16 +209,6 @@ fn refusal(ip: IpAddr) -> Option<Refusal> {
         }
     };
     range.map(Refusal::Range)
-}
-
-/// `::ffff:10.0.0.0/104` is `10.0.0.0/8`.
-fn unmapped_network(network: IpNet) -> IpNet {
-    match (network.network().to_canonical(), network.prefix_len().checked_sub(96)) {
-        (IpAddr::V4(v4), Some(prefix)) if network.addr().is_ipv6() => {
-            Ipv4Net::new(v4, prefix).map_or(network, IpNet::from)
-        }
-        _ => network.trunc(),
-    }
 }
 
 const fn v4([a, b, c, d]: [u8; 4], prefix: u8) -> Ipv4Net {

@@ -4,6 +4,7 @@
 mod answer;
 mod body;
 mod client;
+mod forwarded;
 mod listener;
 mod problem;
 mod request;
@@ -11,6 +12,7 @@ mod request;
 pub use answer::{Answer, json};
 pub use body::{Bodies, BodyFault, Held};
 pub use client::{Client, ClientError};
+pub use forwarded::{Caller, Proxies};
 pub use listener::{Handler, Listener, ListenerError};
 pub(crate) use problem::Entry;
 pub use problem::Problem;

@@ -24,11 +24,11 @@ pub use source::Source;
 
 use crate::context::CallKey;
 use crate::event::{Event, EventId};
-use crate::http::{Answer, Bodies, Problem, header_text, json};
-use crate::limit::Limiter;
+use crate::http::{Answer, Bodies, Caller, Problem, Proxies, header_text, json};
+use crate::limit::{Limiter, Rate};
 use crate::provider::Reading;
 use crate::registration::Registry;
-use crate::signature::{SignedRequest, Verified};
+use crate::signature::{Refused, SignedRequest, Verified};
 use crate::store::{Accepted, DedupeKey, EventRow, EventState, SharedStore, StoreError};
 
 /// For how long a repeat of an event that has an id of its own is recognised: as long as events
@@ -48,14 +48,20 @@ const MERGE_TRIES: usize = 16;
 /// When a provider may send again what was in the way of itself that often.
 const CONFLICT_RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// How many refused requests of a source are warned of. Anybody can post what is refused; the others
+/// are in the log at its level `debug`.
+const REFUSALS_WARNED: Rate = Rate { count: 20, period: Duration::from_secs(10) };
+
 /// Receives what providers post.
 pub struct Intake {
     sources: HashMap<String, Source>,
     limiter: Limiter,
+    warnings: Limiter,
     store: SharedStore,
     registry: Arc<Registry>,
     bodies: Bodies,
     called_as: CalledAs,
+    proxies: Proxies,
     call_locks: Box<[Mutex<()>]>,
 }
 
@@ -64,7 +70,7 @@ pub struct Intake {
 pub enum CalledAs {
     /// What the operator says, with the path behind it.
     Public(String),
-    /// What the `Host` header says.
+    /// What the `Host` header says, or a trusted proxy.
     Host {
         /// `https` where this process ends TLS itself, else `http`.
         scheme: &'static str,
@@ -73,16 +79,15 @@ pub enum CalledAs {
 
 impl CalledAs {
     /// The URL of a request.
-    fn url(&self, uri: &hyper::Uri, host: &str) -> String {
+    fn url(&self, uri: &hyper::Uri, host: &str, caller: &Caller) -> String {
         let path = uri.path_and_query().map_or("/", hyper::http::uri::PathAndQuery::as_str);
         match self {
             Self::Public(base) => format!("{}{path}", base.trim_end_matches('/')),
-            // HTTP/2 says the host in the URL, and a proxy's absolute form does.
             Self::Host { scheme } => {
-                format!(
-                    "{scheme}://{}{path}",
-                    uri.authority().map_or(host, hyper::http::uri::Authority::as_str)
-                )
+                // HTTP/2 says the host in the URL, and a proxy's absolute form does.
+                let host = uri.authority().map_or(host, hyper::http::uri::Authority::as_str);
+                let host = caller.host.as_deref().unwrap_or(host);
+                format!("{}://{host}{path}", caller.scheme.unwrap_or(scheme))
             }
         }
     }
@@ -105,14 +110,18 @@ impl Intake {
         registry: Arc<Registry>,
         bodies: Bodies,
         called_as: CalledAs,
+        proxies: Proxies,
     ) -> Self {
+        let warned = sources.iter().map(|source| (source.name.as_str().into(), Some(REFUSALS_WARNED)));
         Self {
+            warnings: Limiter::new(warned),
             sources: sources.into_iter().map(|source| (source.name.clone(), source)).collect(),
             limiter,
             store,
             registry,
             bodies,
             called_as,
+            proxies,
             call_locks: (0..CALL_LOCKS).map(|_| Mutex::new(())).collect(),
         }
     }
@@ -131,8 +140,10 @@ impl Intake {
             let detail = "no source of this name is configured";
             return Problem::new(StatusCode::NOT_FOUND, "unknown_source", detail).into();
         };
-        match self.receive(source, sub_path, request).await {
+        let caller = self.proxies.caller(peer.ip(), request.headers());
+        match self.receive(source, sub_path, request, &caller).await {
             Ok(answer) => answer,
+            Err(problem) if problem.status() == StatusCode::UNAUTHORIZED => problem.into(),
             Err(problem) => {
                 let (status, code) = (problem.status().as_u16(), problem.code());
                 tracing::warn!(source = name, %peer, status, code, "event refused");
@@ -146,6 +157,7 @@ impl Intake {
         source: &Source,
         sub_path: &str,
         request: Request<Incoming>,
+        caller: &Caller,
     ) -> Result<Answer, Problem> {
         match *request.method() {
             Method::POST => {}
@@ -154,9 +166,9 @@ impl Intake {
             Method::GET | Method::HEAD => return Ok(json(StatusCode::OK, "{}")),
             _ => return Err(Problem::method_not_allowed("GET, HEAD, POST")),
         }
-        self.limiter.check(&source.name).map_err(|limited| {
-            Problem::rate_limited(limited.retry_after, "this source sends faster than its rate limit")
-        })?;
+        let refuse = |refused| self.refuse(source, caller, &refused);
+        // Before a byte of the body costs anything.
+        source.verifier.admit(caller.address).map_err(refuse)?;
 
         let (parts, body) = request.into_parts();
         // Held to the end: the budget is for all that is under way.
@@ -164,7 +176,7 @@ impl Intake {
         let body = held.bytes().clone();
         let received_at = now();
         let query = parts.uri.query().unwrap_or_default().to_owned();
-        let url = self.called_as.url(&parts.uri, header_text(&parts.headers, HOST.as_str()));
+        let url = self.called_as.url(&parts.uri, header_text(&parts.headers, HOST.as_str()), caller);
         let signed = SignedRequest {
             method: parts.method.as_str().to_owned(),
             url,
@@ -173,10 +185,10 @@ impl Intake {
             headers: parts.headers,
             body,
         };
-        let verified = source.verifier.verify(signed, received_at).map_err(|refused| {
-            // It says what was wrong with the request, and holds no part of the secret.
-            tracing::warn!(source = source.name, reason = %refused, "signature refused");
-            Problem::new(StatusCode::UNAUTHORIZED, "signature_refused", refused.to_string())
+        let verified = source.verifier.verify_from(caller.address, signed, received_at).map_err(refuse)?;
+        // Only what is the source's own uses up the source's rate, or anybody could.
+        self.limiter.check(&source.name).map_err(|limited| {
+            Problem::rate_limited(limited.retry_after, "this source sends faster than its rate limit")
         })?;
         match source.adapter.read(&verified) {
             Ok(Reading::Answer(answer)) => Ok(json(StatusCode::OK, Bytes::from_static(answer.as_bytes()))),
@@ -186,6 +198,18 @@ impl Intake {
             }
             Err(unreadable) => Err(self.reject(source, &verified, unreadable.0, received_at).await),
         }
+    }
+
+    /// The answer to a request that is not believed. The reason says what is wrong with the request,
+    /// and holds no part of the secret.
+    fn refuse(&self, source: &Source, caller: &Caller, refused: &Refused) -> Problem {
+        let (name, sender) = (&source.name, caller.address.map(tracing::field::display));
+        if self.warnings.check(name).is_ok() {
+            tracing::warn!(source = name, sender, reason = %refused, "signature refused");
+        } else {
+            tracing::debug!(source = name, sender, reason = %refused, "signature refused");
+        }
+        Problem::new(StatusCode::UNAUTHORIZED, "signature_refused", refused.to_string())
     }
 
     /// Keeps what cannot be used, for the operator to see; the answer that says so.
@@ -351,6 +375,7 @@ mod tests {
     fn the_url_is_the_one_that_the_provider_called() {
         let public = CalledAs::Public("https://hooks.example.com/in/".to_owned());
         let (tls, plain) = (CalledAs::Host { scheme: "https" }, CalledAs::Host { scheme: "http" });
+        let direct = Caller { address: None, scheme: None, host: None };
         for (called_as, uri, expected) in [
             (&public, "/v1/ingest/a/b?x=%20", "https://hooks.example.com/in/v1/ingest/a/b?x=%20"),
             (&plain, "/v1/ingest/a", "http://host:8080/v1/ingest/a"),
@@ -359,7 +384,15 @@ mod tests {
             // A client's word does not make a plain connection an encrypted one.
             (&plain, "https://other.example/v1/ingest/a", "http://other.example/v1/ingest/a"),
         ] {
-            assert_eq!(called_as.url(&uri.parse().unwrap(), "host:8080"), expected);
+            assert_eq!(called_as.url(&uri.parse().unwrap(), "host:8080", &direct), expected);
+        }
+        // A trusted proxy's does, and the operator's counts more.
+        let proxied = Caller { scheme: Some("https"), host: Some("hooks.example".to_owned()), ..direct };
+        for (called_as, expected) in [
+            (&plain, "https://hooks.example/v1/ingest/a"),
+            (&public, "https://hooks.example.com/in/v1/ingest/a"),
+        ] {
+            assert_eq!(called_as.url(&"/v1/ingest/a".parse().unwrap(), "host:8080", &proxied), expected);
         }
     }
 }

@@ -1,6 +1,5 @@
 //! A request's body as data, in the forms that providers post: JSON, a form, a query.
 
-use hyper::header::CONTENT_TYPE;
 use url::form_urlencoded;
 
 use super::Unreadable;
@@ -31,17 +30,11 @@ pub(super) fn object(request: &SignedRequest) -> Result<Json, Unreadable> {
     }
     let body = &*request.body;
     let text = body.trim_ascii_start();
-    if is_form(request) && !text.starts_with(b"{") {
+    if request.is_form() && !text.starts_with(b"{") {
         form(text).ok_or_else(|| Unreadable("the form is empty (byte 0)".to_owned()))
     } else {
         json_object(body)
     }
-}
-
-fn is_form(request: &SignedRequest) -> bool {
-    let content_type = request.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let media_type = content_type.and_then(|value| value.split(';').next()).unwrap_or_default();
-    media_type.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded")
 }
 
 /// Names and texts as the URL standard reads them; bytes that are not UTF-8 become U+FFFD.
@@ -78,6 +71,7 @@ const MAX_EVENT_ID: usize = 512;
 #[cfg(test)]
 mod tests {
     use hyper::HeaderMap;
+    use hyper::header::CONTENT_TYPE;
 
     use super::*;
 

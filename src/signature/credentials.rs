@@ -17,7 +17,7 @@ use super::{Refused, Secret};
 
 /// Whether what was shown is one of the secrets. Both are hashed first, so that not even their
 /// lengths can be told by the time it takes.
-fn is_one_of(secrets: &[Secret], shown: &[u8]) -> bool {
+pub(super) fn is_one_of(secrets: &[Secret], shown: &[u8]) -> bool {
     let shown = Sha256::digest(shown);
     let found = secrets.iter().fold(Choice::from(0), |found, secret| {
         found | Sha256::digest(secret.expose()).as_slice().ct_eq(shown.as_slice())

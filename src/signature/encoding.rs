@@ -1,4 +1,4 @@
-//! Hexadecimal and base64, as tolerantly as providers write them.
+//! Hexadecimal and base64, as tolerantly as providers write them, and bare numbers.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_PAD_INDIFFERENT, URL_SAFE_PAD_INDIFFERENT};
@@ -36,6 +36,12 @@ pub(crate) fn write_base64(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
 }
 
+/// Reads a number that is written in digits alone, such as unix seconds.
+pub(crate) fn read_digits(text: &str) -> Option<i64> {
+    // `parse` alone would take a sign.
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,5 +65,13 @@ mod tests {
             assert_eq!(read_base64(wrong), None, "{wrong}");
         }
         assert_eq!(write_base64(&[0xfb, 0xff]), "+/8=");
+    }
+
+    #[test]
+    fn numbers_are_digits() {
+        assert_eq!(read_digits("1614265330"), Some(1_614_265_330));
+        for wrong in ["", "-1", "+1", "1.0", " 1", "99999999999999999999"] {
+            assert_eq!(read_digits(wrong), None, "{wrong}");
+        }
     }
 }

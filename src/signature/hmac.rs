@@ -6,7 +6,7 @@ use std::str::FromStr as _;
 use hyper::header::HeaderName;
 use jiff::Timestamp;
 
-use super::encoding::{read_base64, read_hex};
+use super::encoding::{read_base64, read_digits, read_hex};
 use super::verifier::{SignedRequest, Window};
 use super::{Algorithm, Refused, Secret};
 
@@ -365,8 +365,7 @@ impl HmacScheme {
 
 /// Unix seconds, from unix seconds or milliseconds.
 fn read_time(text: &str) -> Option<i64> {
-    // `parse` alone would take a sign.
-    let number: i64 = text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()?;
+    let number = read_digits(text)?;
     Some(if number < FIRST_MILLISECONDS { number } else { number / 1000 })
 }
 

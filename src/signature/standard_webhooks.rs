@@ -5,15 +5,13 @@
 
 use jiff::Timestamp;
 use ring::rand::{SecureRandom as _, SystemRandom};
-use ring::signature::{ED25519, UnparsedPublicKey};
 use zeroize::Zeroizing;
 
 use super::mac::Algorithm;
 use super::verifier::{SignedRequest, Window};
-use super::{InvalidSecret, Refused, Secret, encoding};
+use super::{InvalidSecret, PublicKey, Refused, Secret, encoding};
 
 const SECRET_PREFIX: &str = "whsec_";
-const PUBLIC_KEY_PREFIX: &str = "whpk_";
 const PRIVATE_KEY_PREFIX: &str = "whsk_";
 
 /// The signatures of one request that are looked at: enough for every rotation, and a bound on
@@ -71,23 +69,6 @@ fn signed_parts<'a>(id: &'a str, timestamp: &'a str, body: &'a [u8]) -> [&'a [u8
     [id.as_bytes(), b".", timestamp.as_bytes(), b".", body]
 }
 
-/// The Ed25519 public key of a sender.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PublicKey([u8; 32]);
-
-impl PublicKey {
-    /// Reads `whpk_` and base64 of 32 bytes.
-    ///
-    /// # Errors
-    /// It is not such a text.
-    pub fn parse(text: &str) -> Result<Self, InvalidSecret> {
-        let expected = InvalidSecret("expected `whpk_` and base64 of 32 bytes");
-        let digits = text.strip_prefix(PUBLIC_KEY_PREFIX).ok_or(expected)?;
-        let bytes = encoding::read_base64(digits).ok_or(expected)?;
-        bytes.try_into().map(Self).map_err(|_| expected)
-    }
-}
-
 /// A key that a sender's signatures are checked with.
 #[derive(Clone, Debug)]
 pub enum SenderKey {
@@ -104,7 +85,7 @@ impl SenderKey {
     /// # Errors
     /// It is none of these; the error does not hold the text.
     pub fn parse(text: &str) -> Result<Self, InvalidSecret> {
-        if text.starts_with(PUBLIC_KEY_PREFIX) {
+        if PublicKey::is_prefixed(text) {
             return PublicKey::parse(text).map(Self::Public);
         }
         if text.starts_with(PRIVATE_KEY_PREFIX) {
@@ -164,7 +145,7 @@ impl StandardWebhooks {
         }
         let timestamp = request.header(names.timestamp)?;
         let signatures = request.header(names.signature)?;
-        let signed_at = read_seconds(timestamp)
+        let signed_at = encoding::read_digits(timestamp)
             .ok_or_else(|| Refused::malformed(names.timestamp, "expected unix seconds"))?;
         let signatures = Signatures::read(signatures);
         if signatures.v1.is_empty() && signatures.v1a.is_empty() {
@@ -174,29 +155,12 @@ impl StandardWebhooks {
 
         let parts = signed_parts(id, timestamp, &request.body);
         let by_secret = Algorithm::Sha256.vouches(&self.shared, &parts, &signatures.v1);
-        if by_secret.into() || self.vouches_publicly(&parts, &signatures.v1a) {
+        if by_secret.into() || PublicKey::vouches(&self.public, &parts, &signatures.v1a) {
             Ok(id.to_owned())
         } else {
             Err(Refused::NoMatch)
         }
     }
-
-    // Nothing here is secret, so that it may stop at the first match.
-    fn vouches_publicly(&self, parts: &[&[u8]], signatures: &[Vec<u8>]) -> bool {
-        if self.public.is_empty() || signatures.is_empty() {
-            return false;
-        }
-        let message = parts.concat();
-        self.public.iter().any(|key| {
-            let key = UnparsedPublicKey::new(&ED25519, key.0);
-            signatures.iter().any(|signature| key.verify(&message, signature).is_ok())
-        })
-    }
-}
-
-fn read_seconds(text: &str) -> Option<i64> {
-    // `parse` alone would take a sign.
-    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
 /// The signatures of a request, decoded.
@@ -280,13 +244,5 @@ mod tests {
         assert_eq!(Signatures::read(""), Signatures::default());
         let many = vec!["v1,AAAA"; 1000].join(" ");
         assert_eq!(Signatures::read(&many).v1.len(), MAX_SIGNATURES);
-    }
-
-    #[test]
-    fn seconds_are_digits() {
-        assert_eq!(read_seconds("1614265330"), Some(1_614_265_330));
-        for wrong in ["", "-1", "+1", "1.0", " 1", "99999999999999999999"] {
-            assert_eq!(read_seconds(wrong), None, "{wrong}");
-        }
     }
 }

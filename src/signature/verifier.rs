@@ -1,12 +1,21 @@
 //! A source's verification: from raw bytes to [`Verified`] ones.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use hyper::HeaderMap;
 use hyper::body::Bytes;
+use hyper::header::CONTENT_TYPE;
 use jiff::Timestamp;
 
-use super::{Basic, HmacScheme, StandardWebhooks, TokenHeader, UrlSecret};
+use super::{
+    Basic, Dialpad, HmacScheme, StandardWebhooks, Telnyx, TokenBody, TokenHeader, Twilio, UrlSecret, Vonage,
+};
+use crate::network::Networks;
+
+/// The longest header that a signature or a token is looked for in, in bytes. A token of Vonage has
+/// some five hundred.
+const MAX_HEADER: usize = 8 << 10;
 
 /// A request as it came in, every part that a signature may cover. The body is capped already.
 #[derive(Clone, Debug)]
@@ -26,6 +35,14 @@ pub struct SignedRequest {
 }
 
 impl SignedRequest {
+    /// Whether the body says that it is a form.
+    #[must_use]
+    pub fn is_form(&self) -> bool {
+        let content_type = self.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let media_type = content_type.and_then(|value| value.split(';').next()).unwrap_or_default();
+        media_type.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded")
+    }
+
     /// The one value of a header. Two values are refused: which of them was signed is anyone's
     /// guess.
     pub(super) fn header(&self, name: &str) -> Result<&str, Refused> {
@@ -33,6 +50,9 @@ impl SignedRequest {
         let value = values.next().ok_or_else(|| Refused::MissingHeader(name.to_owned()))?;
         if values.next().is_some() {
             return Err(Refused::malformed(name, "it is there more than once"));
+        }
+        if value.len() > MAX_HEADER {
+            return Err(Refused::malformed(name, "it is too long"));
         }
         value.to_str().map_err(|_| Refused::malformed(name, "it is not plain ASCII"))
     }
@@ -99,6 +119,25 @@ pub enum Refused {
     /// The URL has no secret in it, or several.
     #[error("the URL does not hold the secret that it was given out with")]
     NoSecret,
+    /// The body has no text at the place of the token.
+    #[error("the body is no JSON with a text at `{0}`")]
+    MissingToken(String),
+    /// The URL's part of a signature cannot be read.
+    #[error("the URL cannot be read: {0}")]
+    MalformedUrl(&'static str),
+    /// The signature covers the URL alone, and there is a body.
+    #[error("the body is not signed: it is no form, and its hash is not in the URL")]
+    UnsignedBody,
+    /// A signed token (JWT) is none, or does not count for this request.
+    #[error("the token does not count: {0}")]
+    Token(&'static str),
+    /// The request does not come from where its source's requests come from.
+    #[error("the sender's address is in none of the networks that requests may come from")]
+    ForeignNetwork,
+    /// Where the request comes from cannot be told, and its source's requests may not come from
+    /// anywhere.
+    #[error("the sender's address is not known: what the proxies say of it cannot be relied on")]
+    UnknownSender,
 }
 
 impl Refused {
@@ -118,21 +157,50 @@ pub enum Verifier {
     Hmac(HmacScheme),
     /// Of several schemes, the first whose header is there.
     ByHeader(Vec<HmacScheme>),
+    /// Twilio: HMAC-SHA1 of URL and form, or of URL and the body's hash.
+    Twilio(Twilio),
+    /// Telnyx: Ed25519.
+    Telnyx(Telnyx),
+    /// Vonage: a token with the hash of the body.
+    Vonage(Vonage),
+    /// Dialpad: the body is a token; the verified request has its claims as the body.
+    Dialpad(Dialpad),
     /// A secret in a header.
     TokenHeader(TokenHeader),
+    /// A secret in the body, which the verified request has masked.
+    TokenBody(TokenBody),
     /// Basic credentials.
     Basic(Basic),
     /// A secret in the URL, which the verified request does not hold any more.
     UrlSecret(UrlSecret),
+    /// One of the others, and from these networks only.
+    From(Networks, Box<Self>),
 }
 
 impl Verifier {
-    /// Verifies a request as of `now`.
+    /// Verifies a request as of `now` of which nobody knows where it comes from.
+    ///
+    /// # Errors
+    /// The scheme does not vouch for it, or takes requests from some networks only.
+    pub fn verify(&self, request: SignedRequest, now: Timestamp) -> Result<Verified, Refused> {
+        self.verify_from(None, request, now)
+    }
+
+    /// Verifies a request as of `now` that comes from this address.
     ///
     /// # Errors
     /// The scheme does not vouch for it.
-    pub fn verify(&self, mut request: SignedRequest, now: Timestamp) -> Result<Verified, Refused> {
+    pub fn verify_from(
+        &self,
+        sender: Option<IpAddr>,
+        mut request: SignedRequest,
+        now: Timestamp,
+    ) -> Result<Verified, Refused> {
         let message_id = match self {
+            Self::From(_, scheme) => {
+                self.admit(sender)?;
+                return scheme.verify_from(sender, request, now);
+            }
             Self::None => None,
             Self::StandardWebhooks(scheme) => Some(scheme.check(&request, now)?),
             Self::Hmac(scheme) => scheme.check(&request, now)?,
@@ -141,11 +209,40 @@ impl Verifier {
                 let scheme = present.or(schemes.first()).ok_or(Refused::NoMatch)?;
                 scheme.check(&request, now)?
             }
+            Self::Twilio(scheme) => scheme.check(&request).map(|()| None)?,
+            Self::Telnyx(scheme) => scheme.check(&request, now).map(|()| None)?,
+            // The token's own id is no message id: nothing says that a repeat has the same one.
+            Self::Vonage(scheme) => scheme.check(&request, now).map(|()| None)?,
+            Self::Dialpad(scheme) => scheme.check(&mut request, now).map(|()| None)?,
             Self::TokenHeader(scheme) => scheme.check(&request).map(|()| None)?,
+            Self::TokenBody(scheme) => scheme.check(&mut request).map(|()| None)?,
             Self::Basic(scheme) => scheme.check(&request).map(|()| None)?,
             Self::UrlSecret(scheme) => scheme.check(&mut request).map(|()| None)?,
         };
         Ok(Verified { request, message_id })
+    }
+
+    /// The part of the verification that needs no more than the address.
+    ///
+    /// # Errors
+    /// Requests may not come from there.
+    pub fn admit(&self, sender: Option<IpAddr>) -> Result<(), Refused> {
+        let Self::From(networks, _) = self else { return Ok(()) };
+        match sender {
+            None => Err(Refused::UnknownSender),
+            Some(sender) if networks.contains(sender) => Ok(()),
+            Some(_) => Err(Refused::ForeignNetwork),
+        }
+    }
+
+    /// Whether it looks at nothing of a request but, at most, where it comes from.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        match self {
+            Self::None => true,
+            Self::From(_, scheme) => scheme.is_none(),
+            _ => false,
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::diagnostic::{Code, Problems};
-use super::escape::Escaping;
+use super::escaping::Escaping;
 use super::filter::Filter;
 use super::grammar::{decode, excerpt};
 use super::program::{Expression, Members, Operation, OperationKind, Program, RenderedName};
@@ -30,6 +30,9 @@ pub(super) fn compile(
     let mut emitter = Emitter { source, tree, program: Program::default(), copied: 0, counted: 0 };
     emitter.program.escaping = escaping;
     emitter.program.limit = limits.rendering;
+    emitter.program.literals.reserve_exact(source.len() + Program::PIECE);
+    emitter.program.operations.reserve(tree.placeholders.len() + 1);
+    emitter.program.paths.reserve_exact(tree.placeholders.len());
     emitter.emit(resolved);
     emitter.program
 }
@@ -134,6 +137,9 @@ fn check_first_step(name: Name, placeholder: &Placeholder, problems: &mut Proble
     }
 }
 
+/// The name of operations that write no value.
+const NO_NAME: Name = Name::ALL[0];
+
 /// An object around the place that is being compiled.
 struct Open {
     node: usize,
@@ -196,43 +202,46 @@ impl Emitter<'_> {
             self.end_object(&object);
         }
         let end = self.source.len();
-        self.operation(end, end, OperationKind::Nothing, 0);
+        self.operation(end, end, OperationKind::Literals, NO_NAME);
+        self.program.literals.resize(self.program.literals.len() + Program::PIECE, 0);
         for (members, node) in objects.into_iter().enumerate() {
             self.program.objects[members].fixed = self.fixed_names(node, &rendered);
         }
     }
 
     /// Copies the literals before `from`, leaves out what is before `to`, and adds an operation.
-    fn operation(&mut self, from: usize, to: usize, kind: OperationKind, slot: u8) {
-        const MOST: usize = u16::MAX as usize;
+    fn operation(&mut self, from: usize, to: usize, kind: OperationKind, name: Name) {
         self.program.literals.extend_from_slice(&self.source.as_bytes()[self.copied..from]);
         self.copied = to;
         let mut more = self.program.literals.len() - self.counted;
         self.counted = self.program.literals.len();
-        while more > MOST {
-            more -= MOST;
-            let nothing = Operation { literals: u16::MAX, kind: OperationKind::Nothing, slot: 0 };
-            self.program.operations.push(nothing);
+        while more > Program::PIECE || (more > 0 && kind == OperationKind::Literals) {
+            let literals = u16::try_from(more).unwrap_or(u16::MAX);
+            let copy = Operation { literals, kind: OperationKind::Literals, name: NO_NAME };
+            self.program.operations.push(copy);
+            more -= usize::from(literals);
         }
-        let literals = u16::try_from(more).expect("no more than MOST are left");
-        self.program.operations.push(Operation { literals, kind, slot });
+        if kind != OperationKind::Literals {
+            let literals = u16::try_from(more).expect("no more than a piece is left");
+            self.program.operations.push(Operation { literals, kind, name });
+        }
     }
 
     /// An operation that leaves nothing out and stands where the last one did.
     fn mark(&mut self, kind: OperationKind) {
-        self.operation(self.copied, self.copied, kind, 0);
+        self.operation(self.copied, self.copied, kind, NO_NAME);
     }
 
     fn placeholder(&mut self, placeholder: &Placeholder, name: Name, expression: Option<Expression>) {
         let kind = match (placeholder.position, &expression) {
             (Position::Value, None) => OperationKind::Value,
-            (Position::Text, None) => OperationKind::Text,
+            (Position::Text, None) if self.program.escaping == Escaping::Json => OperationKind::Text,
+            (Position::Text, None) => OperationKind::OtherText,
             (Position::Value, Some(_)) => OperationKind::ExpressionValue,
             (Position::Text, Some(_)) => OperationKind::ExpressionText,
         };
-        let slot = u8::try_from(name.index()).expect("asserted beside the program");
         let span = placeholder.span.range();
-        self.operation(span.start, span.end, kind, slot);
+        self.operation(span.start, span.end, kind, name);
         self.program.expressions.extend(expression);
         self.program.paths.push(placeholder.path);
     }
@@ -247,12 +256,12 @@ impl Emitter<'_> {
         let span = self.tree.nodes[node].span;
         self.program.names.push(RenderedName { members, offset: span.start });
         let content = span.range().start + 1;
-        self.operation(content, content, OperationKind::NameBegin, 0);
+        self.operation(content, content, OperationKind::NameBegin, NO_NAME);
     }
 
     fn end_name(&mut self, node: usize) {
         let quote = self.tree.nodes[node].span.range().end - 1;
-        self.operation(quote, quote, OperationKind::NameEnd, 0);
+        self.operation(quote, quote, OperationKind::NameEnd, NO_NAME);
     }
 
     fn end_object(&mut self, object: &Open) {

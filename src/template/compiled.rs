@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::diagnostic::{Code, Diagnostic, Place, Problems};
-use super::escape::Escaping;
+use super::escaping::Escaping;
 use super::program::Program;
 use super::render::{self, Stopped};
 use super::tree::{Span, Tree};

@@ -1,6 +1,6 @@
 //! What a template's text is.
 
-use super::escape::Escaping;
+use super::escaping::Escaping;
 
 /// What a template's text is, and so how data is escaped in it. Only [`ContentType::Json`] has a
 /// syntax that is checked; the others are text between placeholders.

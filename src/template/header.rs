@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::compiled::Compiled;
 use super::diagnostic::{Code, Diagnostic, Problems};
-use super::escape::Escaping;
+use super::escaping::Escaping;
 use super::grammar::{self, TextRules};
 use super::tree::Span;
 use super::{Limits, RenderError};

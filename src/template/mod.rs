@@ -11,7 +11,7 @@ mod compile;
 mod compiled;
 mod content;
 mod diagnostic;
-mod escape;
+mod escaping;
 mod filter;
 mod grammar;
 mod header;
@@ -20,7 +20,6 @@ mod render;
 mod suggest;
 mod tree;
 mod url;
-mod write;
 
 use std::sync::Arc;
 

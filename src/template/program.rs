@@ -3,18 +3,19 @@
 //! Operations carry no places: each says how many literal bytes come before it, and every table is
 //! read from front to back, so that rendering walks everything once, in the order of the output.
 
-use super::escape::Escaping;
+use super::escaping::Escaping;
 use super::filter::Filter;
 use super::tree::{Span, StepKind};
 use crate::context::Name;
 
-const _: () = assert!(Name::COUNT <= 1 << u8::BITS, "a name's index fits into an operation");
+const _: () = assert!(size_of::<Operation>() == 4, "programs are small");
 
 /// A template, ready to render.
 #[derive(Debug, Default)]
 pub(super) struct Program {
     pub(super) operations: Vec<Operation>,
-    /// Everything outside the placeholders.
+    /// Everything outside the placeholders, and [`Self::PIECE`] bytes more, so that all of it can be
+    /// read in pieces of that size.
     pub(super) literals: Vec<u8>,
     /// The operands of [`OperationKind::ExpressionValue`] and [`OperationKind::ExpressionText`].
     pub(super) expressions: Vec<Expression>,
@@ -30,25 +31,32 @@ pub(super) struct Program {
     pub(super) limit: usize,
 }
 
+impl Program {
+    /// How many literals an operation copies at most, other than [`OperationKind::Literals`].
+    pub(super) const PIECE: usize = 64;
+}
+
 /// Four bytes: copy this many literals, then do this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Operation {
     pub(super) literals: u16,
     pub(super) kind: OperationKind,
-    /// The index of the name whose value is written.
-    pub(super) slot: u8,
+    /// The name whose value is written, where one is.
+    pub(super) name: Name,
 }
 
 /// What follows the literals.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(super) enum OperationKind {
-    /// Nothing: there are more literals than one operation can count, or it is the end.
-    Nothing,
-    /// The slot's value as JSON.
+    /// The name's value as JSON.
     Value,
-    /// The slot's value as text.
+    /// The name's value as text in a JSON string. The kinds behind this one are not so plain.
     Text,
+    /// Nothing more: these are more literals than the other operations copy.
+    Literals,
+    /// The name's value as text, escaped in another way.
+    OtherText,
     /// The next expression's value as JSON.
     ExpressionValue,
     /// The next expression's value as text.

@@ -1,11 +1,11 @@
 //! Program and data to bytes: one walk over the operations, straight into the caller's buffer.
 
-use super::escape::{Decoded, Escaping};
+use super::escaping::{Decoded, Escaping};
 use super::filter::{Datum, Stop, Work};
-use super::program::{Expression, OperationKind, Program};
+use super::program::{Expression, Operation, OperationKind, Program};
 use super::tree::StepKind;
-use super::write;
-use crate::context::{Name, Value, Values};
+use crate::context::{Value, Values};
+use crate::escape::{self, Cursor};
 
 /// Why a program did not run to its end.
 pub(super) enum Stopped {
@@ -34,57 +34,187 @@ const EXPECTED_VALUE: usize = 24;
 /// How many bytes the filters of one rendering may read or make for each byte that it may have.
 pub(super) const WORK_PER_BYTE: usize = 16;
 
+/// How much room an operation of [`Position::write_plain`] needs beside its literals, at most: a
+/// short text, its quotes, and what is written beyond the end.
+const ROOM: usize = escape::SHORT_ROOM + 2 + Cursor::BEYOND;
+
+const _: () = assert!(Program::PIECE <= Cursor::BEYOND, "a piece of literals may go beyond the end");
+
 /// Appends the rendering; behind an error `out` holds a part of it.
 pub(super) fn run(program: &Program, values: &Values<'_>, out: &mut Vec<u8>) -> Result<(), Stopped> {
-    out.reserve(program.literals.len() + program.paths.len() * EXPECTED_VALUE);
-    let most = out.len().saturating_add(program.limit);
-    let mut literals = &program.literals[..];
-    let mut expressions = program.expressions.iter().enumerate();
-    let mut names = program.names.iter().enumerate();
-    let mut work = Work::new(program.limit.saturating_mul(WORK_PER_BYTE));
-    let mut name_begin = 0;
-    let mut rendered = RenderedNames::default();
-    for operation in &program.operations {
-        let (copied, rest) = literals.split_at(usize::from(operation.literals));
-        literals = rest;
-        out.extend_from_slice(copied);
-        match operation.kind {
-            OperationKind::Nothing => {}
-            OperationKind::Value => write::json(values.get(Name::ALL[usize::from(operation.slot)]), out),
-            OperationKind::Text => {
-                write_text(values.get(Name::ALL[usize::from(operation.slot)]), program.escaping, out);
+    out.reserve(program.literals.len() + program.paths.len() * EXPECTED_VALUE + ROOM);
+    let mut rest = Rest::new(program, out.len());
+    let mut position = Position { operations: &program.operations, literals: &program.literals };
+    loop {
+        let halt;
+        (position, halt) = escape::fill(out, |cursor| position.write_plain(values, cursor));
+        match halt {
+            Halt::End => return rest.check_length(out.len()),
+            Halt::Room(room) => {
+                rest.check_length(out.len())?;
+                out.reserve(room);
             }
-            OperationKind::ExpressionValue => {
-                let (index, expression) = expressions.next().expect("one for each such operation");
-                let datum =
-                    expression.evaluate(values, &mut work).map_err(|stop| Stopped::new(stop, index))?;
-                write::json(datum.as_value(), out);
+            Halt::Operation(operation) => {
+                rest.operation(operation, values, out)?;
+                rest.check_length(out.len())?;
             }
-            OperationKind::ExpressionText => {
-                let (index, expression) = expressions.next().expect("one for each such operation");
-                let datum =
-                    expression.evaluate(values, &mut work).map_err(|stop| Stopped::new(stop, index))?;
-                write_text(datum.as_value(), program.escaping, out);
-            }
-            OperationKind::NameBegin => name_begin = out.len(),
-            OperationKind::NameEnd => {
-                let (index, name) = names.next().expect("one for each such operation");
-                let members = &program.objects[name.members as usize];
-                let content = &out[name_begin..];
-                if members.fixed.binary_search_by(|fixed| fixed.bytes().cmp(Decoded::new(content))).is_ok() {
-                    return Err(Stopped::Duplicate(index));
-                }
-                if members.rendered > 1 {
-                    rendered.push(Entry { members: name.members, index, begin: name_begin, end: out.len() });
-                }
-            }
-            OperationKind::ObjectEnd => rendered.end_object(out)?,
-        }
-        if out.len() > most {
-            return Err(Stopped::TooLarge);
         }
     }
-    Ok(())
+}
+
+/// How far a rendering has come.
+#[derive(Clone, Copy)]
+struct Position<'p> {
+    operations: &'p [Operation],
+    literals: &'p [u8],
+}
+
+/// Why [`Position::write_plain`] halts.
+enum Halt {
+    /// There are no more operations.
+    End,
+    /// The next operation needs that much room.
+    Room(usize),
+    /// The literals of this operation are written, but what it does is not plain.
+    Operation(Operation),
+}
+
+impl Position<'_> {
+    /// Runs the operations that need neither a call nor more room: literals, and values that are
+    /// short. Everything else is left to [`Rest::operation`], so that nothing but this loop's own
+    /// state is in registers here.
+    #[inline]
+    fn write_plain<'c>(self, values: &Values<'_>, mut cursor: Cursor<'c>) -> (Cursor<'c>, (Self, Halt)) {
+        let Self { mut operations, mut literals } = self;
+        let halt = loop {
+            let Some((operation, behind)) = operations.split_first() else { break Halt::End };
+            let count = usize::from(operation.literals);
+            if cursor.room() < count + ROOM {
+                break Halt::Room(count + ROOM);
+            }
+            operations = behind;
+            let (copied, behind) = literals.split_at(count);
+            if operation.kind == OperationKind::Literals {
+                cursor = cursor.put_all(copied);
+                literals = behind;
+                continue;
+            }
+            let piece =
+                literals.first_chunk::<{ Program::PIECE }>().expect("there is a piece behind the last");
+            cursor = cursor.put(*piece, count);
+            literals = behind;
+            if operation.kind > OperationKind::Text {
+                break Halt::Operation(*operation);
+            }
+            // One way for values and text: what differs is how much of the same bytes counts.
+            let is_value = usize::from(operation.kind == OperationKind::Value);
+            let value = values.get(operation.name);
+            if let Value::Text(text) = value
+                && text.len() < escape::LONG
+            {
+                cursor = cursor.put([b'"'], is_value);
+                cursor = escape::short(text.as_bytes(), cursor).put([b'"'], is_value);
+                continue;
+            }
+            cursor = match value {
+                Value::Number(spelling) if spelling.len() < 16 => {
+                    cursor.put(escape::load(spelling.as_bytes()).to_le_bytes(), spelling.len())
+                }
+                Value::Missing => cursor.put(*b"null", 4 * is_value),
+                Value::Bool(true) => cursor.put(*b"true", 4),
+                Value::Bool(false) => cursor.put(*b"false", 5),
+                _ => break Halt::Operation(*operation),
+            };
+        };
+        (cursor, (Self { operations, literals }, halt))
+    }
+}
+
+/// What a rendering needs for the operations that are not plain.
+struct Rest<'p> {
+    program: &'p Program,
+    /// How long the output may become.
+    most: usize,
+    work: Work,
+    /// How many expressions were evaluated.
+    expressions: usize,
+    /// How many rendered names have ended.
+    names: usize,
+    /// Where the name at hand begins.
+    name_begin: usize,
+    /// Made when the first name ends: most templates have none.
+    rendered: Option<RenderedNames>,
+}
+
+impl<'p> Rest<'p> {
+    fn new(program: &'p Program, begin: usize) -> Self {
+        Self {
+            program,
+            most: begin.saturating_add(program.limit),
+            work: Work::new(program.limit.saturating_mul(WORK_PER_BYTE)),
+            expressions: 0,
+            names: 0,
+            name_begin: 0,
+            rendered: None,
+        }
+    }
+
+    fn check_length(&self, length: usize) -> Result<(), Stopped> {
+        if length > self.most { Err(Stopped::TooLarge) } else { Ok(()) }
+    }
+
+    fn operation(
+        &mut self,
+        operation: Operation,
+        values: &Values<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Stopped> {
+        let value = values.get(operation.name);
+        match operation.kind {
+            OperationKind::Literals => {}
+            OperationKind::Value => value.write(out),
+            OperationKind::Text => write_text(value, Escaping::Json, out),
+            OperationKind::OtherText => write_text(value, self.program.escaping, out),
+            OperationKind::ExpressionValue => self.expression(values)?.as_value().write(out),
+            OperationKind::ExpressionText => {
+                write_text(self.expression(values)?.as_value(), self.program.escaping, out);
+            }
+            OperationKind::NameBegin => self.name_begin = out.len(),
+            OperationKind::NameEnd => self.end_name(out)?,
+            OperationKind::ObjectEnd => {
+                if let Some(rendered) = &mut self.rendered {
+                    rendered.end_object(out)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn expression<'v>(&mut self, values: &Values<'v>) -> Result<Datum<'v>, Stopped>
+    where
+        'p: 'v,
+    {
+        let index = self.expressions;
+        self.expressions += 1;
+        let expression = &self.program.expressions[index];
+        expression.evaluate(values, &mut self.work).map_err(|stop| Stopped::new(stop, index))
+    }
+
+    fn end_name(&mut self, out: &[u8]) -> Result<(), Stopped> {
+        let index = self.names;
+        self.names += 1;
+        let members_index = self.program.names[index].members;
+        let members = &self.program.objects[members_index as usize];
+        let content = &out[self.name_begin..];
+        if members.fixed.binary_search_by(|fixed| fixed.bytes().cmp(Decoded::new(content))).is_ok() {
+            return Err(Stopped::Duplicate(index));
+        }
+        if members.rendered > 1 {
+            let entry = Entry { members: members_index, index, begin: self.name_begin, end: out.len() };
+            self.rendered.get_or_insert_default().push(entry);
+        }
+        Ok(())
+    }
 }
 
 impl Expression {
@@ -115,7 +245,7 @@ fn write_text(value: Value<'_>, escaping: Escaping, out: &mut Vec<u8>) {
         Value::Bool(value) => escaping.text(if value { "true" } else { "false" }, out),
         Value::Array(_) | Value::Object(_) => {
             let begin = out.len();
-            write::json(value, out);
+            value.write(out);
             escaping.json_within(out, begin);
         }
     }

@@ -40,6 +40,19 @@ pub(super) struct Tree {
     pub(super) placeholders: Vec<Placeholder>,
 }
 
+impl Tree {
+    /// An empty tree, with room for what a text of that length usually needs.
+    pub(super) fn for_text(source: &str) -> Self {
+        /// How many bytes there are to a node, and to a placeholder.
+        const NODE: usize = 8;
+        const PLACEHOLDER: usize = 24;
+        Self {
+            nodes: Vec::with_capacity(source.len() / NODE + 1),
+            placeholders: Vec::with_capacity(source.len() / PLACEHOLDER + 1),
+        }
+    }
+}
+
 /// A value, a member's name, or a piece of a string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Node {

@@ -7,13 +7,15 @@ use std::path::{Path, PathBuf};
 /// The rooms, each with the rooms that it may import. Data flows from the bottom of this table to
 /// its top, and no room knows one above it.
 const ROOMS: &[(&str, &[&str])] = &[
+    ("escape", &[]),
     ("quantity", &[]),
+    ("network", &[]),
     ("limit", &[]),
     ("event", &["context"]),
-    ("context", &[]),
-    ("destination", &[]),
-    ("signature", &[]),
-    ("template", &["context"]),
+    ("context", &["escape"]),
+    ("destination", &["network"]),
+    ("signature", &["network"]),
+    ("template", &["context", "escape"]),
     ("provider", &["context", "event", "signature"]),
     ("store", &["context", "event", "limit"]),
     (
@@ -21,8 +23,8 @@ const ROOMS: &[(&str, &[&str])] = &[
         &["context", "destination", "event", "limit", "quantity", "signature", "store", "template"],
     ),
     ("delivery", &["destination", "event", "registration", "signature", "store"]),
-    ("config", &["destination", "event", "limit", "provider", "quantity", "signature"]),
-    ("http", &["registration", "store"]),
+    ("config", &["destination", "event", "limit", "network", "provider", "quantity", "signature"]),
+    ("http", &["network", "registration", "store"]),
     ("intake", &["context", "event", "http", "limit", "provider", "registration", "signature", "store"]),
     (
         "api",

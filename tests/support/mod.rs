@@ -1,5 +1,7 @@
 //! What tests of the real process share: starting it, a receiver, a client.
 
+pub(crate) mod allocations;
+
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};

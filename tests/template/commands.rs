@@ -22,7 +22,13 @@ fn plain(styled: &[u8]) -> String {
 
 fn run_check(files: Vec<PathBuf>, format: Format, mut stdin: &[u8]) -> (u8, String, String) {
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let code = check::run(&check::Arguments { files, format }, &mut stdin, &mut out, &mut err).unwrap();
+    let code = check::run(
+        &check::Arguments { files, format, content_type: ContentType::Json },
+        &mut stdin,
+        &mut out,
+        &mut err,
+    )
+    .unwrap();
     (code, String::from_utf8(out).unwrap(), plain(&err))
 }
 
@@ -80,6 +86,80 @@ fn check_tells_programs_an_object_a_line() {
     assert_eq!(lines[1]["warnings"][0]["column"], 12);
     assert_eq!(lines[2]["errors"][0]["line"], 2);
     assert_eq!(lines[2]["errors"][0]["column"], 2);
+}
+
+/// The line and the carets of each problem that is drawn.
+fn drawn(template: &str) -> Vec<(String, String)> {
+    let (code, _, err) = run_check(vec!["-".into()], Format::Text, template.as_bytes());
+    assert_eq!(code, 1, "{err}");
+    let lines: Vec<&str> = err.lines().collect();
+    let carets =
+        (0..lines.len()).filter(|at| lines[*at].trim_start().starts_with("| ") && lines[*at].ends_with('^'));
+    carets.map(|at| (lines[at - 1].to_owned(), lines[at].to_owned())).collect()
+}
+
+/// How far right a text ends on a terminal: wide characters take two columns, tabs were expanded.
+fn columns(text: &str) -> usize {
+    text.chars()
+        .map(|letter| if ('\u{1100}'..='\u{ffef}').contains(&letter) || letter > '\u{1f000}' { 2 } else { 1 })
+        .sum()
+}
+
+#[test]
+fn carets_stand_under_what_they_mean() {
+    for (template, wrong) in [
+        ("{\r\n\t\"tab\": {nope},\r\n\t\"b\": 1\r\n}\r\n", "nope"),
+        ("{\"日本語 한국어\": {nope}}", "nope"),
+        ("{\"😀 é\": {email | nope}}", "nope"),
+        ("\t\t[1, 2, {email | round: 'x'}]", "'x'"),
+        ("[\"x\", {nope}", "nope"),
+    ] {
+        let (line, carets) = &drawn(template)[0];
+        let before = &line[..line.find(wrong).unwrap()];
+        assert_eq!(columns(before), carets.find('^').unwrap(), "{line}\n{carets}");
+        assert_eq!(carets.matches('^').count(), wrong.len());
+        assert!(!line.contains(['\t', '\r', '␍']), "{line:?}");
+    }
+}
+
+#[test]
+fn several_problems_of_a_line_are_drawn_one_by_one() {
+    let drawn = drawn("[{a1}, {b1}, {c1}]");
+    assert_eq!(drawn.len(), 3);
+    for ((line, carets), at) in drawn.iter().zip([6, 12, 18]) {
+        assert_eq!((line.as_str(), carets.find('^')), ("1 | [{a1}, {b1}, {c1}]", Some(at)));
+    }
+}
+
+#[test]
+fn an_error_at_the_end_is_drawn_where_the_text_ends() {
+    assert_eq!(
+        drawn("{\n  \"a\": [1, 2\n\n"),
+        [("2 |   \"a\": [1, 2".to_owned(), "  |             ^".to_owned())]
+    );
+    assert_eq!(drawn("").len(), 1);
+}
+
+#[test]
+fn of_a_long_line_the_part_around_the_place_is_drawn() {
+    let template = format!("[\"{0}\", {{nope}}, \"{0}\"]", "x日".repeat(5_000));
+    let (line, carets) = &drawn(&template)[0];
+    assert!(line.starts_with("1 | ...") && line.ends_with("...") && columns(line) <= 90, "{line}");
+    assert_eq!(columns(&line[..line.find("nope").unwrap()]), carets.find('^').unwrap(), "{line}\n{carets}");
+    let (_, _, err) = run_check(vec!["-".into()], Format::Text, template.as_bytes());
+    assert!(err.contains("standard input:1:10007\n"), "{err}");
+}
+
+#[test]
+fn templates_of_other_content_types_are_checked_as_such() {
+    let mut arguments =
+        check::Arguments { files: vec!["-".into()], format: Format::Text, content_type: ContentType::Xml };
+    let mut run = |content_type| {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        arguments.content_type = content_type;
+        check::run(&arguments, &mut &b"<call><id>{call_id}</id></call>"[..], &mut out, &mut err).unwrap()
+    };
+    assert_eq!((run(ContentType::Xml), run(ContentType::Json)), (0, 1));
 }
 
 #[test]

@@ -6,6 +6,32 @@ use std::time::{Duration, Instant};
 use ringback::context::{Json, Name, Value, Values};
 use ringback::template::{Limits, RenderError, Template};
 
+/// How long this thread has worked: its own time, where the machine tells it (Linux), so that a
+/// machine that is busy with other things does not make a test fail; else the time of the clock.
+struct Work {
+    start: Instant,
+    own: Option<Duration>,
+}
+
+impl Work {
+    fn start() -> Self {
+        Self { start: Instant::now(), own: own_time() }
+    }
+
+    fn took(&self) -> Duration {
+        match (self.own, own_time()) {
+            (Some(before), Some(now)) => now.saturating_sub(before),
+            _ => self.start.elapsed(),
+        }
+    }
+}
+
+/// Linux, `Documentation/scheduler/sched-stats.rst`: nanoseconds spent on the cpu come first.
+fn own_time() -> Option<Duration> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    text.split(' ').next()?.parse().ok().map(Duration::from_nanos)
+}
+
 #[test]
 fn no_text_takes_long_to_compile() {
     const SIZE: usize = 32 << 10;
@@ -63,14 +89,20 @@ fn no_text_takes_long_to_compile() {
         "\"{email}\":1,",
         "[1}",
         "{]",
+        "\"a\"b",
+        "\"a\"b\n",
+        "{a|b:\"x\",",
+        "\"{a|b:\\\"x\\\",",
+        "{a|b:\"x\"}",
+        "{email x}",
     ];
     for piece in pieces {
         for (before, behind) in [("", ""), ("\"", "\""), ("{", "}"), ("[", "]"), ("[\"", "\"]")] {
             let count = (SIZE - before.len() - behind.len()) / piece.len();
             let text = format!("{before}{}{behind}", piece.repeat(count));
-            let start = Instant::now();
+            let work = Work::start();
             let _ = Template::compile(&text, &Limits::default());
-            let took = start.elapsed();
+            let took = work.took();
             assert!(took < Duration::from_secs(4), "{before}{piece}…{behind} took {took:?}");
         }
     }
@@ -93,10 +125,10 @@ fn no_template_takes_long_to_render() {
         format!("{{email{}}}", "|upper|default:'x'|length|text".repeat(7_000)),
     ] {
         let template = Template::compile(&template, &limits).unwrap();
-        let start = Instant::now();
+        let work = Work::start();
         let mut out = Vec::new();
         let result = template.render(&values, &mut out);
-        let took = start.elapsed();
+        let took = work.took();
         assert!(took < Duration::from_secs(20), "{took:?}");
         match result {
             Ok(()) => assert!(out.len() <= limits.rendering),

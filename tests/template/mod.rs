@@ -8,11 +8,13 @@
 //! | `json` | JSON texts as in `JSONTestSuite`: `y_` must render to itself, `n_` must be refused |
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod allocating;
 mod commands;
 mod conformance;
 mod core;
 mod files;
 mod gallery;
+mod known_failures;
 mod linear;
 mod places;
 mod properties;

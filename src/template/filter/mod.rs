@@ -242,7 +242,7 @@ impl<'a> Datum<'a> {
             Self::Number(text) | Self::Text(text) => text,
             Self::Array(_) | Self::Object(_) => {
                 let mut json = Vec::new();
-                super::write::json(self.as_value(), &mut json);
+                self.as_value().write(&mut json);
                 work.charge(json.len())?;
                 Cow::Owned(String::from_utf8(json).expect("JSON made of texts is text"))
             }

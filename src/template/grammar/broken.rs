@@ -2,11 +2,14 @@
 
 use super::lexeme::{Failure, Malformed, is_white_space};
 use super::{Code, Form, Next, NodeKind, Parser, Place, Position, Span};
+use crate::context::Name;
+use crate::template::suggest;
 
 impl Parser<'_, '_> {
     /// The text ended where `next` was to come.
     pub(super) fn ended(&mut self, next: Next) {
-        let end = self.bytes.len();
+        // Told where the text ends, not where a last line break does.
+        let end = self.bytes.trim_ascii_end().len();
         if let Some(open) = self.open.last() {
             let node = self.tree.nodes[*open];
             let place = Place::of(self.source, node.span.range().start);
@@ -82,7 +85,11 @@ impl Parser<'_, '_> {
         let mut end = place;
         while let Some(byte) = self.bytes.get(end) {
             match byte {
-                b'"' | b'{' | b'\n' => break,
+                b'"' => match self.double_quoted(end, closer) {
+                    Some(length) => end += length,
+                    None => break,
+                },
+                b'{' | b'\n' => break,
                 b'<' if form == Form::Angle => break,
                 b'\\' => end += 2,
                 _ if *byte == closer => break,
@@ -90,6 +97,11 @@ impl Parser<'_, '_> {
             }
         }
         if self.bytes.get(end) == Some(&closer) {
+            if let Some(length) = self.double_quoted(place, closer) {
+                self.report_double_quoted(place, length);
+                self.at = end + 1;
+                return;
+            }
             // Quoted text is JSON's, and so are its mistakes.
             let sentence = match self.bytes[place] {
                 b'\\' if !matches!(failure.what, Malformed::Escape | Malformed::Surrogate) => {
@@ -110,7 +122,11 @@ impl Parser<'_, '_> {
                 Malformed::Escape | Malformed::Surrogate => Code::InvalidJson,
                 _ => Code::InvalidPlaceholder,
             };
-            self.problems.add(code, Span::new(place, place + length), message);
+            let suggestion = match failure.what {
+                Malformed::Close => self.name_that_was_meant(end),
+                _ => None,
+            };
+            self.problems.suggest(code, Span::new(place, place + length), message, suggestion);
             self.at = end + 1;
         } else {
             let sentence = match form {
@@ -122,8 +138,79 @@ impl Parser<'_, '_> {
                 None => sentence.to_owned(),
             };
             self.problems.add(Code::UnclosedPlaceholder, Span::new(self.at, place), message);
-            self.at = place;
+            // A comma that a quoted text without its end took is the one behind the value.
+            let taken = self.bytes[self.at..place].trim_ascii_end();
+            let is_comma_taken = failure.what == Malformed::Quote && taken.ends_with(b",");
+            self.at = if is_comma_taken { self.at + taken.len() - 1 } else { place };
         }
+    }
+
+    /// The length of a text in double quotes at a place within a placeholder, where one in single
+    /// quotes belongs: escaped or not, on one line, and with something behind it that may follow.
+    fn double_quoted(&self, place: usize, closer: u8) -> Option<usize> {
+        let rest = &self.bytes[place..];
+        let quote: &[u8] = if rest.starts_with(b"\\") { b"\\\"" } else { b"\"" };
+        let content = rest.strip_prefix(quote)?;
+        let length = content.iter().position(|byte| matches!(byte, b'"' | b'\\' | b'\n'))?;
+        content[length..].starts_with(quote).then_some(())?;
+        let length = length + 2 * quote.len();
+        let behind = self.bytes.get(self.behind_white_space(place + length))?;
+        (matches!(behind, b'|' | b',' | b']') || *behind == closer).then_some(length)
+    }
+
+    fn report_double_quoted(&mut self, place: usize, length: usize) {
+        let content = self.source[place..place + length].trim_matches(['\\', '"']);
+        let suggestion = format!("'{}'", content.replace('\'', "''"));
+        let message = "a text in a placeholder is in single quotes";
+        let span = Span::new(place, place + length);
+        self.problems.suggest(Code::InvalidPlaceholder, span, message, Some(suggestion));
+    }
+
+    /// The name that was meant by all that stands in the brace at hand: `{call-id}`, `{First Name}`.
+    fn name_that_was_meant(&self, end: usize) -> Option<String> {
+        const MOST: usize = 60;
+        let written = self.source[self.at + 1..end].trim();
+        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b' ');
+        if written.len() > MOST || !written.bytes().all(is_name) {
+            return None;
+        }
+        suggest::meant(written, Name::ALL.into_iter().map(Name::as_str)).map(str::to_owned)
+    }
+
+    /// Something stands right behind a string: it ended too early, at a quote that was meant to be
+    /// part of it or to begin the next one. Goes on behind the next quote that a string ends with,
+    /// else on the next line.
+    pub(super) fn behind_early_end(&mut self) -> Next {
+        self.invalid(
+            self.at - 1,
+            1,
+            "the string ends with this double quote: one within it is written \\\", and one may be missing before",
+        );
+        while let Some(byte) = self.bytes.get(self.at) {
+            match byte {
+                b'\n' => {
+                    let line = self.bytes[..self.at].trim_ascii_end();
+                    return if line.ends_with(b",") { self.behind_comma() } else { Next::CommaOrEnd };
+                }
+                b'\\' => self.at += 1,
+                b'"' => match self.bytes.get(self.behind_white_space(self.at + 1)) {
+                    Some(b':') if self.is_in_object() => {
+                        self.at += 1;
+                        return Next::Colon;
+                    }
+                    Some(b',' | b'}' | b']') => {
+                        self.at += 1;
+                        return Next::CommaOrEnd;
+                    }
+                    _ => {}
+                },
+                _ => {}
+            }
+            self.at += 1;
+        }
+        // Everything around it is not closed either, for the same reason: told once.
+        self.at = self.bytes.len();
+        Next::Done
     }
 
     /// What to write where no placeholder was meant.

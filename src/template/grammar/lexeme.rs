@@ -106,7 +106,7 @@ pub(super) const fn is_white_space(byte: u8) -> bool {
 
 /// Whether a name begins with this byte.
 pub(super) const fn begins_name(byte: u8) -> bool {
-    byte.is_ascii_alphabetic() || byte == b'_'
+    NAME_BYTES[byte as usize] && !byte.is_ascii_digit()
 }
 
 /// `white space`
@@ -125,12 +125,21 @@ pub(super) fn number(input: &[u8]) -> Parsed<'_, &[u8]> {
     .parse(input)
 }
 
+/// The bytes of an `ident` other than `-`.
+const NAME_BYTES: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte.is_ascii() {
+        table[byte as usize] = byte.is_ascii_alphanumeric() || byte == b'_';
+        byte += 1;
+    }
+    table
+};
+
 /// The first `ident` of a path, and a filter's name.
 pub(super) fn name(input: &[u8]) -> Parsed<'_, &[u8]> {
     match input.first() {
-        Some(first) if begins_name(*first) => {
-            take_while1(|byte: u8| byte.is_ascii_alphanumeric() || byte == b'_')(input)
-        }
+        Some(first) if begins_name(*first) => take_while1(|byte: u8| NAME_BYTES[usize::from(byte)])(input),
         _ => Err(Err::Error(Failure { left: input.len(), what: Malformed::Other })),
     }
 }

@@ -47,7 +47,7 @@ pub(super) fn parse(source: &str, depth: usize, problems: &mut Problems) -> Tree
         at: 0,
         depth,
         productions: Productions { total: source.len() },
-        tree: Tree::default(),
+        tree: Tree::for_text(source),
         open: Vec::new(),
         is_too_deep: false,
         literal_brace: ContentType::Json.literal_brace(),
@@ -141,6 +141,9 @@ impl<'s> Parser<'s, '_> {
 
     fn skip_white_space(&mut self) {
         loop {
+            if self.bytes.get(self.at).is_some_and(|byte| *byte > b'/') {
+                return;
+            }
             while self.bytes.get(self.at).is_some_and(|byte| is_white_space(*byte)) {
                 self.at += 1;
             }
@@ -356,6 +359,9 @@ impl<'s> Parser<'s, '_> {
             self.at += 1;
             return Next::Value;
         }
+        if self.is_right_behind_string(byte) {
+            return self.behind_early_end();
+        }
         self.invalid(self.at, self.character(), "a colon is expected behind a member's name");
         match byte {
             b',' | b'}' | b']' => Next::CommaOrEnd,
@@ -364,11 +370,10 @@ impl<'s> Parser<'s, '_> {
     }
 
     fn comma(&mut self, byte: u8) -> Next {
-        let is_object = self.open.last().is_some_and(|open| self.tree.nodes[*open].kind == NodeKind::Object);
         match byte {
             b',' => {
                 self.at += 1;
-                if is_object { Next::Member } else { Next::Element }
+                self.behind_comma()
             }
             b'}' | b']' => self.close(byte),
             b':' => {
@@ -376,7 +381,7 @@ impl<'s> Parser<'s, '_> {
                 self.at += 1;
                 Next::Value
             }
-            b'"' if is_object => {
+            b'"' if self.is_in_object() => {
                 self.invalid(self.at, 1, "a comma is missing before this member");
                 Next::Member
             }
@@ -388,11 +393,28 @@ impl<'s> Parser<'s, '_> {
                 );
                 Next::Value
             }
+            _ if self.is_right_behind_string(byte) => self.behind_early_end(),
             _ => {
                 self.invalid(self.at, self.character(), "a comma or the end is expected here");
                 Next::Value
             }
         }
+    }
+
+    fn is_in_object(&self) -> bool {
+        self.open.last().is_some_and(|open| self.tree.nodes[*open].kind == NodeKind::Object)
+    }
+
+    /// What may stand behind a comma.
+    fn behind_comma(&self) -> Next {
+        if self.is_in_object() { Next::Member } else { Next::Element }
+    }
+
+    /// Whether a string ended right before this byte, which nothing can follow so.
+    fn is_right_behind_string(&self, byte: u8) -> bool {
+        self.at > 0
+            && self.bytes[self.at - 1] == b'"'
+            && !matches!(byte, b',' | b':' | b'[' | b']' | b'{' | b'}' | b'<' | b'"')
     }
 
     fn open(&mut self, kind: NodeKind) -> Next {

@@ -50,6 +50,9 @@ impl Parser<'_, '_> {
                 b'{' => text = self.brace_in_string(text),
                 b'<' => text = self.angle_in_string(text),
                 b'\n' | b'\r' if !has_control && self.seems_unclosed() => {
+                    if self.bytes[self.at..].trim_ascii().is_empty() {
+                        self.open.clear();
+                    }
                     return self.unclosed_string(opening);
                 }
                 control => {

@@ -24,7 +24,7 @@ pub(in crate::template) fn parse_text(source: &str, rules: TextRules, problems: 
         at: 0,
         depth: 0,
         productions: Productions { total: source.len() },
-        tree: Tree::default(),
+        tree: Tree::for_text(source),
         open: Vec::new(),
         is_too_deep: false,
         literal_brace: rules.literal_brace,

@@ -1,0 +1,145 @@
+//! Short texts, and sixteen bytes at a time.
+
+use super::{Cursor, ESCAPES};
+
+/// Writes a short text (shorter than [`super::LONG`]) as the content of a JSON string, into room
+/// for at least [`super::SHORT_ROOM`] bytes.
+///
+/// Most short texts have nothing to escape. A text of any length up to a size is two pieces of half
+/// that size, its first bytes and its last, which may overlap: neither a loop nor a copy of the
+/// tail is needed.
+#[expect(clippy::inline_always, reason = "a call costs as much as it does")]
+#[inline(always)]
+pub(crate) fn short<'c>(text: &[u8], cursor: Cursor<'c>) -> Cursor<'c> {
+    let count = text.len();
+    if let (Some(first), Some(last)) = (text.first_chunk::<32>(), text.last_chunk::<32>())
+        && count <= super::LONG
+    {
+        let (firsts, lasts) = (first.as_chunks::<16>().0, last.as_chunks::<16>().0);
+        if !any_escaped([&firsts[0], &firsts[1], &lasts[0], &lasts[1]]) {
+            return cursor.put(*first, count - 32).put(*last, 32);
+        }
+    } else if let (Some(first), Some(last)) = (text.first_chunk::<16>(), text.last_chunk::<16>()) {
+        if !any_escaped([first, last]) {
+            return cursor.put(*first, count - 16).put(*last, 16);
+        }
+    } else if let (Some(first), Some(last)) = (text.first_chunk::<8>(), text.last_chunk::<8>()) {
+        let both = u128::from(u64::from_le_bytes(*first)) | u128::from(u64::from_le_bytes(*last)) << 64;
+        if escaped(both) == 0 {
+            return cursor.put(*first, count - 8).put(*last, 8);
+        }
+    } else if let (Some(first), Some(last)) = (text.first_chunk::<4>(), text.last_chunk::<4>()) {
+        let both = u64::from(u32::from_le_bytes(*first)) | u64::from(u32::from_le_bytes(*last)) << 32;
+        if escaped(u128::from(both) | PLAIN << 64) == 0 {
+            return cursor.put(*first, count - 4).put(*last, 4);
+        }
+    }
+    with_escapes(text, cursor)
+}
+
+/// Bytes that are not escaped.
+const PLAIN: u128 = u128::from_le_bytes([b' '; 16]);
+
+/// Whether any byte must be escaped.
+#[inline]
+fn any_escaped<const N: usize>(blocks: [&[u8; 16]; N]) -> bool {
+    blocks.into_iter().fold(0, |escapes, block| escapes | escaped(u128::from_le_bytes(*block))) != 0
+}
+
+/// Writes a short text that may have escapes.
+#[inline(never)]
+fn with_escapes<'c>(text: &[u8], mut cursor: Cursor<'c>) -> Cursor<'c> {
+    let (blocks, tail) = text.as_chunks::<16>();
+    for block in blocks {
+        cursor = write_block(block, cursor);
+    }
+    let count = tail.len();
+    if count == 0 {
+        return cursor;
+    }
+    let bytes = match text.last_chunk::<16>() {
+        // The last sixteen, without those of the blocks before.
+        Some(last) => u128::from_le_bytes(*last) >> (8 * (16 - count)),
+        None => load(tail),
+    };
+    // What lies behind the text is 0, which is to be escaped, but not to be written.
+    write_escaped(bytes, count, escaped(bytes) & ((1 << count) - 1), cursor)
+}
+
+/// Writes sixteen bytes.
+#[inline]
+pub(super) fn write_block<'c>(bytes: &[u8; 16], cursor: Cursor<'c>) -> Cursor<'c> {
+    let block = u128::from_le_bytes(*bytes);
+    let escaped = escaped(block);
+    if escaped == 0 { cursor.put(*bytes, 16) } else { write_escaped(block, 16, escaped, cursor) }
+}
+
+/// Writes the first `count` bytes of a block, and escapes those whose bits are set.
+#[inline]
+fn write_escaped(mut bytes: u128, mut count: usize, mut escaped: u32, mut cursor: Cursor<'_>) -> Cursor<'_> {
+    while escaped != 0 {
+        let plain = escaped.trailing_zeros();
+        cursor = cursor.put(bytes.to_le_bytes(), plain as usize);
+        bytes >>= 8 * plain;
+        let escape = ESCAPES[usize::from(bytes as u8)];
+        cursor = cursor.put(escape.to_le_bytes(), (escape >> 56) as usize);
+        bytes >>= 8;
+        escaped >>= plain + 1;
+        count -= plain as usize + 1;
+    }
+    cursor.put(bytes.to_le_bytes(), count)
+}
+
+/// Up to fifteen bytes, the others 0. Overlapping words instead of a loop: where they overlap they
+/// are the same.
+#[inline]
+pub(crate) fn load(text: &[u8]) -> u128 {
+    let count = text.len();
+    if let (Some(first), Some(last)) = (text.first_chunk::<8>(), text.last_chunk::<8>()) {
+        let (first, last) = (u64::from_le_bytes(*first), u64::from_le_bytes(*last));
+        u128::from(first) | u128::from(last) << ((8 * (count - 8)) & 127)
+    } else if let (Some(first), Some(last)) = (text.first_chunk::<4>(), text.last_chunk::<4>()) {
+        let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
+        u128::from(u64::from(first) | u64::from(last) << ((8 * (count - 4)) & 63))
+    } else if let (Some(first), Some(last)) = (text.first(), text.last()) {
+        let middle = u32::from(text[count / 2]) << (8 * (count / 2));
+        u128::from(u32::from(*first) | middle | u32::from(*last) << (8 * (count - 1)))
+    } else {
+        0
+    }
+}
+
+/// A bit for each byte that must be escaped, the first byte's lowest.
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+#[inline]
+pub(super) fn escaped(bytes: u128) -> u32 {
+    use std::arch::x86_64::{
+        __m128i, _mm_cmpeq_epi8, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128, _mm_set_epi64x, _mm_set1_epi8,
+    };
+
+    #[target_feature(enable = "sse2")]
+    #[inline]
+    fn mask(bytes: u128) -> u32 {
+        let bytes: __m128i = _mm_set_epi64x((bytes >> 64) as i64, bytes as i64);
+        let control = _mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(0x1f)), bytes);
+        let quote = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'"' as i8));
+        let backslash = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'\\' as i8));
+        _mm_movemask_epi8(_mm_or_si128(_mm_or_si128(control, quote), backslash)) as u32
+    }
+
+    // SAFETY: SSE2 is part of x86-64.
+    unsafe { mask(bytes) }
+}
+
+/// A bit for each byte that must be escaped, the first byte's lowest.
+#[cfg(any(not(target_arch = "x86_64"), miri))]
+pub(super) fn escaped(bytes: u128) -> u32 {
+    escaped_by_table(bytes)
+}
+
+/// As `escaped`, on any machine.
+#[cfg(any(not(target_arch = "x86_64"), miri, test))]
+pub(super) fn escaped_by_table(bytes: u128) -> u32 {
+    let bits = bytes.to_le_bytes().map(|byte| ESCAPES[usize::from(byte)] != 0);
+    bits.iter().rev().fold(0, |mask, bit| mask << 1 | u32::from(*bit))
+}
