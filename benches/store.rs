@@ -275,6 +275,7 @@ fn registration() -> CallbackRow {
         state: CallbackState::Active,
         limits: DestinationLimits { max_in_flight: 64, rate: None, paused: false },
         definition: b"{}".to_vec(),
+        deadline: Duration::from_secs(15),
     }
 }
 

@@ -209,6 +209,8 @@ pub struct CallbackRow {
     pub state: CallbackState,
     /// What the scheduler must know.
     pub limits: DestinationLimits,
+    /// How long one attempt may take, to the last byte of the response.
+    pub deadline: Duration,
     /// The registration room's own JSON, opaque to the store.
     pub definition: Vec<u8>,
 }

@@ -165,6 +165,21 @@ async fn leases_of_a_process_that_died_are_ended_by_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_lasts_its_deadline_and_five_seconds() {
+    let server = RedisServer::start(&[]);
+    let (dies, lives) = (open(&server).await, open(&server).await);
+    let row = ringback::store::CallbackRow { deadline: Duration::from_millis(100), ..callback(UNLIMITED) };
+    dies.put_callback(row.clone()).await.unwrap();
+    let ids = queue(&dies, row.id, 1).await;
+    let started = Instant::now();
+    assert_eq!(dies.claim(1).await.unwrap().len(), 1);
+    drop(dies);
+    let claims = tokio::time::timeout(PATIENCE, lives.claim(1)).await.unwrap().unwrap();
+    assert_eq!(claims[0].lease.delivery, ids[0]);
+    assert!(started.elapsed() >= Duration::from_secs(5), "{:?}", started.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_without_memory_takes_nothing_new_and_drains() {
     let server = RedisServer::start(&[]);
     let store = open(&server).await;

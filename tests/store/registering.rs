@@ -41,6 +41,7 @@ fn registrations_are_kept_as_they_were_put() {
         assert_eq!(store.callbacks().await.unwrap(), [first.clone(), second.clone()]);
 
         let changed = CallbackRow { definition: b"{}".to_vec(), limits: UNLIMITED, ..first };
+        let changed = CallbackRow { deadline: Duration::from_secs(7), ..changed };
         let changed = CallbackRow { state: CallbackState::Active, ..changed };
         store.put_callback(changed.clone()).await.unwrap();
         assert_eq!(store.callbacks().await.unwrap(), [changed.clone(), second.clone()]);

@@ -56,15 +56,14 @@ for at = 15, failures_at - 1, 9 do
   local created = ARGV[at + 5]
   local key = P .. "h:" .. id
   call("SET", P .. "r:" .. id, ARGV[at + 8])
+  local due = now + tonumber(ARGV[at + 7])
   call("HSET", key, "a", account, "c", callback, "d", destination, "e", event, "y", ARGV[at + 3],
-    "i", of_call, "m", created, "n", 0, "t", 0)
+    "i", of_call, "m", created, "n", 0, "t", 0, "s", "q", "u", ARGV[at + 6], "w", due)
   list(id, callback, of_call)
   -- The registration may have been removed while the event was on its way.
   if call("HEXISTS", P .. "k:" .. callback, "r") == 1 then
-    finish(id, account, event, "c", REMOVED, created)
+    finish(id, account, event, "c", REMOVED, created, 0)
   else
-    local due = now + tonumber(ARGV[at + 7])
-    call("HSET", key, "s", "q", "u", ARGV[at + 6], "w", due)
     call("ZADD", P .. "o:" .. account, 0, id)
     call("ZADD", P .. "q:" .. destination, due, id)
     -- One that is in line stays where it is.
@@ -79,8 +78,8 @@ end
 for at = failures_at + 1, failures_at + 6 * failures, 6 do
   local id, callback, of_call, created = ARGV[at], ARGV[at + 1], ARGV[at + 3], ARGV[at + 4]
   call("HSET", P .. "h:" .. id, "a", account, "c", callback, "e", event, "y", ARGV[at + 2],
-    "i", of_call, "m", created, "n", 0, "t", 0)
+    "i", of_call, "m", created, "t", 0)
   list(id, callback, of_call)
-  finish(id, account, event, "f", ARGV[at + 5], created)
+  finish(id, account, event, "f", ARGV[at + 5], created, 0)
 end
 return { "stored" }

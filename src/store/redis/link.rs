@@ -24,7 +24,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long an answer may take: past it, Redis is away. Its slowest honest answer is a disk that
 /// syncs each write.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long nobody tries to connect after it failed. Everybody else is answered at once meanwhile.
 const CONNECT_PAUSE: Duration = Duration::from_millis(200);

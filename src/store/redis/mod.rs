@@ -87,9 +87,14 @@ const WAITING_WRITES: usize = 1_024;
 /// Claims that may wait at once. A worker has one.
 const WAITING_CLAIMS: usize = 1_024;
 
-/// How long a lease lasts: the longest deadline that a registration may set, and 5 s. A worker
-/// that lives settles long before.
-const LEASE_TIME: Duration = Duration::from_secs(60 + 5);
+/// The longest deadline that a registration may set.
+const LONGEST_DEADLINE: Duration = Duration::from_mins(1);
+
+/// How much longer than its delivery's deadline a lease lasts. A worker that lives settles before.
+const LEASE_SLACK: Duration = Duration::from_secs(5);
+
+/// The longest lease, and that of a delivery whose registration is not known.
+const LEASE_TIME: Duration = Duration::from_secs(LONGEST_DEADLINE.as_secs() + LEASE_SLACK.as_secs());
 
 /// How long a close waits for leases to be given back. What is not given back runs out by itself.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);

@@ -22,7 +22,7 @@ local function allow_when_full()
 end
 
 local function load(id)
-  local h = call("HMGET", P .. "d:" .. id, "m", "i", "o", "e", "p", "c", "f", "v", "s", "z")
+  local h = call("HMGET", P .. "d:" .. id, "m", "i", "o", "e", "p", "c", "f", "v", "s", "z", "L")
   return {
     id = id,
     max = tonumber(h[1]) or UNCONFIGURED,
@@ -35,6 +35,7 @@ local function load(id)
     proven = h[8] == "1",
     served = tonumber(h[9]) or 0,
     filed = h[10] or "",
+    lease = tonumber(h[11]),
   }
 end
 
@@ -92,13 +93,13 @@ local function wake_for(d)
 end
 
 -- Ends a delivery that will not be sent again. States: d delivered, x dead, f failed, c cancelled.
-local function finish(id, account, event, state, reason, at)
+local function finish(id, account, event, state, reason, at, attempts)
   local key = P .. "h:" .. id
-  call("HDEL", key, "k", "l", "u", "w")
+  -- What is left of its queue and its lease says nothing in any of these states.
   if reason then
-    call("HSET", key, "s", state, "f", at, "r", reason)
+    call("HSET", key, "s", state, "f", at, "n", attempts, "r", reason)
   else
-    call("HSET", key, "s", state, "f", at)
+    call("HSET", key, "s", state, "f", at, "n", attempts)
   end
   call("ZREM", P .. "o:" .. account, id)
   if state == "d" then

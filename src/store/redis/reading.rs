@@ -346,6 +346,7 @@ fn callback_row(id: CallbackId, row: &Row) -> Result<CallbackRow, StoreError> {
         state: row.optional_text("s")?.map_or(CallbackState::Active, CallbackState::Paused),
         limits: DestinationLimits { max_in_flight: row.number("m")?, rate, paused: row.bytes("p")? == b"1" },
         definition: row.bytes("b")?.to_vec(),
+        deadline: Duration::from_micros(row.number("t")?),
     })
 }
 

@@ -8,7 +8,6 @@ for at = 2, #ARGV, 2 do
   local h = call("HMGET", key, "k", "d", "w", "s")
   if h[4] == "l" and h[1] == ARGV[at + 1] then
     call("ZREM", P .. "l", id)
-    call("HDEL", key, "k", "l")
     call("HSET", key, "s", "q")
     call("ZADD", P .. "q:" .. h[2], h[3], id)
     local d = load(h[2])

@@ -13,7 +13,7 @@ if call("EXISTS", P .. "q:" .. id) == 1 then
   call("RENAME", P .. "q:" .. id, P .. "qx:" .. id)
   call("SADD", P .. "zx", id)
 end
-call("HDEL", P .. "d:" .. id, "m", "R", "i", "o", "e", "p", "c")
+call("HDEL", P .. "d:" .. id, "m", "R", "i", "o", "e", "p", "c", "L")
 refile(load(id))
 changed(id)
 return 1

@@ -6,23 +6,22 @@
 allow_when_full()
 local id, next_state, ended = ARGV[2], ARGV[4], ARGV[6]
 local key = P .. "h:" .. id
-local h = call("HMGET", key, "k", "c", "d", "a", "e", "t", "s")
+local h = call("HMGET", key, "k", "c", "d", "a", "e", "t", "s", "n")
 if h[7] ~= "l" or h[1] ~= ARGV[3] then return 0 end
 local callback, destination, account, event = h[2], h[3], h[4], h[5]
 call("RPUSH", P .. "a:" .. id, ARGV[5])
 call("ZREM", P .. "l", id)
-call("HINCRBY", key, "n", 1)
+local attempts = tonumber(h[8]) + 1
 local is_removed = call("HEXISTS", P .. "k:" .. callback, "r") == 1
 if next_state == "d" then
-  finish(id, account, event, "d", nil, ended)
+  finish(id, account, event, "d", nil, ended, attempts)
 elseif next_state == "x" then
-  finish(id, account, event, "x", ARGV[9], ended)
+  finish(id, account, event, "x", ARGV[9], ended, attempts)
 elseif is_removed then
-  finish(id, account, event, "c", REMOVED, ended)
+  finish(id, account, event, "c", REMOVED, ended, attempts)
 else
   local due = now + tonumber(ARGV[8])
-  call("HDEL", key, "k", "l", "x")
-  call("HSET", key, "s", "q", "t", tonumber(h[6]) + 1, "u", ARGV[7], "w", due)
+  call("HSET", key, "s", "q", "t", tonumber(h[6]) + 1, "n", attempts, "x", 0, "u", ARGV[7], "w", due)
   call("ZADD", P .. "q:" .. destination, due, id)
 end
 local d = load(destination)

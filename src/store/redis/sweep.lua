@@ -12,10 +12,10 @@ for _, callback in ipairs(call("ZRANGE", P .. "kp", 0, 999)) do
   local waiting = call("ZRANGEBYSCORE", P .. "q:" .. callback, "-inf", failed, "LIMIT", 0, chunk)
   for _, id in ipairs(waiting) do
     call("ZREM", P .. "q:" .. callback, id)
-    local h = call("HMGET", P .. "h:" .. id, "a", "e")
+    local h = call("HMGET", P .. "h:" .. id, "a", "e", "n")
     if h[1] then
       finish(id, h[1], h[2], "x",
-        "its registration was paused for longer than failed deliveries are kept", at)
+        "its registration was paused for longer than failed deliveries are kept", at, h[3])
     end
   end
   if #waiting > 0 then refile(load(callback)) end

@@ -54,6 +54,7 @@ impl Bench {
             state: CallbackState::Active,
             limits,
             definition: b"{}".to_vec(),
+            deadline: Duration::from_secs(15),
         };
         self.runtime.block_on(self.shared.put_callback(&row)).unwrap();
     }

@@ -13,14 +13,14 @@ local ended = call("ZRANGEBYSCORE", P .. "l", "-inf", before, "LIMIT", 0, ARGV[3
 for _, id in ipairs(ended) do
   call("ZREM", P .. "l", id)
   local key = P .. "h:" .. id
-  local h = call("HMGET", key, "d", "a", "e", "t", "x", "l", "w", "s")
+  local h = call("HMGET", key, "d", "a", "e", "t", "x", "l", "w", "s", "n")
   if h[8] == "l" then
     local crashes = (tonumber(h[5]) or 0) + 1
     call("RPUSH", P .. "a:" .. id, string.format(
       '{"number":%d,"started_at":%s,"latency":0,"outcome":"crashed"}\n', tonumber(h[4]) + 1, h[6]))
     call("HSET", key, "x", crashes)
     if crashes >= poison then
-      finish(id, h[2], h[3], "x", "poison", now)
+      finish(id, h[2], h[3], "x", "poison", now, h[9])
     else
       -- Suspects wait for each other, so that the one which kills its process does not take the
       -- others with it to the limit.
@@ -29,7 +29,6 @@ for _, id in ipairs(ended) do
         due = now + spacing * suspects
         suspects = suspects + 1
       end
-      call("HDEL", key, "k", "l")
       call("HSET", key, "s", "q", "w", due)
       call("ZADD", P .. "q:" .. h[1], due, id)
     end
@@ -45,8 +44,8 @@ local destination = call("SRANDMEMBER", P .. "zx")
 if destination then
   local waiting = call("ZPOPMIN", P .. "qx:" .. destination, ARGV[7])
   for at = 1, #waiting, 2 do
-    local h = call("HMGET", P .. "h:" .. waiting[at], "a", "e", "s")
-    if h[3] == "q" then finish(waiting[at], h[1], h[2], "c", REMOVED, now) end
+    local h = call("HMGET", P .. "h:" .. waiting[at], "a", "e", "s", "n")
+    if h[3] == "q" then finish(waiting[at], h[1], h[2], "c", REMOVED, now, h[4]) end
     cancelled = cancelled + 1
   end
   if cancelled == 0 then call("SREM", P .. "zx", destination) end

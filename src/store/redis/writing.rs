@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use redis::Cmd;
 
 use super::failure::{full, taken};
-use super::{BACKLOG, Shared, form};
+use super::{BACKLOG, LEASE_SLACK, LONGEST_DEADLINE, Shared, form};
 use crate::context::{CallId, CallKey};
 use crate::event::{AccountName, CallbackId, DeliveryId, EventId};
 use crate::store::{
@@ -124,7 +124,9 @@ impl Shared {
                     .arg(u8::from(row.limits.paused))
                     .arg(u8::from(reason.is_some()))
                     .arg(reason.unwrap_or_default())
-                    .arg(row.definition.as_slice());
+                    .arg(row.definition.as_slice())
+                    .arg(span_micros(row.deadline))
+                    .arg(span_micros(row.deadline.min(LONGEST_DEADLINE) + LEASE_SLACK));
             })
             .await
     }
