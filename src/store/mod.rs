@@ -61,7 +61,7 @@ pub trait Store: Send + Sync + 'static {
     /// most a second late. Never, where one process owns the store and knows what it writes.
     async fn callbacks_changed(&self, since: u64) {
         let _ = since;
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// Registrations that were changed since this revision, in the order of their ids; since

@@ -168,7 +168,7 @@ async fn nothing_is_lost_when_one_of_two_processes_is_killed() {
     everything_arrives(&receiver, &accepted).await;
     for process in processes {
         process.signal("TERM");
-        assert_eq!(process.wait(Duration::from_secs(60)), 0);
+        assert_eq!(process.wait(Duration::from_mins(1)), 0);
     }
 }
 

@@ -16,7 +16,7 @@ use super::{open_redis, run_leases_out};
 use crate::redis_server::RedisServer;
 
 /// How long something may take that happens by itself, on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 async fn open(server: &RedisServer) -> SharedStore {
     Arc::new(open_redis(&server.url()).await)

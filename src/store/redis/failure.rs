@@ -25,14 +25,16 @@ pub(super) enum Verdict {
 /// and only a new one finds the new master.
 pub(super) fn verdict(error: &RedisError) -> Verdict {
     match error.kind() {
-        ErrorKind::Io | ErrorKind::Parse | ErrorKind::Client => Verdict::Drop,
-        ErrorKind::Server(
+        ErrorKind::Io
+        | ErrorKind::Parse
+        | ErrorKind::Client
+        | ErrorKind::AuthenticationFailed
+        | ErrorKind::Server(
             ServerErrorKind::ReadOnly
             | ServerErrorKind::MasterDown
             | ServerErrorKind::ClusterDown
             | ServerErrorKind::Moved,
-        )
-        | ErrorKind::AuthenticationFailed => Verdict::Drop,
+        ) => Verdict::Drop,
         _ => Verdict::Keep,
     }
 }

@@ -199,7 +199,7 @@ mod tests {
         // Only what really passed, and a bit, counts, whatever the time is said to be.
         assert_eq!(patience.before(later), 1_003 * SECOND);
         patience.note(5_000 * SECOND, later);
-        assert_eq!(patience.before(later + Duration::from_secs(60)), 0);
+        assert_eq!(patience.before(later + Duration::from_mins(1)), 0);
         assert_eq!(patience.before(later + Duration::from_secs(66)), 5_000 * SECOND + 68 * SECOND);
     }
 
