@@ -20,7 +20,7 @@ pub(super) fn write<'t, 'c>(text: &'t [u8], cursor: Cursor<'c>) -> (Cursor<'c>, 
     in_blocks(text, cursor)
 }
 
-/// As [`write`], on any machine.
+/// As [`write()`], on any machine.
 pub(super) fn in_blocks<'t, 'c>(text: &'t [u8], mut cursor: Cursor<'c>) -> (Cursor<'c>, &'t [u8]) {
     let mut rest = text;
     while let Some((stride, behind)) = rest.split_first_chunk::<STRIDE>() {

@@ -12,8 +12,8 @@
 //! # Where `unsafe` is, and why
 //!
 //! This room is the only one that allows it, for three things that safe code cannot say: that what
-//! the [`Cursor`] has written is initialised ([`fill`]; a buffer of zeros instead costs a tenth of
-//! the rendering), that every x86-64 has SSE2, and that AVX2 was asked for before it is used. Every
+//! the [`Cursor`] has written is initialised ([`fill`]; else the buffer would have to be filled with
+//! zeros first), that every x86-64 has SSE2, and that AVX2 was asked for before it is used. Every
 //! load and store is checked, and every intrinsic is one of the safe ones.
 
 #![expect(unsafe_code, reason = "three places, each with its reason; see the text above")]

@@ -15,6 +15,8 @@ mod escaping;
 mod filter;
 mod grammar;
 mod header;
+#[cfg(any(test, fuzzing))]
+mod print;
 mod program;
 mod render;
 mod suggest;
@@ -26,6 +28,8 @@ use std::sync::Arc;
 pub use content::ContentType;
 pub use diagnostic::{Code, Diagnostic};
 pub use header::{HeaderTemplate, RefusedHeaderName, check_header_name};
+#[cfg(fuzzing)]
+pub use print::assert_printed_tree_is_the_tree;
 pub use url::UrlTemplate;
 
 use crate::context::{Name, Values};

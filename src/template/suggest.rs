@@ -10,8 +10,19 @@ fn distance_if_close(written: &str, known: &str) -> Option<usize> {
     if length.abs_diff(known.chars().count()) > most {
         return None;
     }
+    // A slip puts one letter in and takes one out, at most. Most names end here, at little cost: a
+    // template may have a thousand unknown time zones.
+    let differing = (letters(written) ^ letters(known)).count_ones();
+    if differing as usize > 2 * most {
+        return None;
+    }
     let distance = strsim::osa_distance(written, known);
     (1..=most).contains(&distance).then_some(distance)
+}
+
+/// The ASCII characters of a name, as a set.
+fn letters(name: &str) -> u128 {
+    name.bytes().filter(u8::is_ascii).fold(0, |letters, byte| letters | 1 << byte)
 }
 
 /// The known name that is closest to a written one, if any is close; of several the first.

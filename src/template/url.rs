@@ -77,8 +77,10 @@ impl UrlTemplate {
         let mut out = Vec::new();
         self.compiled.render(values, &mut out)?;
         let url = String::from_utf8(out).expect("a text with text in it is text");
-        // Data brings no separator, so the rendering has the segments of the template.
-        let is_dots = segments(&url[self.path..])
+        // Data brings no separator, so the rendering has the segments of the template. What parsers
+        // of URLs take off the end (URL standard, "basic URL parser") is no part of the last one.
+        let is_taken_off = |character: char| character <= ' ';
+        let is_dots = segments(url[self.path..].trim_end_matches(is_taken_off))
             .zip(&self.segments)
             .any(|(segment, has_placeholder)| *has_placeholder && is_dots(segment));
         if is_dots { Err(RenderError::DotSegment) } else { Ok(url) }

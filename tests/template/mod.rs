@@ -6,12 +6,14 @@
 //! | `bad` | a template, `--- problems`, a line for each: code, place, message, suggestion |
 //! | `filters` | a line for each case: `JSON | filters => JSON`, or `=> ! code` |
 //! | `json` | JSON texts as in `JSONTestSuite`: `y_` must render to itself, `n_` must be refused |
+//! | `../fuzz/corpus` | what the fuzzers found of interest, by target (`../fuzz/README.md`) |
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod allocating;
 mod commands;
 mod conformance;
 mod core;
+mod corpus;
 mod files;
 mod gallery;
 mod known_failures;

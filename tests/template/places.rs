@@ -139,6 +139,7 @@ fn no_segment_of_a_path_becomes_dots() {
         ("https://example.com/{first_name}{first_name}#x", "."),
         ("https://example.com\\{first_name}\\b", ".."),
         ("https://example.com/..{first_name}/", ""),
+        ("https://example.com/a/.{first_name} ", "."),
         ("https://example.com/{email | default: '/'}/{first_name}", ".."),
     ] {
         assert_eq!(url(template, first_name), Err(RenderError::DotSegment), "{template}");
@@ -149,6 +150,7 @@ fn no_segment_of_a_path_becomes_dots() {
         ("https://example.com/a/x{first_name}", ".."),
         ("https://example.com/a?{first_name}/", ".."),
         ("https://example.com/a/../{first_name}", "x"),
+        ("https://example.com/.{first_name} /", ""),
         ("https://example.com/a#/{first_name}", ".."),
     ] {
         assert!(url(template, first_name).is_ok(), "{template}");

@@ -66,7 +66,7 @@ const PIECES: &[&str] = &[
     "replace: 'a', 'b'",
 ];
 
-fn soup() -> impl Strategy<Value = String> {
+pub(super) fn soup() -> impl Strategy<Value = String> {
     prop::collection::vec(prop::sample::select(PIECES), 0..40).prop_map(|pieces| pieces.concat())
 }
 

@@ -49,7 +49,7 @@ impl Peer for Copy {
     }
 }
 
-/// What one would write for this callback and no other.
+/// What one would write for this callback and no other, texts escaped by the fastest library.
 #[derive(Default)]
 pub(crate) struct Hand {
     out: Vec<u8>,
@@ -63,6 +63,12 @@ impl Peer for Hand {
     }
 }
 
+/// A text as a JSON string.
+fn string(text: &str, out: &mut Vec<u8>) {
+    json_escape_simd::escape_into(text, out);
+}
+
+/// A text within a JSON string.
 fn text(text: &str, out: &mut Vec<u8>) {
     let Ok(()) = escape::<Infallible>(text, |piece| {
         out.extend_from_slice(piece.as_bytes());
@@ -73,51 +79,51 @@ fn text(text: &str, out: &mut Vec<u8>) {
 fn write(record: &Record, out: &mut Vec<u8>) {
     let literal = |literal: &str, out: &mut Vec<u8>| out.extend_from_slice(literal.as_bytes());
     out.reserve(1_024);
-    literal(r#"{"id":""#, out);
-    text(&record.event_id, out);
-    literal(r#"","delivery":""#, out);
-    text(&record.delivery_id, out);
-    literal(r#"","call":{"id":""#, out);
-    text(&record.call_id, out);
-    literal(r#"","start":""#, out);
-    text(&record.start_at, out);
-    literal(r#"","end":""#, out);
-    text(&record.end_at, out);
-    literal(r#"","seconds":"#, out);
+    literal(r#"{"id":"#, out);
+    string(&record.event_id, out);
+    literal(r#","delivery":"#, out);
+    string(&record.delivery_id, out);
+    literal(r#","call":{"id":"#, out);
+    string(&record.call_id, out);
+    literal(r#","start":"#, out);
+    string(&record.start_at, out);
+    literal(r#","end":"#, out);
+    string(&record.end_at, out);
+    literal(r#","seconds":"#, out);
     literal(&record.call_duration.spelling, out);
     literal(r#","billed":"#, out);
     literal(&record.call_bill_duration.spelling, out);
     literal(r#","agent":{"id":"#, out);
     literal(&record.caller_user_id.spelling, out);
-    literal(r#","name":""#, out);
-    text(&record.caller_username, out);
-    literal(r#"","number":""#, out);
-    text(&record.agent_callerid_number, out);
-    literal(r#""}},"campaign":{"id":"#, out);
+    literal(r#","name":"#, out);
+    string(&record.caller_username, out);
+    literal(r#","number":"#, out);
+    string(&record.agent_callerid_number, out);
+    literal(r#"}},"campaign":{"id":"#, out);
     literal(&record.campaign_id.spelling, out);
-    literal(r#","name":""#, out);
-    text(&record.campaign_name, out);
-    literal(r#"","change":""#, out);
+    literal(r#","name":"#, out);
+    string(&record.campaign_name, out);
+    literal(r#","change":""#, out);
     text(&record.status_before, out);
     literal(" -> ", out);
     text(&record.status_after, out);
     literal(r#""},"lead":{"id":"#, out);
     literal(&record.lead_id.spelling, out);
-    literal(r#","crm":""#, out);
-    text(&record.original_identifier, out);
-    literal(r#"","name":""#, out);
+    literal(r#","crm":"#, out);
+    string(&record.original_identifier, out);
+    literal(r#","name":""#, out);
     text(&record.first_name, out);
     literal(" ", out);
     text(&record.last_name, out);
-    literal(r#"","phone":""#, out);
-    text(&record.phone_normalized, out);
-    literal(r#"","country":""#, out);
-    text(&record.country_name, out);
-    literal(r#"","mail":""#, out);
-    text(&record.email, out);
-    literal(r#"","product":""#, out);
-    text(&record.purchase_product_name, out);
-    literal(r#"","born":"#, out);
+    literal(r#"","phone":"#, out);
+    string(&record.phone_normalized, out);
+    literal(r#","country":"#, out);
+    string(&record.country_name, out);
+    literal(r#","mail":"#, out);
+    string(&record.email, out);
+    literal(r#","product":"#, out);
+    string(&record.purchase_product_name, out);
+    literal(r#","born":"#, out);
     match &record.birthdate {
         Some(birthdate) => {
             literal("\"", out);
@@ -128,11 +134,11 @@ fn write(record: &Record, out: &mut Vec<u8>) {
     }
     literal(r#"},"speech":{"rank":"#, out);
     literal(&record.speech_rank.spelling, out);
-    literal(r#","why":""#, out);
-    text(&record.speech_rank_description, out);
-    literal(r#"","summary":""#, out);
-    text(&record.speech_summary, out);
-    literal(r#"","topics":["#, out);
+    literal(r#","why":"#, out);
+    string(&record.speech_rank_description, out);
+    literal(r#","summary":"#, out);
+    string(&record.speech_summary, out);
+    literal(r#","topics":["#, out);
     for (index, topic) in record.speech_topics.items.iter().enumerate() {
         literal(if index == 0 { r#"{"text":""# } else { r#",{"text":""# }, out);
         text(&topic.text, out);

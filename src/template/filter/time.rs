@@ -1,5 +1,7 @@
 //! Filters that read times.
 
+use std::sync::LazyLock;
+
 use jiff::Timestamp;
 use jiff::fmt::strtime::{BrokenDownTime, Config, PosixCustom};
 use jiff::tz::{TimeZone, TimeZoneDatabase};
@@ -7,6 +9,13 @@ use jiff::tz::{TimeZone, TimeZoneDatabase};
 use super::arguments::Arguments;
 use crate::context::{Value, read_time};
 use crate::template::suggest;
+
+/// The database that is built in, whatever the machine has: a template means the same everywhere.
+static ZONES: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundled);
+
+/// What the zones are called. Looked up once: a template may have a thousand unknown ones.
+static ZONE_NAMES: LazyLock<Box<[String]>> =
+    LazyLock::new(|| ZONES.available().map(|zone| zone.to_string()).collect());
 
 /// How `date` writes a time.
 #[derive(Debug)]
@@ -27,14 +36,10 @@ impl Format {
             return Some(sample);
         }
         let name = arguments.text()?;
-        // The database that is built in, whatever the machine has: a template means the same
-        // everywhere.
-        let database = TimeZoneDatabase::bundled();
-        if let Ok(zone) = database.get(&name) {
+        if let Ok(zone) = ZONES.get(&name) {
             return Some(Self { zone, ..sample });
         }
-        let known: Vec<String> = database.available().map(|zone| zone.to_string()).collect();
-        let meant = suggest::meant(&name, known.iter().map(String::as_str));
+        let meant = suggest::meant(&name, ZONE_NAMES.iter().map(String::as_str));
         let message = "there is no such time zone in the IANA database";
         arguments.refuse_for(message, meant.map(|zone| format!("'{zone}'")))
     }

@@ -22,6 +22,20 @@ impl Parser<'_, '_> {
         }
     }
 
+    /// A run of characters at hand that is no token: told with what was probably meant.
+    pub(super) fn not_a_value(&mut self, run: &str) {
+        let suggestion = match run {
+            _ if Name::from_text(run).is_some() => Some(format!("{{{run}}}")),
+            "None" | "nil" | "NULL" | "Null" | "undefined" | "NaN" | "Infinity" => Some("null".to_owned()),
+            "True" | "TRUE" => Some("true".to_owned()),
+            "False" | "FALSE" => Some("false".to_owned()),
+            _ => None,
+        };
+        let message = format!("`{}` is not a JSON value", excerpt(run));
+        let span = Span::new(self.at, self.at + run.len());
+        self.problems.suggest(Code::InvalidJson, span, message, suggestion);
+    }
+
     /// A text in single quotes where a string belongs.
     pub(super) fn single_quoted(&mut self) {
         let behind = &self.bytes[self.at + 1..];
@@ -236,11 +250,14 @@ pub(super) const fn kind_with_article(kind: NodeKind) -> &'static str {
     }
 }
 
-/// As much of a text as a message quotes.
+/// As much of a text as a message quotes, without control characters: it is shown on terminals.
 pub(in crate::template) fn excerpt(text: &str) -> String {
     const MOST: usize = 40;
-    match text.char_indices().nth(MOST) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
+    let shown = text.chars().take(MOST);
+    let mut excerpt: String =
+        shown.map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect();
+    if text.chars().nth(MOST).is_some() {
+        excerpt.push('…');
     }
+    excerpt
 }

@@ -30,7 +30,6 @@ use placeholder::{Productions, failure};
 use super::content::ContentType;
 use super::diagnostic::{Code, Place, Problems};
 use super::tree::{Form, Node, NodeKind, Placeholder, Position, Span, Tree};
-use crate::context::Name;
 
 pub(super) use broken::excerpt;
 use broken::kind_with_article;
@@ -213,18 +212,7 @@ impl<'s> Parser<'s, '_> {
         if matches!(run, "true" | "false" | "null") {
             self.push(NodeKind::Scalar, run.len());
         } else {
-            let suggestion = match run {
-                _ if Name::from_text(run).is_some() => Some(format!("{{{run}}}")),
-                "None" | "nil" | "NULL" | "Null" | "undefined" | "NaN" | "Infinity" => {
-                    Some("null".to_owned())
-                }
-                "True" | "TRUE" => Some("true".to_owned()),
-                "False" | "FALSE" => Some("false".to_owned()),
-                _ => None,
-            };
-            let message = format!("`{}` is not a JSON value", excerpt(run));
-            let span = Span::new(self.at, self.at + run.len());
-            self.problems.suggest(Code::InvalidJson, span, message, suggestion);
+            self.not_a_value(run);
         }
         self.at += run.len();
         self.behind_value()
