@@ -119,7 +119,7 @@ async fn everything_arrives(receiver: &Receiver, accepted: &HashSet<String>) {
 /// A receiver that fails now and then, so that retries are in the queue at a kill too.
 async fn receiver() -> Receiver {
     let respond = |number: usize, _: &Received| {
-        if number % 7 == 0 { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }
+        if number.is_multiple_of(7) { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }
     };
     Receiver::start(respond).await
 }

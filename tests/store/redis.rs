@@ -120,7 +120,7 @@ async fn registrations_of_one_process_are_known_to_the_others_within_a_second() 
     one.put_callback(row.clone()).await.unwrap();
     let all = other.callback_changes(0).await.unwrap();
     assert!(all.is_complete);
-    assert_eq!(all.changed, [row.clone()]);
+    assert_eq!(all.changed, std::slice::from_ref(&row));
 
     let second = callback(UNLIMITED);
     let started = Instant::now();
