@@ -1,6 +1,6 @@
 //! A `redis-server` of one's own, on a free port and with a temporary folder.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -102,10 +102,14 @@ fn launch(port: u16, folder: &std::path::Path, settings: &[String]) -> Option<Ch
         if child.try_wait().expect("the child is ours").is_some() {
             return None;
         }
-        if ask(port, &[b"PING"]).is_ok_and(|answer| answer.starts_with(b"+PONG")) {
-            // It is ours, and not another's on the same port.
-            std::thread::sleep(Duration::from_millis(5));
-            return child.try_wait().expect("the child is ours").is_none().then_some(child);
+        // It is ours that answers, and not another's on the same port; and it has loaded its data.
+        let ours = format!("process_id:{}\r\n", child.id());
+        let is_ready = ask(port, &[b"INFO"]).is_ok_and(|answer| {
+            let answer = String::from_utf8_lossy(&answer);
+            answer.contains(&ours) && answer.contains("\nloading:0\r\n")
+        });
+        if is_ready {
+            return Some(child);
         }
         assert!(Instant::now() < until, "redis-server does not answer");
         std::thread::sleep(Duration::from_millis(5));
@@ -124,7 +128,14 @@ fn ask(port: u16, command: &[&[u8]]) -> std::io::Result<Vec<u8>> {
     }
     stream.write_all(&text)?;
     let mut answer = vec![0; 64 << 10];
-    let length = stream.read(&mut answer)?;
-    answer.truncate(length);
-    Ok(answer)
+    loop {
+        match stream.read(&mut answer) {
+            // A process that is stopped and goes on has its reads cut off, where they have a time limit.
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            read => {
+                answer.truncate(read?);
+                return Ok(answer);
+            }
+        }
+    }
 }
