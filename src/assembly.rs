@@ -30,8 +30,9 @@ use crate::network::Networks;
 use crate::provider;
 use crate::registration::{Callback, DefinitionLimits, Ledger, Registry, StoredCallbackError};
 use crate::shutdown::{DRAIN_DEADLINE, Shutdown};
-use crate::store::embedded::{Embedded, Options as EmbeddedOptions, Retention};
-use crate::store::{SharedStore, StoreError};
+use crate::store::embedded::{Embedded, Options as EmbeddedOptions};
+use crate::store::redis::{Options as RedisOptions, Redis};
+use crate::store::{Retention, SharedStore, StoreError};
 use crate::template;
 
 /// Why Ringback did not start.
@@ -124,20 +125,12 @@ impl Running {
 /// A room cannot be built. Nothing is left running then.
 pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, StartError> {
     let tls = settings.tls.as_ref().map(acceptor).transpose()?;
-    let StoreAddress::Embedded(path) = &settings.store;
-    let options = EmbeddedOptions {
-        max_in_flight: settings.delivery.max_in_flight,
-        retention: Retention {
-            delivered: settings.retention.delivered,
-            failed: settings.retention.failed,
-            calls: settings.retention.calls,
-        },
-    };
-    let store: SharedStore = Arc::new(Embedded::open(path, options)?);
+    let store = open_store(settings).await?;
     let registry = Arc::new(Registry::default());
     let sealer = settings.sealer.as_deref();
     let mut unusable = Vec::new();
-    for row in store.callbacks().await? {
+    let stored = store.callback_changes(0).await?;
+    for row in stored.changed {
         match Callback::from_row(&row, sealer, settings.limits.rendering) {
             Ok(callback) => registry.put(callback),
             Err(error) => unusable.push(error),
@@ -155,7 +148,7 @@ pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, 
         ca_files: settings.delivery.ca_files.clone(),
     })?;
     let ledger = Ledger::new(Arc::clone(&store), Arc::clone(&registry), settings.sealer.clone());
-    let paused = ledger.clone();
+    let (paused, following) = (ledger.clone(), ledger.clone());
     let worker = Worker::new(
         Arc::clone(&store),
         client,
@@ -184,11 +177,35 @@ pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, 
     };
     rooms.spawn(worker.run(stop(), DRAIN_DEADLINE));
     rooms.spawn(listener.serve(service, tls, stop(), DRAIN_DEADLINE));
+    let (rendering, stopped) = (settings.limits.rendering, stop());
+    rooms.spawn(async move {
+        tokio::select! {
+            () = stopped => {}
+            () = following.follow(stored.revision, rendering) => {}
+        }
+    });
     if let Some(listener) = operator_listener {
         let operators = Arc::new(Operators { store: Arc::clone(&store) });
         rooms.spawn(listener.serve(operators, None, stop(), DRAIN_DEADLINE));
     }
     Ok(Running { address, operator_address, store, rooms, shutdown: shutdown.clone() })
+}
+
+async fn open_store(settings: &Settings) -> Result<SharedStore, StoreError> {
+    let max_in_flight = settings.delivery.max_in_flight;
+    let retention = Retention {
+        delivered: settings.retention.delivered,
+        failed: settings.retention.failed,
+        calls: settings.retention.calls,
+    };
+    Ok(match &settings.store {
+        StoreAddress::Embedded(path) => {
+            Arc::new(Embedded::open(path, EmbeddedOptions { max_in_flight, retention })?)
+        }
+        StoreAddress::Redis(url) => {
+            Arc::new(Redis::open(url.as_str(), RedisOptions { max_in_flight, retention }).await?)
+        }
+    })
 }
 
 fn intake(settings: &Settings, store: &SharedStore, registry: &Arc<Registry>, bodies: &Bodies) -> Intake {

@@ -10,6 +10,8 @@ mod house;
 mod interop;
 mod path;
 mod process;
+mod redis_server;
+mod several;
 mod signature;
 mod store;
 mod support;

@@ -10,7 +10,7 @@ use super::settings::{
     Account, Delivery, Limits, ProviderApi, ProxyUrl, Retention, Settings, Source, StoreAddress, Tls,
 };
 use super::token::{TokenHash, Tokens};
-use super::value::{read_address, read_name, read_network, read_store, read_url};
+use super::value::{read_address, read_durability, read_name, read_network, read_store, read_url};
 use super::{Environment, Problem, verify};
 use crate::event::AccountName;
 use crate::limit::Rate;
@@ -48,6 +48,9 @@ fn read_settings(mut section: Section<'_, '_>, replaced: &Replaced) -> Settings 
     settings.listen = replaced.listen.or(listen).unwrap_or(settings.listen);
     let store = section.take("store").and_then(|entry| entry.parse(read_store));
     settings.store = replaced.store.clone().or(store).unwrap_or(settings.store);
+    if let Some(entry) = section.take("durability") {
+        let _ = entry.parse(read_durability);
+    }
     if let Some(entry) = section.take("operator_listen") {
         settings.operator_listen = entry.parse(read_address);
         if settings.operator_listen.is_some_and(|address| collide(address, settings.listen)) {

@@ -61,10 +61,32 @@ fn a_newer_file_is_refused() {
     let path = folder.path().join("store.db");
     drop(open_embedded(&path));
     let connection = rusqlite::Connection::open(&path).unwrap();
-    connection.pragma_update(None, "user_version", 2).unwrap();
+    connection.pragma_update(None, "user_version", 3).unwrap();
     drop(connection);
     let text = refusal(&path);
-    assert!(text.contains("newer ringback (format 2; this one reads up to 1)"), "{text}");
+    assert!(text.contains("newer ringback (format 3; this one reads up to 2)"), "{text}");
+}
+
+#[test]
+fn a_file_of_the_first_format_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    let row = callback(UNLIMITED);
+    block_on(async {
+        let store = open_embedded(&path);
+        store.put_callback(row.clone()).await.unwrap();
+        store.close().await;
+    });
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    connection.execute_batch("ALTER TABLE callback DROP COLUMN deadline; PRAGMA user_version = 1").unwrap();
+    drop(connection);
+    let deadline = std::time::Duration::from_mins(1);
+    for _ in 0..2 {
+        let store = open_embedded(&path);
+        let rows = block_on(store.callbacks()).unwrap();
+        assert_eq!(rows, [ringback::store::CallbackRow { deadline, ..row.clone() }]);
+        block_on(store.close());
+    }
 }
 
 #[test]

@@ -15,7 +15,7 @@ const APPLICATION_ID: i32 = 0x5267_426b;
 
 /// The version of the tables below. A newer binary reads older files, an older binary refuses
 /// newer ones.
-const FORMAT: i32 = 1;
+const FORMAT: i32 = 2;
 
 /// How large the write-ahead log is left on disk once it has been written back.
 const JOURNAL_SIZE_LIMIT: u32 = 64 << 20;
@@ -101,7 +101,8 @@ CREATE TABLE callback (
     paused INTEGER NOT NULL,
     pause_reason TEXT,              -- NULL if its state is active
     removed_at INTEGER,             -- what is removed stays as a stone that nothing grows under
-    definition BLOB NOT NULL
+    definition BLOB NOT NULL,
+    deadline INTEGER NOT NULL DEFAULT 60000000
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE delivery (
@@ -237,12 +238,12 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
             path.display()
         )));
     }
-    prepare(&connection, is_new).map_err(|error| unusable(path, &error))?;
+    prepare(&connection, is_new, format).map_err(|error| unusable(path, &error))?;
     sync_folder(path)?;
     Ok(connection)
 }
 
-fn prepare(connection: &Connection, is_new: bool) -> rusqlite::Result<()> {
+fn prepare(connection: &Connection, is_new: bool, format: i32) -> rusqlite::Result<()> {
     if is_new {
         // Before anything is written; afterwards it stays.
         connection.pragma_update(None, "page_size", PAGE_SIZE)?;
@@ -257,6 +258,11 @@ fn prepare(connection: &Connection, is_new: bool) -> rusqlite::Result<()> {
     if is_new {
         connection.execute_batch(&format!(
             "BEGIN IMMEDIATE; {TABLES} PRAGMA application_id = {APPLICATION_ID}; \
+             PRAGMA user_version = {FORMAT}; COMMIT;"
+        ))?;
+    } else if format == 1 {
+        connection.execute_batch(&format!(
+            "BEGIN IMMEDIATE; ALTER TABLE callback ADD COLUMN deadline INTEGER NOT NULL DEFAULT 60000000; \
              PRAGMA user_version = {FORMAT}; COMMIT;"
         ))?;
     }
