@@ -1,9 +1,14 @@
-//! How fast the embedded store takes events, and how fast they go through it to the end, against
-//! a bare append-only file with `fdatasync` that commits in groups: the same callers, the same
-//! bytes, the same disk, the same run.
+//! How fast the stores take events, and how fast they go through them to the end. The embedded one
+//! against a bare append-only file with `fdatasync` that commits in groups; the one in Redis
+//! against a bare `SET` of the same bytes to the same `redis-server` with `appendfsync everysec`:
+//! the same callers, the same disk, the same run.
 //!
 //! `cargo bench --bench store`; with `-- --test` each part runs once and short. The files lie in
-//! `RINGBACK_BENCH_DIR`, or in the system's temporary folder.
+//! `RINGBACK_BENCH_DIR`, or in the system's temporary folder. `redis-server` must be installed.
+
+#[path = "../tests/redis_server.rs"]
+#[allow(dead_code, reason = "it serves the tests too")]
+mod redis_server;
 
 use std::fs::File;
 use std::io::Write;
@@ -18,15 +23,21 @@ use jiff::Timestamp;
 use ringback::context::{CallId, CallKey};
 use ringback::event::{AccountName, CallbackId, DeliveryId, EventId, EventType};
 use ringback::store::embedded::{Embedded, Options};
+use ringback::store::redis::{Options as RedisOptions, Redis};
 use ringback::store::{
     Acceptance, Accepted, Attempt, CallWrite, CallbackRow, CallbackState, DedupeKey, DeliveryRequest,
     DestinationLimits, EventRow, EventState, NewDelivery, Next, OutcomeKind, Settlement, SharedStore,
 };
 use tokio::sync::{Semaphore, oneshot};
 
+use self::redis_server::RedisServer;
+
 /// Requests that wait at a time.
 const CALLERS: usize = 64;
 const DESTINATIONS: usize = 100;
+/// The same for the store in Redis, whose callers are on several machines.
+const REDIS_CALLERS: usize = 256;
+const REDIS_DESTINATIONS: usize = 1_000;
 const MAX_IN_FLIGHT: usize = 512;
 const BODY: usize = 1_024;
 const CONTEXT: usize = 512;
@@ -44,13 +55,53 @@ fn main() {
         println!("{CALLERS} callers, {BODY} bytes a body, {CONTEXT} a context, {DESTINATIONS} destinations");
         let bare = append_only(folder.path(), time).await;
         bare.print("append-only file, fdatasync");
-        let intake = through_the_store(&folder.path().join("intake.db"), time, false).await;
+        let intake = through(embedded(&folder.path().join("intake.db")), &Load::small(time), false).await;
         intake.print("store: accept");
-        let cycle = through_the_store(&folder.path().join("cycle.db"), time, true).await;
+        let cycle = through(embedded(&folder.path().join("cycle.db")), &Load::small(time), true).await;
         cycle.print("store: accept, claim, settle");
         println!("accept / append-only file: {:.2}", intake.rate() / bare.rate());
         println!("whole cycle / append-only file: {:.2}", cycle.rate() / bare.rate());
+
+        println!("Redis, everysec: {REDIS_CALLERS} callers, {REDIS_DESTINATIONS} destinations");
+        let server = RedisServer::start(&["--appendonly", "yes", "--appendfsync", "everysec"]);
+        let bare = bare_set(&server, time).await;
+        bare.print("bare SET");
+        let intake = through(in_redis(&server).await, &Load::large(time), false).await;
+        intake.print("store: accept");
+        drop(server);
+        let server = RedisServer::start(&["--appendonly", "yes", "--appendfsync", "everysec"]);
+        let cycle = through(in_redis(&server).await, &Load::large(time), true).await;
+        cycle.print("store: accept, claim, settle");
+        println!("accept / bare SET: {:.2}", intake.rate() / bare.rate());
+        println!("whole cycle / bare SET: {:.2}", cycle.rate() / bare.rate());
     });
+}
+
+/// What is put upon a store.
+struct Load {
+    time: Duration,
+    callers: usize,
+    destinations: usize,
+}
+
+impl Load {
+    const fn small(time: Duration) -> Self {
+        Self { time, callers: CALLERS, destinations: DESTINATIONS }
+    }
+
+    const fn large(time: Duration) -> Self {
+        Self { time, callers: REDIS_CALLERS, destinations: REDIS_DESTINATIONS }
+    }
+}
+
+fn embedded(path: &Path) -> SharedStore {
+    let options = Options { max_in_flight: MAX_IN_FLIGHT, ..Options::default() };
+    Arc::new(Embedded::open(path, options).expect("a new file opens"))
+}
+
+async fn in_redis(server: &RedisServer) -> SharedStore {
+    let options = RedisOptions { max_in_flight: MAX_IN_FLIGHT, ..RedisOptions::default() };
+    Arc::new(Redis::open(&server.url(), options).await.expect("a new server opens"))
 }
 
 /// What a part measured.
@@ -75,11 +126,12 @@ impl Measured {
 /// Runs the callers for a while; each calls again as soon as it is answered.
 async fn call<F: Future<Output = ()> + Send>(
     time: Duration,
+    callers: usize,
     once: impl Fn() -> F + Send + Sync + 'static,
 ) -> Vec<Duration> {
     let once = Arc::new(once);
     let until = Instant::now() + time;
-    let callers: Vec<_> = (0..CALLERS)
+    let callers: Vec<_> = (0..callers)
         .map(|_| {
             let once = Arc::clone(&once);
             tokio::spawn(async move {
@@ -120,7 +172,7 @@ async fn append_only(folder: &Path, time: Duration) -> Measured {
         }
     });
     let started = Instant::now();
-    let latencies = call(time, move || append(outbox.clone())).await;
+    let latencies = call(time, CALLERS, move || append(outbox.clone())).await;
     let time = started.elapsed();
     writer.join().expect("the writer ends with its callers");
     Measured { time, done: latencies.len() as u64, latencies }
@@ -132,11 +184,25 @@ async fn append(outbox: SyncSender<(Vec<u8>, oneshot::Sender<()>)>) {
     done.await.expect("the writer answers");
 }
 
-async fn through_the_store(path: &Path, time: Duration, deliver: bool) -> Measured {
-    let options = Options { max_in_flight: MAX_IN_FLIGHT, ..Options::default() };
-    let store: SharedStore = Arc::new(Embedded::open(path, options).expect("a new file opens"));
+/// One connection over which all callers send at once, as the store has one.
+async fn bare_set(server: &RedisServer, time: Duration) -> Measured {
+    let client = redis::Client::open(server.url()).expect("it is a URL");
+    let connection = client.get_multiplexed_async_connection().await.expect("it answers");
+    let turn = AtomicU64::new(0);
+    let started = Instant::now();
+    let latencies = call(time, REDIS_CALLERS, move || {
+        let mut connection = connection.clone();
+        let mut set = redis::cmd("SET");
+        set.arg(turn.fetch_add(1, Ordering::Relaxed)).arg(vec![b'x'; RECORD]);
+        async move { set.exec_async(&mut connection).await.expect("it answers") }
+    })
+    .await;
+    Measured { time: started.elapsed(), done: latencies.len() as u64, latencies }
+}
+
+async fn through(store: SharedStore, load: &Load, deliver: bool) -> Measured {
     let mut destinations = Vec::new();
-    for _ in 0..DESTINATIONS {
+    for _ in 0..load.destinations {
         let row = registration();
         destinations.push(row.id);
         store.put_callback(row).await.expect("it is stored");
@@ -147,9 +213,9 @@ async fn through_the_store(path: &Path, time: Duration, deliver: bool) -> Measur
     let started = Instant::now();
     let turn = AtomicU64::new(0);
     let intake = store.clone();
-    let latencies = call(time, move || {
+    let latencies = call(load.time, load.callers, move || {
         let turn = turn.fetch_add(1, Ordering::Relaxed);
-        let destination = destinations[usize::try_from(turn).expect("64 bits") % DESTINATIONS];
+        let destination = destinations[usize::try_from(turn).expect("64 bits") % destinations.len()];
         let store = intake.clone();
         async move {
             let accepted = store.accept(acceptance(turn, destination)).await.expect("it is stored");
@@ -209,6 +275,7 @@ fn registration() -> CallbackRow {
         state: CallbackState::Active,
         limits: DestinationLimits { max_in_flight: 64, rate: None, paused: false },
         definition: b"{}".to_vec(),
+        deadline: Duration::from_secs(15),
     }
 }
 

@@ -31,8 +31,9 @@ use crate::network::Networks;
 use crate::provider;
 use crate::registration::{Callback, DefinitionLimits, Ledger, Registry, StoredCallbackError};
 use crate::shutdown::{DRAIN_DEADLINE, Shutdown};
-use crate::store::embedded::{Embedded, Options as EmbeddedOptions, Retention};
-use crate::store::{SharedJobs, SharedStore, StoreError};
+use crate::store::embedded::{Embedded, Options as EmbeddedOptions};
+use crate::store::redis::{Options as RedisOptions, Redis};
+use crate::store::{NoJobs, Retention, SharedJobs, SharedStore, StoreError};
 use crate::template;
 
 /// Why Ringback did not start.
@@ -132,21 +133,12 @@ impl Running {
 /// A room cannot be built. Nothing is left running then.
 pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, StartError> {
     let tls = settings.tls.as_ref().map(acceptor).transpose()?;
-    let StoreAddress::Embedded(path) = &settings.store;
-    let options = EmbeddedOptions {
-        max_in_flight: settings.delivery.max_in_flight,
-        retention: Retention {
-            delivered: settings.retention.delivered,
-            failed: settings.retention.failed,
-            calls: settings.retention.calls,
-        },
-    };
-    let embedded = Arc::new(Embedded::open(path, options)?);
-    let (store, jobs): (SharedStore, SharedJobs) = (Arc::clone(&embedded) as _, embedded);
+    let (store, jobs) = open_store(settings).await?;
     let registry = Arc::new(Registry::default());
     let sealer = settings.sealer.as_deref();
     let mut unusable = Vec::new();
-    for row in store.callbacks().await? {
+    let stored = store.callback_changes(0).await?;
+    for row in stored.changed {
         match Callback::from_row(&row, sealer, settings.limits.rendering) {
             Ok(callback) => registry.put(callback),
             Err(error) => unusable.push(error),
@@ -172,7 +164,7 @@ pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, 
         ca_files: settings.delivery.ca_files.clone(),
     })?;
     let ledger = Ledger::new(Arc::clone(&store), Arc::clone(&registry), settings.sealer.clone());
-    let paused = ledger.clone();
+    let (paused, following) = (ledger.clone(), ledger.clone());
     let worker = Worker::new(
         Arc::clone(&store),
         client,
@@ -220,11 +212,39 @@ pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, 
     rooms.spawn(worker.run(stop(), DRAIN_DEADLINE));
     rooms.spawn(job_worker.run(stop(), DRAIN_DEADLINE));
     rooms.spawn(listener.serve(service, tls, stop(), DRAIN_DEADLINE));
+    let (rendering, stopped) = (settings.limits.rendering, stop());
+    rooms.spawn(async move {
+        tokio::select! {
+            () = stopped => {}
+            () = following.follow(stored.revision, rendering) => {}
+        }
+    });
     if let Some(listener) = operator_listener {
         let operators = Arc::new(Operators { store: Arc::clone(&store) });
         rooms.spawn(listener.serve(operators, None, stop(), DRAIN_DEADLINE));
     }
     Ok(Running { address, operator_address, store, desk, rooms, shutdown: shutdown.clone() })
+}
+
+/// The store, and the speech jobs that it keeps.
+async fn open_store(settings: &Settings) -> Result<(SharedStore, SharedJobs), StoreError> {
+    let max_in_flight = settings.delivery.max_in_flight;
+    let retention = Retention {
+        delivered: settings.retention.delivered,
+        failed: settings.retention.failed,
+        calls: settings.retention.calls,
+    };
+    Ok(match &settings.store {
+        StoreAddress::Embedded(path) => {
+            let store = Arc::new(Embedded::open(path, EmbeddedOptions { max_in_flight, retention })?);
+            (Arc::clone(&store) as _, store)
+        }
+        StoreAddress::Redis(url) => {
+            // Settings over a Redis name no provider that is asked.
+            let store = Redis::open(url.as_str(), RedisOptions { max_in_flight, retention }).await?;
+            (Arc::new(store), Arc::new(NoJobs))
+        }
+    })
 }
 
 /// A source whose provider is asked.

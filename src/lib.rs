@@ -22,7 +22,7 @@
 //! | [`context`] | call, speech, user, campaign, lead; the catalogue of names; foreign JSON |
 //! | [`registration`] | callbacks, and which events they want |
 //! | [`template`] | grammar → tree → program → bytes; no I/O, no clock |
-//! | [`store`] | the contract of durability; the scheduler; the embedded store |
+//! | [`store`] | the contract of durability; the scheduler; the embedded store, and the one in Redis |
 //! | [`delivery`] | the client, the outcome, the schedule of the next attempt, the worker |
 //! | [`destination`] | which URLs may be registered and which addresses dialled |
 //! | `escape` | text as the content of JSON strings; the only room that allows `unsafe` |
@@ -42,7 +42,8 @@
 //!
 //! # Deliberately absent
 //!
-//! - A database server, a message broker, a cache: one process and one file.
+//! - A database server, a message broker, a cache, where one machine is enough: one process and
+//!   one file. Several share a Redis.
 //! - Loops, conditions and code in templates: a template is data.
 //! - Redirects, decompression of responses, cookies: the client sends and listens, no more.
 //! - A crate-wide error type: each room says what can go wrong in it; `http` maps it to answers.

@@ -11,6 +11,8 @@ mod interop;
 mod job;
 mod path;
 mod process;
+mod redis_server;
+mod several;
 mod signature;
 mod store;
 mod support;

@@ -10,7 +10,7 @@ use super::settings::{
     Account, Delivery, Limits, ProviderApi, ProxyUrl, Retention, Settings, Source, StoreAddress, Tls,
 };
 use super::token::{TokenHash, Tokens};
-use super::value::{read_address, read_name, read_network, read_store, read_url};
+use super::value::{read_address, read_durability, read_name, read_network, read_store, read_url};
 use super::{Environment, Problem, verify};
 use crate::event::AccountName;
 use crate::limit::Rate;
@@ -51,6 +51,9 @@ fn read_settings(mut section: Section<'_, '_>, replaced: &Replaced) -> Settings 
     settings.listen = replaced.listen.or(listen).unwrap_or(settings.listen);
     let store = section.take("store").and_then(|entry| entry.parse(read_store));
     settings.store = replaced.store.clone().or(store).unwrap_or(settings.store);
+    if let Some(entry) = section.take("durability") {
+        let _ = entry.parse(read_durability);
+    }
     if let Some(entry) = section.take("operator_listen") {
         settings.operator_listen = entry.parse(read_address);
         if settings.operator_listen.is_some_and(|address| collide(address, settings.listen)) {
@@ -74,7 +77,8 @@ fn read_settings(mut section: Section<'_, '_>, replaced: &Replaced) -> Settings 
     }
     if let Some(entry) = section.take("source") {
         let mut taken = HashSet::new();
-        settings.sources = entry.list(|entry| read_source(&entry, &names, &mut taken));
+        let store = &settings.store;
+        settings.sources = entry.list(|entry| read_source(&entry, &names, &mut taken, store));
     }
     let mut table = |name, read: &mut dyn FnMut(&mut Section<'_, '_>)| {
         if let Some(mut section) = section.take(name).and_then(|entry| entry.section()) {
@@ -83,6 +87,9 @@ fn read_settings(mut section: Section<'_, '_>, replaced: &Replaced) -> Settings 
         }
     };
     table("speech", &mut |section| {
+        if let Some(reason) = keeps_no_jobs(&settings.store) {
+            section.problem(reason);
+        }
         settings.speech_provider =
             section.take("provider").and_then(|entry| read_speech_provider(&entry, &settings.sources));
         let bounds = [Duration::from_secs(1), MAX_SPEECH_TIMEOUT];
@@ -180,6 +187,7 @@ fn read_source<'d>(
     entry: &Entry<'d, '_>,
     accounts: &HashSet<&str>,
     taken: &mut HashSet<&'d str>,
+    store: &StoreAddress,
 ) -> Option<Source> {
     let mut section = entry.section()?;
     let name = section.require("name", "the end of its URL").and_then(|entry| {
@@ -212,6 +220,9 @@ fn read_source<'d>(
     let rate_limit = section.take("rate_limit").and_then(|entry| entry.parse(str::parse::<Rate>));
     let call_space = section.take("call_space").and_then(|entry| entry.full_text());
     let api = section.take("api").and_then(|entry| {
+        if let Some(reason) = keeps_no_jobs(store) {
+            entry.problem(reason);
+        }
         let (api, given) = read_api(&entry)?;
         let adapter = provider::adapter(provider?, None)?;
         match adapter.api().map(|asked| asked.missing(&api.credentials)) {
@@ -247,6 +258,17 @@ fn read_source<'d>(
         api,
         map,
     })
+}
+
+/// Why providers cannot be asked, if they cannot: the store must keep the jobs that this makes.
+fn keeps_no_jobs(store: &StoreAddress) -> Option<&'static str> {
+    match store {
+        StoreAddress::Embedded(_) => None,
+        StoreAddress::Redis(_) => Some(
+            "this version keeps speech jobs in the embedded store only, and the store is a Redis; \
+             leave it out, or let the store be sqlite:ringback.db",
+        ),
+    }
 }
 
 /// The table of a mapping. What is wrong with an entry does not hide what is wrong with another.

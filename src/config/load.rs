@@ -81,7 +81,11 @@ impl Settings {
         if !self.trying_out {
             return Ok(None);
         }
-        let StoreAddress::Embedded(store) = &self.store;
+        let store = match &self.store {
+            StoreAddress::Embedded(store) => store,
+            // Where the file would be.
+            StoreAddress::Redis(_) => Path::new(Self::STORE),
+        };
         let (hash, new) = first_token(&beside(store))?;
         for account in &self.accounts {
             self.tokens.add(hash, &account.name, Some("first"));
@@ -189,7 +193,7 @@ mod tests {
     fn what_replaces_is_checked_too() {
         let overrides = Overrides {
             listen: Some("localhost".into()),
-            store: Some("redis://h".into()),
+            store: Some("redis-cluster://h".into()),
             config: Some("/nowhere/ringback.toml".into()),
         };
         let problems = lines(&Settings::load(&overrides, &Environment::default()).unwrap_err());
@@ -197,7 +201,7 @@ mod tests {
             problems,
             [
                 "--listen: expected an address and a port such as \"127.0.0.1:8080\"",
-                "--store: this version has the embedded store only; expected sqlite:ringback.db",
+                "--store: this version cannot use a Redis Cluster; name a single Redis, as in redis://host:6379/0",
                 "/nowhere/ringback.toml: cannot be read: No such file or directory (os error 2)",
             ]
         );

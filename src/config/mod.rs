@@ -17,7 +17,8 @@ pub use environment::Environment;
 pub use load::{FirstTokenError, Overrides};
 pub use problem::{Place, Problem};
 pub use settings::{
-    Account, Delivery, Limits, ProviderApi, ProxyUrl, Retention, Settings, Source, StoreAddress, Tls,
+    Account, Delivery, Limits, ProviderApi, ProxyUrl, RedisUrl, Retention, Settings, Source, StoreAddress,
+    Tls,
 };
 pub use token::{Identity, Token, TokenHash, Tokens};
 pub use verify::read_verifier;

@@ -68,6 +68,39 @@ pub struct Tls {
 pub enum StoreAddress {
     /// The embedded one, in this file.
     Embedded(PathBuf),
+    /// In this Redis, which several processes may share.
+    Redis(RedisUrl),
+}
+
+/// The URL of a Redis, which may hold a password and is not printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RedisUrl(Url);
+
+impl RedisUrl {
+    /// Reads `redis://user:password@host:port/database`; `rediss` for TLS.
+    pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
+        let expected = "expected redis://host:6379/0, with user:password@ before the host as needed, and \
+                        rediss:// for TLS";
+        let url = Url::parse(text).map_err(|_| expected)?;
+        let database = url.path().strip_prefix('/').unwrap_or_default();
+        let is_whole = url.host_str().is_some_and(|host| !host.is_empty())
+            && (database.is_empty() || database.parse::<u16>().is_ok())
+            && url.query().is_none()
+            && url.fragment().is_none();
+        if is_whole && matches!(url.scheme(), "redis" | "rediss") { Ok(Self(url)) } else { Err(expected) }
+    }
+
+    /// The URL, with its password.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
+impl std::fmt::Debug for RedisUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("RedisUrl(…)")
+    }
 }
 
 /// A customer.

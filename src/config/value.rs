@@ -10,7 +10,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::reader::{Entry, Section};
-use super::settings::StoreAddress;
+use super::settings::{RedisUrl, StoreAddress};
 use crate::quantity::{parse_duration, spell_duration};
 
 /// The longest secret file that is read.
@@ -53,10 +53,27 @@ pub(super) fn read_store(text: &str) -> Result<StoreAddress, String> {
             Err("write the path right behind `sqlite:`, as in sqlite:/var/lib/ringback.db".to_owned())
         }
         "sqlite" => Ok(StoreAddress::Embedded(place.into())),
-        "redis" | "rediss" | "redis-cluster" => {
-            Err("this version has the embedded store only; expected sqlite:ringback.db".to_owned())
+        "redis" | "rediss" => Ok(StoreAddress::Redis(RedisUrl::parse(text)?)),
+        "redis-cluster" => {
+            Err("this version cannot use a Redis Cluster; name a single Redis, as in redis://host:6379/0"
+                .to_owned())
         }
-        _ => Err("expected sqlite: and the path of a file, as in sqlite:ringback.db".to_owned()),
+        _ => {
+            Err("expected sqlite: and the path of a file, as in sqlite:ringback.db, or the URL of a Redis, \
+                  as in redis://host:6379/0"
+                .to_owned())
+        }
+    }
+}
+
+/// Reads what a 200 stands for where the store is a Redis.
+pub(super) fn read_durability(text: &str) -> Result<(), String> {
+    match text {
+        "local" => Ok(()),
+        "replica" => {
+            Err("this version cannot wait for replicas; leave it out, or write \"local\"".to_owned())
+        }
+        _ => Err("expected \"local\"".to_owned()),
     }
 }
 
@@ -184,10 +201,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stores_are_embedded_for_now() {
+    fn a_store_is_a_file_or_a_redis() {
         assert_eq!(read_store("sqlite:a/b.db"), Ok(StoreAddress::Embedded("a/b.db".into())));
-        assert!(read_store("redis://h:6379/0").unwrap_err().contains("embedded store only"));
-        for wrong in ["", "ringback.db", "sqlite:", "sqlite::memory:", "sqlite:///x", "postgres://h"] {
+        for good in [
+            "redis://h",
+            "redis://h:6379",
+            "redis://127.0.0.1:6379/0",
+            "rediss://user:pass%40word@[::1]:6380/15",
+            "redis://:password@h/",
+        ] {
+            let Ok(StoreAddress::Redis(url)) = read_store(good) else { panic!("{good}") };
+            assert_eq!(url.as_str().trim_end_matches('/'), good.trim_end_matches('/'));
+            assert_eq!(format!("{url:?}"), "RedisUrl(…)");
+        }
+        assert!(read_store("redis-cluster://a:1,b:2").unwrap_err().contains("cannot use a Redis Cluster"));
+        for wrong in [
+            "",
+            "ringback.db",
+            "sqlite:",
+            "sqlite::memory:",
+            "sqlite:///x",
+            "postgres://h",
+            "redis:",
+            "redis://",
+            "redis://h/db",
+            "redis://h/0?x=1",
+            "redis://h:port",
+        ] {
             assert!(read_store(wrong).is_err(), "{wrong}");
         }
     }

@@ -1,6 +1,6 @@
 //! Foreign JSON, kept as it was written: numbers in their spelling, members in their order.
 
-mod writer;
+pub(crate) mod writer;
 
 use super::Value;
 

@@ -16,6 +16,7 @@ mod values;
 pub use call::{AccountName, CallContext, CallId, CallKey, InvalidContext};
 pub use catalogue::{Group, Kind, Name};
 pub use facts::Facts;
+pub(crate) use json::writer;
 pub use json::{InvalidJson, Json};
 pub use time::read_time;
 pub use values::{Value, Values};

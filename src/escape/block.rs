@@ -15,12 +15,11 @@ pub(crate) fn short<'c>(text: &[u8], cursor: Cursor<'c>) -> Cursor<'c> {
     if let (Some(first), Some(last)) = (text.first_chunk::<32>(), text.last_chunk::<32>())
         && count <= super::LONG
     {
-        let (firsts, lasts) = (first.as_chunks::<16>().0, last.as_chunks::<16>().0);
-        if !any_escaped([&firsts[0], &firsts[1], &lasts[0], &lasts[1]]) {
+        if !any_escaped(joined::<32, 64>(first, last)) {
             return cursor.put(*first, count - 32).put(*last, 32);
         }
     } else if let (Some(first), Some(last)) = (text.first_chunk::<16>(), text.last_chunk::<16>()) {
-        if !any_escaped([first, last]) {
+        if !any_escaped(joined::<16, 32>(first, last)) {
             return cursor.put(*first, count - 16).put(*last, 16);
         }
     } else if let (Some(first), Some(last)) = (text.first_chunk::<8>(), text.last_chunk::<8>()) {
@@ -30,40 +29,79 @@ pub(crate) fn short<'c>(text: &[u8], cursor: Cursor<'c>) -> Cursor<'c> {
         }
     } else if let (Some(first), Some(last)) = (text.first_chunk::<4>(), text.last_chunk::<4>()) {
         let both = u64::from(u32::from_le_bytes(*first)) | u64::from(u32::from_le_bytes(*last)) << 32;
-        if escaped(u128::from(both) | PLAIN << 64) == 0 {
+        if escaped(twice(both)) == 0 {
             return cursor.put(*first, count - 4).put(*last, 4);
         }
+    } else if let (Some(first), Some(last)) = (text.first(), text.last()) {
+        let bytes = [*first, text[count / 2], *last];
+        let [first, middle, last] = bytes;
+        if escaped(twice(u64::from(u32::from_le_bytes([first, middle, last, first])) * 0x1_0000_0001)) == 0 {
+            return cursor.put(bytes, count);
+        }
+    } else {
+        return cursor;
     }
     with_escapes(text, cursor)
 }
 
-/// Bytes that are not escaped.
-const PLAIN: u128 = u128::from_le_bytes([b' '; 16]);
+/// Whether any byte must be escaped. Not by [`escaped`]: the compiler makes of this what the vectors
+/// of the machine at hand do best.
+#[expect(clippy::inline_always, reason = "see `short`")]
+#[inline(always)]
+fn any_escaped<const N: usize>(bytes: [u8; N]) -> bool {
+    // Exchanges the quote and the space, which puts the quote next to the control characters.
+    let is_escaped = |byte: &u8| u8::from(byte ^ 2 <= 0x20) | u8::from(*byte == b'\\');
+    bytes.iter().fold(0, |any, byte| any | is_escaped(byte)) != 0
+}
 
-/// Whether any byte must be escaped.
+/// The same eight bytes two times.
 #[inline]
-fn any_escaped<const N: usize>(blocks: [&[u8; 16]; N]) -> bool {
-    blocks.into_iter().fold(0, |escapes, block| escapes | escaped(u128::from_le_bytes(*block))) != 0
+fn twice(bytes: u64) -> u128 {
+    u128::from(bytes) | u128::from(bytes) << 64
+}
+
+/// The bytes of both.
+#[inline]
+fn joined<const N: usize, const M: usize>(first: &[u8; N], last: &[u8; N]) -> [u8; M] {
+    const { assert!(M == 2 * N) }
+    let mut both = [0; M];
+    both[..N].copy_from_slice(first);
+    both[N..].copy_from_slice(last);
+    both
 }
 
 /// Writes a short text that may have escapes.
 #[inline(never)]
-fn with_escapes<'c>(text: &[u8], mut cursor: Cursor<'c>) -> Cursor<'c> {
-    let (blocks, tail) = text.as_chunks::<16>();
+fn with_escapes<'c>(text: &[u8], cursor: Cursor<'c>) -> Cursor<'c> {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    if is_x86_feature_detected!("avx2") {
+        // SAFETY: the machine has AVX2, as was just asked.
+        return unsafe { super::avx2::short(text, cursor) };
+    }
+    in_blocks(text, cursor)
+}
+
+/// As [`with_escapes`], on any machine.
+pub(super) fn in_blocks<'c>(text: &[u8], mut cursor: Cursor<'c>) -> Cursor<'c> {
+    let (blocks, tail) = blocks(text);
     for block in blocks {
         cursor = write_block(block, cursor);
     }
-    let count = tail.len();
-    if count == 0 {
-        return cursor;
-    }
-    let bytes = match text.last_chunk::<16>() {
+    let count = text.len() % 16;
+    // What lies behind the text is 0, which would be escaped, but is not to be written.
+    write_escaped(tail, count, escaped(tail) & ((1 << count) - 1), cursor)
+}
+
+/// A text's blocks, and the bytes behind them, the others 0.
+#[inline]
+pub(super) fn blocks(text: &[u8]) -> (&[[u8; 16]], u128) {
+    let (blocks, tail) = text.as_chunks::<16>();
+    let tail = match text.last_chunk::<16>() {
         // The last sixteen, without those of the blocks before.
-        Some(last) => u128::from_le_bytes(*last) >> (8 * (16 - count)),
-        None => load(tail),
+        Some(last) if !tail.is_empty() => u128::from_le_bytes(*last) >> (8 * (16 - tail.len())),
+        _ => load(tail),
     };
-    // What lies behind the text is 0, which is to be escaped, but not to be written.
-    write_escaped(bytes, count, escaped(bytes) & ((1 << count) - 1), cursor)
+    (blocks, tail)
 }
 
 /// Writes sixteen bytes.
@@ -81,8 +119,7 @@ fn write_escaped(mut bytes: u128, mut count: usize, mut escaped: u32, mut cursor
         let plain = escaped.trailing_zeros();
         cursor = cursor.put(bytes.to_le_bytes(), plain as usize);
         bytes >>= 8 * plain;
-        let escape = ESCAPES[usize::from(bytes as u8)];
-        cursor = cursor.put(escape.to_le_bytes(), (escape >> 56) as usize);
+        cursor = write_byte(bytes as u8, cursor);
         bytes >>= 8;
         escaped >>= plain + 1;
         count -= plain as usize + 1;
@@ -90,10 +127,30 @@ fn write_escaped(mut bytes: u128, mut count: usize, mut escaped: u32, mut cursor
     cursor.put(bytes.to_le_bytes(), count)
 }
 
+/// Writes eight bytes as the table says, without a branch: for those that are escaped in unlike ways.
+#[inline]
+pub(super) fn write_eight(bytes: [u8; 8], cursor: Cursor<'_>) -> Cursor<'_> {
+    cursor.put_each::<8, 8, { 9 * 8 }>(bytes.map(escape))
+}
+
+/// Writes one byte as the table says.
+#[inline]
+pub(super) fn write_byte(byte: u8, cursor: Cursor<'_>) -> Cursor<'_> {
+    let (bytes, count) = escape(byte);
+    cursor.put(bytes, count)
+}
+
+/// What a byte becomes, and how many bytes of it count.
+#[inline]
+fn escape(byte: u8) -> ([u8; 8], usize) {
+    let escape = ESCAPES[usize::from(byte)];
+    (escape.to_le_bytes(), (escape >> 56) as usize)
+}
+
 /// Up to fifteen bytes, the others 0. Overlapping words instead of a loop: where they overlap they
 /// are the same.
 #[inline]
-pub(crate) fn load(text: &[u8]) -> u128 {
+pub(super) fn load(text: &[u8]) -> u128 {
     let count = text.len();
     if let (Some(first), Some(last)) = (text.first_chunk::<8>(), text.last_chunk::<8>()) {
         let (first, last) = (u64::from_le_bytes(*first), u64::from_le_bytes(*last));
@@ -114,17 +171,18 @@ pub(crate) fn load(text: &[u8]) -> u128 {
 #[inline]
 pub(super) fn escaped(bytes: u128) -> u32 {
     use std::arch::x86_64::{
-        __m128i, _mm_cmpeq_epi8, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128, _mm_set_epi64x, _mm_set1_epi8,
+        __m128i, _mm_cmpeq_epi8, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128, _mm_set_epi64x,
+        _mm_set1_epi8, _mm_xor_si128,
     };
 
     #[target_feature(enable = "sse2")]
     #[inline]
     fn mask(bytes: u128) -> u32 {
         let bytes: __m128i = _mm_set_epi64x((bytes >> 64) as i64, bytes as i64);
-        let control = _mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(0x1f)), bytes);
-        let quote = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'"' as i8));
+        let exchanged = _mm_xor_si128(bytes, _mm_set1_epi8(2));
+        let control_or_quote = _mm_cmpeq_epi8(_mm_min_epu8(exchanged, _mm_set1_epi8(0x20)), exchanged);
         let backslash = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'\\' as i8));
-        _mm_movemask_epi8(_mm_or_si128(_mm_or_si128(control, quote), backslash)) as u32
+        _mm_movemask_epi8(_mm_or_si128(control_or_quote, backslash)) as u32
     }
 
     // SAFETY: SSE2 is part of x86-64.
@@ -140,6 +198,6 @@ pub(super) fn escaped(bytes: u128) -> u32 {
 /// As `escaped`, on any machine.
 #[cfg(any(not(target_arch = "x86_64"), miri, test))]
 pub(super) fn escaped_by_table(bytes: u128) -> u32 {
-    let bits = bytes.to_le_bytes().map(|byte| ESCAPES[usize::from(byte)] != 0);
+    let bits = bytes.to_le_bytes().map(|byte| ESCAPES[usize::from(byte)] >> 56 != 1);
     bits.iter().rev().fold(0, |mask, bit| mask << 1 | u32::from(*bit))
 }

@@ -6,8 +6,9 @@
 //!
 //! | kernel | for | how |
 //! | --- | --- | --- |
-//! | [`block`] | short texts, tails, other machines than x86-64 | 16 bytes at a time, in two general registers or SSE2 |
-//! | [`long`] | texts from [`LONG`] bytes on, where the machine has AVX2 | 64 bytes at a time, escapes spread by shuffles |
+//! | [`block`] | short texts, and other machines than x86-64 | a whole text at once if nothing is escaped, else 16 bytes at a time |
+//! | [`avx2`] | short texts with escapes, and texts from [`LONG`] bytes on, where the machine has AVX2 | escapes spread by shuffles |
+//! | [`long`](mod@long) | texts from [`LONG`] bytes on | 64 bytes at a time |
 //!
 //! # Where `unsafe` is, and why
 //!
@@ -16,7 +17,7 @@
 //! zeros first), that every x86-64 has SSE2, and that AVX2 was asked for before it is used. Every
 //! load and store is checked, and every intrinsic is one of the safe ones.
 
-#![expect(unsafe_code, reason = "three places, each with its reason; see the text above")]
+#![expect(unsafe_code, reason = "for three reasons; see the text above")]
 #![allow(
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,
@@ -24,12 +25,15 @@
     reason = "the lanes of vectors are bit patterns, and the intrinsics' types are signed"
 )]
 
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+mod avx2;
 mod block;
 mod cursor;
 mod long;
 
-pub(crate) use block::{load, short};
+pub(crate) use block::short;
 pub(crate) use cursor::{Cursor, fill};
+pub(crate) use long::long;
 
 /// From how many bytes on a text is a long one. Shorter ones are written by [`short`], which needs
 /// room for six times as many bytes.
@@ -44,40 +48,37 @@ const ESCAPED: usize = 6;
 
 /// Appends a text as the content of a JSON string.
 pub(crate) fn json(text: &str, out: &mut Vec<u8>) {
-    let rest = strides(text.as_bytes(), out);
+    json_bytes(text.as_bytes(), out);
+}
+
+/// As [`json`], for what is left of a text.
+pub(crate) fn json_bytes(mut text: &[u8], out: &mut Vec<u8>) {
+    while text.len() >= LONG {
+        // Most texts have few escapes. What turns out to be too little doubles the buffer later.
+        out.reserve(text.len() + text.len() / 16 + long::ROOM);
+        text = fill(out, |cursor| long(text, cursor));
+    }
     out.reserve(SHORT_ROOM);
-    fill(out, |cursor| (short(rest, cursor), ()));
+    fill(out, |cursor| (short(text, cursor), ()));
 }
 
 /// Appends a text as a JSON string, with its quotes.
 pub(crate) fn json_string(text: &str, out: &mut Vec<u8>) {
-    let text = text.as_bytes();
-    if text.len() < LONG {
-        out.reserve(SHORT_ROOM + 2);
-        fill(out, |cursor| (short(text, cursor.put([b'"'], 1)).put([b'"'], 1), ()));
-    } else {
-        out.push(b'"');
-        let rest = strides(text, out);
-        out.reserve(SHORT_ROOM + 1);
-        fill(out, |cursor| (short(rest, cursor).put([b'"'], 1), ()));
-    }
+    out.push(b'"');
+    json(text, out);
+    out.push(b'"');
 }
 
-/// Appends all of a long text but its end, which is short.
-fn strides<'t>(mut text: &'t [u8], out: &mut Vec<u8>) -> &'t [u8] {
-    while text.len() >= LONG {
-        // Most texts have few escapes. What turns out to be too little doubles the buffer later.
-        out.reserve(text.len() + text.len() / 16 + long::ROOM);
-        text = fill(out, |cursor| long::write(text, cursor));
-    }
-    text
-}
-
-/// What each byte becomes in a JSON string, where it is not itself: up to seven bytes, the first
-/// lowest, and how many in the highest byte. 0 where it is itself.
-const ESCAPES: [u64; 256] = {
+/// What each byte becomes in a JSON string: up to six bytes, the first lowest, and how many in the
+/// highest byte.
+static ESCAPES: [u64; 256] = {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = byte as u64 | 1 << 56;
+        byte += 1;
+    }
     let mut control = 0;
     while control < 0x20 {
         let digits = [HEX[control >> 4], HEX[control & 0xf]];

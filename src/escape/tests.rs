@@ -67,14 +67,32 @@ fn long_texts_and_buffers_that_are_too_small() {
     }
 }
 
+/// What other machines do is the same.
+#[test]
+fn kernels_agree_on_short_texts() {
+    for every in [1, 2, 5, 25, 1 << 40] {
+        for length in 0..LONG {
+            let text = text(length as u64, length, every);
+            let text = &text.as_bytes()[..length];
+            let room = || Vec::with_capacity(SHORT_ROOM);
+            let (mut one, mut other, mut third) = (room(), room(), room());
+            fill(&mut one, |cursor| (short(text, cursor), ()));
+            fill(&mut other, |cursor| (block::in_blocks(text, cursor), ()));
+            cursor::fill_anywhere(&mut third, |cursor| (short(text, cursor), ()));
+            assert_eq!(one, other, "{length} {every}");
+            assert_eq!(one, third, "{length} {every}");
+        }
+    }
+}
+
 /// Both kernels for long texts do the same.
 #[test]
-fn kernels_agree() {
+fn kernels_agree_on_long_texts() {
     for every in [1, 2, 25, 1000] {
         let text = text(every, if cfg!(miri) { 200 } else { 5_000 }, every);
         let room = || Vec::with_capacity(text.len() * ESCAPED + long::ROOM);
         let (mut one, mut other) = (room(), room());
-        let left = fill(&mut one, |cursor| long::write(text.as_bytes(), cursor));
+        let left = fill(&mut one, |cursor| long(text.as_bytes(), cursor));
         assert!(left.len() < LONG);
         assert_eq!(left, fill(&mut other, |cursor| long::in_blocks(text.as_bytes(), cursor)));
         assert_eq!(one, other);

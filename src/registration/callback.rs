@@ -147,6 +147,7 @@ impl Callback {
                 rate: self.rate_limit,
                 paused: matches!(self.state, CallbackState::Paused(_)),
             },
+            deadline: self.delivery.timeout,
             definition: serde_json::to_vec(&stored).expect("texts and numbers are always JSON"),
         }
     }

@@ -1,17 +1,22 @@
 //! Changes of registrations: each in the store and then in memory, one after the other, to the end.
 //!
-//! Three things would tear the two apart, and meet here: two changes that cross each other, a
-//! customer who goes away in the middle of one, and a receiver whose 410 pauses a registration in
-//! the store while the customer changes it.
+//! Four things would tear the two apart, and meet here: two changes that cross each other, a
+//! customer who goes away in the middle of one, a receiver whose 410 pauses a registration in
+//! the store while the customer changes it, and other processes over the same store.
 
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Mutex;
 
 use super::{Callback, Registry};
 use crate::event::{AccountName, CallbackId};
 use crate::signature::Sealer;
-use crate::store::{CallbackState, SharedStore, StoreError};
+use crate::store::{CallbackChanges, CallbackState, SharedStore, StoreError};
+
+/// How long to wait until the store is asked again what has changed, after it could not say.
+const FOLLOW_PAUSE: Duration = Duration::from_secs(1);
 
 /// Writes registrations.
 #[derive(Clone)]
@@ -87,8 +92,9 @@ impl Ledger {
         let account = Arc::clone(account);
         self.to_the_end(async move |book| {
             let _turn = book.turn.lock().await;
-            book.store.remove_callback(&account, id).await?;
-            Ok(book.registry.remove(&account, id))
+            let was_stored = book.store.remove_callback(&account, id).await?;
+            // One that another process has just taken in may be stored and not yet be known here.
+            Ok(book.registry.remove(&account, id) || was_stored)
         })
         .await
     }
@@ -115,6 +121,26 @@ impl Ledger {
         });
     }
 
+    /// Follows what other processes write to the same store, for ever. `revision` is that of what
+    /// memory holds; `rendering` is the operator's limit of one, in bytes.
+    pub async fn follow(self, mut revision: u64, rendering: usize) {
+        loop {
+            self.0.store.callbacks_changed(revision).await;
+            let turn = self.0.turn.lock().await;
+            match self.0.store.callback_changes(revision).await {
+                Ok(changes) => {
+                    revision = changes.revision;
+                    self.0.take_in(changes, rendering);
+                }
+                Err(error) => {
+                    drop(turn);
+                    tracing::warn!(%error, "changes of registrations cannot be read; trying again");
+                    tokio::time::sleep(FOLLOW_PAUSE).await;
+                }
+            }
+        }
+    }
+
     /// Runs a change in a task of its own: whoever asked for it may go away, and it still happens
     /// in both places or in none.
     async fn to_the_end<T, E, F>(&self, change: impl FnOnce(Arc<Book>) -> F) -> Result<T, E>
@@ -130,7 +156,7 @@ impl Ledger {
                 // Only the end of the whole process cancels it.
                 Err(_) => Err(StoreError::Unavailable {
                     reason: "closed",
-                    retry_after: std::time::Duration::from_secs(1),
+                    retry_after: Duration::from_secs(1),
                     source: None,
                 }
                 .into()),
@@ -145,6 +171,34 @@ impl Book {
         self.registry.put(callback);
         Ok(())
     }
+
+    fn take_in(&self, changes: CallbackChanges, rendering: usize) {
+        if changes.is_complete {
+            let known: HashSet<CallbackId> = changes.changed.iter().map(|row| row.id).collect();
+            for id in self.registry.ids().into_iter().filter(|id| !known.contains(id)) {
+                self.forget(id);
+            }
+        }
+        for id in changes.removed {
+            self.forget(id);
+        }
+        for row in changes.changed {
+            match Callback::from_row(&row, self.sealer.as_deref(), rendering) {
+                Ok(callback) => self.registry.put(callback),
+                // As it was is better than not at all: events that it wants would be lost.
+                Err(error) => {
+                    tracing::error!(callback = %row.id, %error, "a registration that another process wrote \
+                        cannot be used here; are both of one version, and with the same secrets.key?");
+                }
+            }
+        }
+    }
+
+    fn forget(&self, id: CallbackId) {
+        if let Some(callback) = self.registry.by_id(id) {
+            self.registry.remove(&callback.account, id);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -152,7 +206,6 @@ mod tests {
     use std::future::poll_fn;
     use std::pin::pin;
     use std::task::Poll;
-    use std::time::Duration;
 
     use super::*;
     use crate::registration::callback::tests::callback;

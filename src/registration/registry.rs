@@ -61,6 +61,12 @@ impl Registry {
         true
     }
 
+    /// The ids of all registrations.
+    #[must_use]
+    pub fn ids(&self) -> Vec<CallbackId> {
+        self.state.read().expect("no holder of this lock panics").by_id.keys().copied().collect()
+    }
+
     /// A registration of this account.
     #[must_use]
     pub fn get(&self, account: &AccountName, id: CallbackId) -> Option<Arc<Callback>> {

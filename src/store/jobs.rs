@@ -5,6 +5,7 @@
 //! job's end are one atomic write.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -195,4 +196,52 @@ pub enum FinishJob {
     Lost,
     /// What became of the acceptance. The job is over if it was stored, or had been before.
     Accepted(Accepted),
+}
+
+/// The jobs of a store that keeps none: there are none, and a new one is refused.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoJobs;
+
+#[async_trait]
+impl Jobs for NoJobs {
+    async fn put_job(&self, _: NewJob, _: usize) -> Result<PutJob, StoreError> {
+        Err(StoreError::Unavailable {
+            reason: "this store keeps no speech jobs",
+            retry_after: Duration::from_mins(1),
+            source: None,
+        })
+    }
+
+    async fn claim_jobs(
+        &self,
+        _: Timestamp,
+        _: usize,
+        _: &[SourceShare],
+    ) -> Result<Vec<JobClaim>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn next_job(&self, _: &[SourceShare]) -> Result<Option<Timestamp>, StoreError> {
+        Ok(None)
+    }
+
+    async fn settle_job(&self, _: JobLease, _: JobStanding) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    async fn finish_job(&self, _: JobLease, _: JobEnd, _: Acceptance) -> Result<FinishJob, StoreError> {
+        Ok(FinishJob::Lost)
+    }
+
+    async fn hasten_job(&self, _: JobId, _: Timestamp) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    async fn job_of_provider(&self, _: &str, _: &str) -> Result<Option<JobRow>, StoreError> {
+        Ok(None)
+    }
+
+    async fn job(&self, _: JobId) -> Result<Option<JobRow>, StoreError> {
+        Ok(None)
+    }
 }

@@ -10,6 +10,7 @@
 pub mod embedded;
 mod jobs;
 mod record;
+pub mod redis;
 pub mod scheduler;
 
 use std::sync::Arc;
@@ -19,14 +20,14 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 pub use jobs::{
-    FinishJob, JobClaim, JobEnd, JobLease, JobPhase, JobRow, JobStanding, Jobs, NewJob, PutJob, SharedJobs,
-    SourceShare,
+    FinishJob, JobClaim, JobEnd, JobLease, JobPhase, JobRow, JobStanding, Jobs, NewJob, NoJobs, PutJob,
+    SharedJobs, SourceShare,
 };
 pub use record::{
-    Acceptance, Accepted, Attempt, CallWrite, CallbackRow, CallbackState, Claim, DedupeKey, DeliveryFilter,
-    DeliveryRequest, DeliveryRow, DeliveryState, DeliveryView, DestinationId, DestinationLimits, EventRow,
-    EventState, EventView, FailedDelivery, Lease, NewDelivery, Next, OutcomeKind, Page, Rate, Recall,
-    Settlement, StoredCall,
+    Acceptance, Accepted, Attempt, CallWrite, CallbackChanges, CallbackRow, CallbackState, Claim, DedupeKey,
+    DeliveryFilter, DeliveryRequest, DeliveryRow, DeliveryState, DeliveryView, DestinationId,
+    DestinationLimits, EventRow, EventState, EventView, FailedDelivery, Lease, NewDelivery, Next,
+    OutcomeKind, Page, Rate, Recall, Retention, Settlement, StoredCall,
 };
 
 use crate::context::CallKey;
@@ -60,6 +61,20 @@ pub trait Store: Send + Sync + 'static {
 
     /// All registrations of all accounts, in the order of their ids.
     async fn callbacks(&self) -> Result<Vec<CallbackRow>, StoreError>;
+
+    /// Returns when registrations have been changed since this revision, by whichever process; at
+    /// most a second late. Never, where one process owns the store and knows what it writes.
+    async fn callbacks_changed(&self, since: u64) {
+        let _ = since;
+        std::future::pending::<()>().await;
+    }
+
+    /// Registrations that were changed since this revision, in the order of their ids; since
+    /// revision 0, all of them.
+    async fn callback_changes(&self, since: u64) -> Result<CallbackChanges, StoreError> {
+        let changed = self.callbacks().await?;
+        Ok(CallbackChanges { revision: since, is_complete: true, changed, removed: Vec::new() })
+    }
 
     /// Takes up to `slots` deliveries whose time has come, fairly over their destinations, and
     /// leases them to the caller. Waits until there is at least one, or until the store is

@@ -209,6 +209,8 @@ pub struct CallbackRow {
     pub state: CallbackState,
     /// What the scheduler must know.
     pub limits: DestinationLimits,
+    /// How long one attempt may take, to the last byte of the response.
+    pub deadline: Duration,
     /// The registration room's own JSON, opaque to the store.
     pub definition: Vec<u8>,
 }
@@ -221,6 +223,19 @@ pub enum CallbackState {
     /// It is not, for this reason ("by the customer", "410 from the receiver"); what comes in for
     /// it is collected.
     Paused(String),
+}
+
+/// The answer to [`super::Store::callback_changes`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallbackChanges {
+    /// What to ask with the next time.
+    pub revision: u64,
+    /// Whether `changed` are all registrations that there are: any other is gone.
+    pub is_complete: bool,
+    /// Registrations that are new or changed, as they are now, in the order of their ids.
+    pub changed: Vec<CallbackRow>,
+    /// Registrations that were removed.
+    pub removed: Vec<CallbackId>,
 }
 
 /// The right to make one attempt of one delivery. Whoever settles must show it.
@@ -475,4 +490,27 @@ pub struct Page {
     pub before: Option<DeliveryId>,
     /// How many rows.
     pub limit: usize,
+}
+
+/// How long things are kept after they are finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Delivered deliveries with their attempts, and events all of whose deliveries were.
+    pub delivered: Duration,
+    /// Dead, failed and cancelled deliveries with their attempts; their events; rejected events.
+    /// A paused registration collects as long.
+    pub failed: Duration,
+    /// Calls, from their last event on.
+    pub calls: Duration,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        const DAY: u64 = 24;
+        Self {
+            delivered: Duration::from_hours(7 * DAY),
+            failed: Duration::from_hours(30 * DAY),
+            calls: Duration::from_hours(365 * DAY),
+        }
+    }
 }

@@ -1,11 +1,10 @@
 //! Program and data to bytes: one walk over the operations, straight into the caller's buffer.
 
-use std::hint;
-
 use super::escaping::{Decoded, Escaping};
 use super::filter::{Datum, Stop, Work};
 use super::program::{Expression, Operation, OperationKind, Program};
 use super::tree::StepKind;
+use crate::context::writer::{self, Writing};
 use crate::context::{Value, Values};
 use crate::escape::{self, Cursor};
 
@@ -47,14 +46,28 @@ pub(super) fn run(program: &Program, values: &Values<'_>, out: &mut Vec<u8>) -> 
     out.reserve(program.literals.len() + program.paths.len() * EXPECTED_VALUE + ROOM);
     let mut rest = Rest::new(program, out.len());
     let mut position = Position { operations: &program.operations, literals: &program.literals };
+    let mut writing = Writing::array(&[]);
     loop {
         let halt;
-        (position, halt) = escape::fill(out, |cursor| position.write_plain(values, cursor));
+        (position, halt) = escape::fill(
+            out,
+            #[inline(always)]
+            |cursor| position.write_plain(values, &mut writing, cursor),
+        );
         match halt {
             Halt::End => return rest.check_length(out.len()),
             Halt::Room(room) => {
                 rest.check_length(out.len())?;
                 out.reserve(room);
+            }
+            Halt::Text { text, quotes } => {
+                escape::json_bytes(text, out);
+                out.extend_from_slice(&[b'"'][..quotes]);
+                rest.check_length(out.len())?;
+            }
+            Halt::Writing(halt) => {
+                writing.finish_from(halt, out);
+                rest.check_length(out.len())?;
             }
             Halt::Operation(operation) => {
                 rest.operation(operation, values, out)?;
@@ -72,72 +85,112 @@ struct Position<'p> {
 }
 
 /// Why [`Position::write_plain`] halts.
-enum Halt {
+enum Halt<'v> {
     /// There are no more operations.
     End,
     /// The next operation needs that much room.
     Room(usize),
+    /// This is left of a text for which there may not be room.
+    Text { text: &'v [u8], quotes: usize },
+    /// Of an array or object that is written something is left.
+    Writing(writer::Halt<'v>),
     /// The literals of this operation are written, but what it does is not plain.
     Operation(Operation),
 }
 
 impl Position<'_> {
-    /// Runs the operations that need neither a call nor more room: literals, and values that are
-    /// short. Everything else is left to [`Rest::operation`], so that nothing but this loop's own
-    /// state is in registers here.
-    #[inline]
-    fn write_plain<'c>(self, values: &Values<'_>, mut cursor: Cursor<'c>) -> (Cursor<'c>, (Self, Halt)) {
-        let Self { mut operations, mut literals } = self;
+    /// Runs the operations that are plain, while there is room. Everything else is left to
+    /// [`Rest::operation`], so that nothing but this loop's own state is in registers here.
+    #[expect(clippy::inline_always, reason = "it is compiled for the machine at hand; see `escape::fill`")]
+    #[inline(always)]
+    fn write_plain<'v, 'c>(
+        self,
+        values: &Values<'v>,
+        writing: &mut Writing<'v>,
+        mut cursor: Cursor<'c>,
+    ) -> (Cursor<'c>, (Self, Halt<'v>)) {
+        let mut operations = self.operations.iter();
+        let mut literals = self.literals;
         let halt = loop {
-            let Some((operation, behind)) = operations.split_first() else { break Halt::End };
+            let Some(operation) = operations.as_slice().first() else { break Halt::End };
             let count = usize::from(operation.literals);
             if cursor.room() < count + ROOM {
                 break Halt::Room(count + ROOM);
             }
-            operations = behind;
-            let (copied, behind) = literals.split_at(count);
+            operations.next();
             if operation.kind == OperationKind::Literals {
+                let copied;
+                (copied, literals) = literals.split_at(count);
                 cursor = cursor.put_all(copied);
-                literals = behind;
                 continue;
             }
             let piece =
                 literals.first_chunk::<{ Program::PIECE }>().expect("there is a piece behind the last");
             cursor = cursor.put(*piece, count);
-            literals = behind;
+            literals = &literals[count..];
             if operation.kind > OperationKind::Text {
                 break Halt::Operation(*operation);
             }
-            // One way for values and text: what differs is how much of the same bytes counts.
-            let is_value = usize::from(operation.kind == OperationKind::Value);
+            // One way for texts and numbers, as values and within texts: what differs is how much of the
+            // same bytes counts.
+            let is_value = operation.kind == OperationKind::Value;
             let value = values.get(operation.name);
-            if let Value::Text(text) = value
-                && text.len() < escape::LONG
-            {
-                cursor = cursor.put([b'"'], is_value);
-                cursor = escape::short(text.as_bytes(), cursor).put([b'"'], is_value);
+            if let Value::Text(text) | Value::Number(text) = value {
+                let quotes = usize::from(is_value & matches!(value, Value::Text(_)));
+                let mut text = text.as_bytes();
+                cursor = cursor.put([b'"'], quotes);
+                if text.len() >= escape::LONG {
+                    (cursor, text) = escape::long(text, cursor);
+                    if cursor.room() < ROOM {
+                        break Halt::Text { text, quotes };
+                    }
+                }
+                cursor = escape::short(text, cursor).put([b'"'], quotes);
                 continue;
             }
-            // Nearly all values are texts. Without this the compiler jumps by a table, and such jumps
-            // cost a third of the rendering.
-            hint::cold_path();
-            if let Value::Number(spelling) = value
-                && spelling.len() < 16
-            {
-                let bytes = escape::load(spelling.as_bytes()).to_le_bytes();
-                cursor = cursor.put(bytes, spelling.len());
-                continue;
+            let is_done;
+            (cursor, is_done) = write_other(values, *operation, writing, cursor);
+            match is_done {
+                None => {}
+                Some(Other::Not) => break Halt::Operation(*operation),
+                Some(Other::Writing(halt)) => break Halt::Writing(halt),
             }
-            hint::cold_path();
-            cursor = match value {
-                Value::Missing => cursor.put(*b"null", 4 * is_value),
-                Value::Bool(true) => cursor.put(*b"true", 4),
-                Value::Bool(false) => cursor.put(*b"false", 5),
-                _ => break Halt::Operation(*operation),
-            };
         };
-        (cursor, (Self { operations, literals }, halt))
+        (cursor, (Self { operations: operations.as_slice(), literals }, halt))
     }
+}
+
+/// Why [`write_other`] has not written all.
+enum Other<'v> {
+    /// The value is not plain.
+    Not,
+    /// Something is left of an array.
+    Writing(writer::Halt<'v>),
+}
+
+/// A value that is neither text nor number.
+#[inline(never)]
+fn write_other<'v, 'c>(
+    values: &Values<'v>,
+    operation: Operation,
+    writing: &mut Writing<'v>,
+    cursor: Cursor<'c>,
+) -> (Cursor<'c>, Option<Other<'v>>) {
+    let is_value = operation.kind == OperationKind::Value;
+    let cursor = match values.get(operation.name) {
+        Value::Missing => cursor.put(*b"null", 4 * usize::from(is_value)),
+        Value::Bool(true) => cursor.put(*b"true", 4),
+        Value::Bool(false) => cursor.put(*b"false", 5),
+        Value::Array(items) if is_value => {
+            *writing = Writing::array(items);
+            return match writing.write(cursor.put([b'['], 1)) {
+                (cursor, writer::Halt::End) => (cursor, None),
+                (cursor, halt) => (cursor, Some(Other::Writing(halt))),
+            };
+        }
+        _ => return (cursor, Some(Other::Not)),
+    };
+    (cursor, None)
 }
 
 /// What a rendering needs for the operations that are not plain.
@@ -180,20 +233,9 @@ impl<'p> Rest<'p> {
         out: &mut Vec<u8>,
     ) -> Result<(), Stopped> {
         let value = values.get(operation.name);
-        // First what most templates have; see `Position::write_plain`.
-        if operation.kind == OperationKind::Text
-            && let Value::Text(text) = value
-        {
-            escape::json(text, out);
-            return Ok(());
-        }
-        if operation.kind == OperationKind::Value {
-            value.write(out);
-            return Ok(());
-        }
-        hint::cold_path();
         match operation.kind {
-            OperationKind::Literals | OperationKind::Value => unreachable!("written already"),
+            OperationKind::Literals => unreachable!("written already"),
+            OperationKind::Value => value.write(out),
             OperationKind::Text => write_text(value, Escaping::Json, out),
             OperationKind::OtherText => write_text(value, self.program.escaping, out),
             OperationKind::ExpressionValue => self.expression(values)?.as_value().write(out),

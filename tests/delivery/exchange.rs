@@ -338,9 +338,10 @@ async fn a_connection_that_died_while_idle_is_replaced_unnoticed() {
 
 #[tokio::test]
 async fn nobody_listening_is_a_connection_error() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
+    // Bound, so that nobody else gets the port meanwhile, and not listening.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap();
     let attempt = attempt(&client(), &format!("http://{address}/?token=secret"), AMPLE).await;
     assert_eq!((attempt.outcome, attempt.status), (OutcomeKind::Connection, None));
     let error = attempt.error.unwrap();

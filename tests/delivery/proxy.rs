@@ -93,9 +93,10 @@ async fn a_proxy_that_refuses_is_a_connection_error() {
 
 #[tokio::test]
 async fn a_proxy_that_is_away_or_stalls_is_told_from_the_receiver() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
+    // Bound, so that nobody else gets the port meanwhile, and not listening.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap();
     let client = client_through(&format!("http://user:hunter2@{address}"));
     let attempt = attempt(&client, "http://127.0.0.1:9999/", AMPLE).await;
     assert_eq!(attempt.outcome, OutcomeKind::Connection);

@@ -56,6 +56,7 @@ const JOINTS: &[&str] = &["assembly", "command", "main", "lib"];
 const LIBRARIES: &[(&str, &[&str])] = &[
     ("nom", &["template/grammar"]),
     ("rusqlite", &["store/embedded"]),
+    ("redis", &["store/redis"]),
     ("governor", &["limit"]),
     ("hyper_util", &["http", "delivery/client"]),
     ("tokio_rustls", &["http", "delivery/client", "assembly"]),

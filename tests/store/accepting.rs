@@ -16,7 +16,7 @@ use super::sample::{
 #[test]
 fn an_event_is_stored_with_all_that_it_causes() {
     every_store(|place| async move {
-        let store = place.open();
+        let store = place.open().await;
         let row = callback(UNLIMITED);
         let mut new = acceptance(&[row.id]);
         new.call = Some(call_write("42", 0, "first"));
@@ -52,7 +52,7 @@ fn an_event_is_stored_with_all_that_it_causes() {
 #[test]
 fn the_same_event_is_stored_once() {
     every_store(|place| async move {
-        let store = place.open();
+        let store = place.open().await;
         let first = acceptance(&[callback(UNLIMITED).id]);
         let mut again = acceptance(&[callback(UNLIMITED).id]);
         again.dedupe = first.dedupe.clone();
@@ -73,7 +73,7 @@ fn the_same_event_is_stored_once() {
 #[test]
 fn a_repeat_after_its_key_expired_is_a_new_event() {
     every_store(|place| async move {
-        let store = place.open();
+        let store = place.open().await;
         let mut first = acceptance(&[]);
         first.dedupe.expires_at = first.event.received_at + Duration::from_secs(1);
         assert_eq!(store.accept(first.clone()).await.unwrap(), Accepted::Stored);
@@ -90,7 +90,7 @@ fn a_repeat_after_its_key_expired_is_a_new_event() {
 #[test]
 fn a_call_is_written_only_over_the_version_that_was_read() {
     every_store(|place| async move {
-        let store = place.open();
+        let store = place.open().await;
         let with_call = |version, context| {
             let mut new = acceptance(&[]);
             new.call = Some(call_write("42", version, context));
@@ -121,7 +121,7 @@ fn a_call_is_written_only_over_the_version_that_was_read() {
 #[test]
 fn of_many_writers_of_one_call_none_is_lost() {
     every_store(|place| async move {
-        let store = place.open();
+        let store = place.open().await;
         let writers: Vec<_> = (0..32)
             .map(|writer| {
                 let store = store.clone();
@@ -161,7 +161,7 @@ fn of_many_writers_of_one_call_none_is_lost() {
 #[test]
 fn a_write_that_cannot_be_done_fails_alone_and_as_a_whole() {
     every_store(|place| async move {
-        let store = place.open();
+        let store = place.open().await;
         let row = callback(UNLIMITED);
         let known = acceptance(&[row.id]);
         store.accept(known.clone()).await.unwrap();
@@ -215,7 +215,7 @@ fn a_write_that_cannot_be_done_fails_alone_and_as_a_whole() {
 #[test]
 fn a_rejected_event_is_kept() {
     every_store(|place| async move {
-        let store = place.open();
+        let store = place.open().await;
         let mut rejected = event();
         rejected.state = EventState::Rejected("not JSON".to_owned());
         rejected.types.clear();

@@ -17,7 +17,7 @@ use super::{MAX_IN_FLIGHT, every_store};
 #[test]
 fn a_claim_carries_the_request_as_it_was_stored() {
     every_store(|place| async move {
-        let store = place.open();
+        let store = place.open().await;
         let row = callback(UNLIMITED);
         let new = acceptance(&[row.id]);
         store.accept(new.clone()).await.unwrap();
@@ -36,7 +36,7 @@ fn a_claim_carries_the_request_as_it_was_stored() {
 #[test]
 fn a_claim_waits_for_work_and_wakes_at_once() {
     every_store(|place| async move {
-        let store = place.open();
+        let store = place.open().await;
         let waiting = tokio::spawn({
             let store = store.clone();
             async move { (store.claim(5).await.unwrap(), Instant::now()) }
@@ -54,7 +54,7 @@ fn a_claim_waits_for_work_and_wakes_at_once() {
 #[test]
 fn a_delivery_is_claimed_when_it_is_due_and_not_before() {
     every_store(|place| async move {
-        let store = place.open();
+        let store = place.open().await;
         let mut new = acceptance(&[CallbackId::new()]);
         let due = now() + Duration::from_millis(400);
         new.deliveries[0].due = due;
@@ -69,7 +69,7 @@ fn a_delivery_is_claimed_when_it_is_due_and_not_before() {
 #[test]
 fn a_delivered_one_is_finished_and_its_attempt_kept() {
     every_store(|place| async move {
-        let store = place.open();
+        let store = place.open().await;
         let ids = queue(&store, CallbackId::new(), 1).await;
         let claims = store.claim(1).await.unwrap();
         let settlement = delivered(&claims[0]);
@@ -89,7 +89,7 @@ fn a_delivered_one_is_finished_and_its_attempt_kept() {
 #[test]
 fn a_failed_one_comes_again_until_it_is_dead() {
     every_store(|place| async move {
-        let store = place.open();
+        let store = place.open().await;
         let ids = queue(&store, CallbackId::new(), 1).await;
         for number in 1..=3 {
             let claims = store.claim(1).await.unwrap();
@@ -113,7 +113,7 @@ fn a_failed_one_comes_again_until_it_is_dead() {
 #[test]
 fn only_the_lease_that_is_held_settles() {
     every_store(|place| async move {
-        let store = place.open();
+        let store = place.open().await;
         let ids = queue(&store, CallbackId::new(), 1).await;
         let first = store.claim(1).await.unwrap();
         store.release(vec![first[0].lease]).await.unwrap();
@@ -134,7 +134,7 @@ fn only_the_lease_that_is_held_settles() {
 #[test]
 fn what_is_released_is_due_at_once_and_counts_no_attempt() {
     every_store(|place| async move {
-        let store = place.open();
+        let store = place.open().await;
         let ids = queue(&store, CallbackId::new(), 1).await;
         for _ in 0..20 {
             let claims = store.claim(1).await.unwrap();
@@ -150,7 +150,7 @@ fn what_is_released_is_due_at_once_and_counts_no_attempt() {
 #[test]
 fn no_delivery_is_leased_twice_and_none_is_left_out() {
     every_store(|place| async move {
-        let store = place.open();
+        let store = place.open().await;
         let mut expected = HashSet::new();
         for _ in 0..20 {
             expected.extend(queue(&store, CallbackId::new(), 15).await);
@@ -185,7 +185,7 @@ fn no_delivery_is_leased_twice_and_none_is_left_out() {
 #[test]
 fn a_claim_that_nobody_waits_for_any_more_leases_nothing() {
     every_store(|place| async move {
-        let store = place.open();
+        let store = place.open().await;
         let row = callback(UNLIMITED);
         store.put_callback(row.clone()).await.unwrap();
         prove(&store, row.id).await;
@@ -228,7 +228,7 @@ fn a_claim_that_nobody_waits_for_any_more_leases_nothing() {
 #[test]
 fn a_backlog_of_one_delays_no_other() {
     every_store(|place| async move {
-        let store = place.open();
+        let store = place.open().await;
         let (busy, quiet) = (callback(UNLIMITED), callback(UNLIMITED));
         for row in [&busy, &quiet] {
             store.put_callback(row.clone()).await.unwrap();
@@ -244,7 +244,7 @@ fn a_backlog_of_one_delays_no_other() {
 #[test]
 fn destinations_on_trial_take_one_slot_each_and_half_together() {
     every_store(|place| async move {
-        let store = place.open();
+        let store = place.open().await;
         let good = callback(UNLIMITED);
         store.put_callback(good.clone()).await.unwrap();
         prove(&store, good.id).await;
@@ -275,7 +275,7 @@ fn destinations_on_trial_take_one_slot_each_and_half_together() {
 #[test]
 fn a_destination_has_no_more_in_flight_than_it_may() {
     every_store(|place| async move {
-        let store = place.open();
+        let store = place.open().await;
         let row = callback(DestinationLimits { max_in_flight: 3, ..UNLIMITED });
         store.put_callback(row.clone()).await.unwrap();
         prove(&store, row.id).await;
@@ -291,7 +291,7 @@ fn a_destination_has_no_more_in_flight_than_it_may() {
 #[test]
 fn a_rate_is_kept() {
     every_store(|place| async move {
-        let store = place.open();
+        let store = place.open().await;
         let rate = Some(Rate { count: 2, period: Duration::from_millis(400) });
         let row = callback(DestinationLimits { rate, ..UNLIMITED });
         store.put_callback(row.clone()).await.unwrap();
@@ -316,7 +316,7 @@ fn a_rate_is_kept() {
 #[test]
 fn a_registration_is_paused_with_the_outcome_that_says_so() {
     every_store(|place| async move {
-        let store = place.open();
+        let store = place.open().await;
         let row = callback(UNLIMITED);
         store.put_callback(row.clone()).await.unwrap();
         queue(&store, row.id, 3).await;
@@ -341,7 +341,7 @@ fn a_registration_is_paused_with_the_outcome_that_says_so() {
 #[test]
 fn a_dead_one_is_retried_by_hand_from_the_beginning() {
     every_store(|place| async move {
-        let store = place.open();
+        let store = place.open().await;
         let ids = queue(&store, CallbackId::new(), 1).await;
         for _ in 0..2 {
             let claims = store.claim(1).await.unwrap();
@@ -370,7 +370,7 @@ fn a_dead_one_is_retried_by_hand_from_the_beginning() {
 #[test]
 fn one_that_waits_for_its_next_attempt_is_retried_now() {
     every_store(|place| async move {
-        let store = place.open();
+        let store = place.open().await;
         let ids = queue(&store, CallbackId::new(), 1).await;
         let claims = store.claim(1).await.unwrap();
         let next = Next::RetryAt(now() + Duration::from_hours(1));
@@ -386,7 +386,7 @@ fn one_that_waits_for_its_next_attempt_is_retried_now() {
 #[test]
 fn a_closed_store_refuses_and_lets_go() {
     every_store(|place| async move {
-        let store = place.open();
+        let store = place.open().await;
         let ids = queue(&store, CallbackId::new(), 1).await;
         let claims = store.claim(1).await.unwrap();
         let waiting = tokio::spawn({
@@ -405,7 +405,7 @@ fn a_closed_store_refuses_and_lets_go() {
         store.close().await;
 
         // The lease was given back, and nobody counts a crash.
-        let store = place.open();
+        let store = place.open().await;
         store.ready().await.unwrap();
         let again = store.claim(1).await.unwrap();
         assert_eq!((again[0].lease.delivery, again[0].attempt), (ids[0], 1));

@@ -13,13 +13,13 @@ use super::sample::{
 #[test]
 fn what_was_accepted_survives_a_power_cut() {
     every_store(|place| async move {
-        let store = place.open();
+        let store = place.open().await;
         let row = callback(UNLIMITED);
         store.put_callback(row.clone()).await.unwrap();
         let new = acceptance(&[row.id]);
         store.accept(new.clone()).await.unwrap();
 
-        let store = place.open_after_power_cut();
+        let store = place.open_after_power_cut().await;
         assert_eq!(store.callbacks().await.unwrap(), [row]);
         assert_eq!(store.event(&account(), new.event.id).await.unwrap(), Some(new.event.clone()));
         assert_eq!(store.accept(new.clone()).await.unwrap(), Accepted::Duplicate(new.event.id));
@@ -32,14 +32,14 @@ fn what_was_accepted_survives_a_power_cut() {
 #[test]
 fn an_attempt_that_a_crash_cut_off_is_repeated_and_uses_up_no_place() {
     every_store(|place| async move {
-        let store = place.open();
+        let store = place.open().await;
         let ids = queue(&store, CallbackId::new(), 1).await;
         let claims = store.claim(1).await.unwrap();
         assert!(store.settle(failed(&claims[0], Next::RetryAt(now()))).await.unwrap());
         let claims = store.claim(1).await.unwrap();
         assert_eq!(claims[0].attempt, 2);
 
-        let store = place.open_after_power_cut();
+        let store = place.open_after_power_cut().await;
         let again = store.claim(1).await.unwrap();
         assert_eq!((again[0].lease.delivery, again[0].attempt), (ids[0], 2));
         assert_ne!(again[0].lease.token, claims[0].lease.token);
@@ -59,11 +59,11 @@ fn an_attempt_that_a_crash_cut_off_is_repeated_and_uses_up_no_place() {
 #[test]
 fn ten_crashes_in_a_row_are_poison_and_a_settled_attempt_starts_anew() {
     every_store(|place| async move {
-        let mut store = place.open();
+        let mut store = place.open().await;
         let ids = queue(&store, CallbackId::new(), 1).await;
         for _ in 0..9 {
             assert_eq!(store.claim(1).await.unwrap().len(), 1);
-            store = place.open_after_power_cut();
+            store = place.open_after_power_cut().await;
         }
         let claims = store.claim(1).await.unwrap();
         assert!(store.settle(failed(&claims[0], Next::RetryAt(now()))).await.unwrap());
@@ -71,7 +71,7 @@ fn ten_crashes_in_a_row_are_poison_and_a_settled_attempt_starts_anew() {
             assert_eq!(state_of(&store, ids[0]).await, DeliveryState::Queued);
             let claims = store.claim(1).await.unwrap();
             assert_eq!(claims[0].attempt, 2);
-            store = place.open_after_power_cut();
+            store = place.open_after_power_cut().await;
         }
         let view = store.delivery(&account(), ids[0]).await.unwrap().unwrap();
         assert_eq!((view.row.state, view.row.reason.as_deref()), (DeliveryState::Dead, Some("poison")));
@@ -80,7 +80,7 @@ fn ten_crashes_in_a_row_are_poison_and_a_settled_attempt_starts_anew() {
         // It may be retried by hand, and has ten lives again.
         assert!(store.retry(&account(), ids[0]).await.unwrap());
         assert_eq!(store.claim(1).await.unwrap()[0].attempt, 1);
-        let store = place.open_after_power_cut();
+        let store = place.open_after_power_cut().await;
         assert_eq!(state_of(&store, ids[0]).await, DeliveryState::Queued);
     });
 }
@@ -88,7 +88,7 @@ fn ten_crashes_in_a_row_are_poison_and_a_settled_attempt_starts_anew() {
 #[test]
 fn the_neighbours_of_a_poison_delivery_outlive_it() {
     every_store(|place| async move {
-        let mut store = place.open();
+        let mut store = place.open().await;
         // Made first, so claimed first; the process dies as soon as it has it.
         let poison = queue(&store, CallbackId::new(), 1).await[0];
         let mut innocent = Vec::new();
@@ -103,7 +103,7 @@ fn the_neighbours_of_a_poison_delivery_outlive_it() {
                 }
                 claims = store.claim(8).await.unwrap();
             }
-            store = place.open_after_power_cut();
+            store = place.open_after_power_cut().await;
         }
         assert_eq!(state_of(&store, poison).await, DeliveryState::Dead);
         // Those that were in flight with it at each crash are due one after the other.
@@ -121,7 +121,7 @@ fn the_neighbours_of_a_poison_delivery_outlive_it() {
 #[test]
 fn outcomes_pauses_and_removals_survive() {
     every_store(|place| async move {
-        let store = place.open();
+        let store = place.open().await;
         let (paused, removed, kept) = (callback(UNLIMITED), callback(UNLIMITED), callback(UNLIMITED));
         for row in [&paused, &removed, &kept] {
             store.put_callback(row.clone()).await.unwrap();
@@ -135,7 +135,7 @@ fn outcomes_pauses_and_removals_survive() {
         assert!(store.remove_callback(&account(), removed.id).await.unwrap());
 
         // What the removal has not reached yet is reached after the restart.
-        let store = place.open_after_power_cut();
+        let store = place.open_after_power_cut().await;
         let rows = store.callbacks().await.unwrap();
         assert_eq!(rows.len(), 2);
         let paused = rows.iter().find(|row| row.id == paused.id).unwrap();

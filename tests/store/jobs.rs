@@ -16,7 +16,7 @@ fn standing(phase: JobPhase, due: Timestamp) -> JobStanding {
     JobStanding { phase, due, failures: 0, polls: 0, provider_job: None, task: b"{}".to_vec() }
 }
 
-fn job(key: &str, due: Timestamp) -> NewJob {
+pub(super) fn job(key: &str, due: Timestamp) -> NewJob {
     NewJob {
         id: JobId::new(),
         source: "symbl".to_owned(),
@@ -157,18 +157,5 @@ async fn jobs_survive_a_restart_and_are_free_after_it() {
     let store = open_embedded(&path);
     let claims = store.claim_jobs(at, 1, &shares(1)).await.unwrap();
     assert_eq!(claims[0].job.job.id, made.id);
-    store.close().await;
-}
-
-#[tokio::test]
-async fn a_file_without_jobs_is_given_their_table() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("store.db");
-    open_embedded(&path).close().await;
-    let connection = rusqlite::Connection::open(&path).unwrap();
-    connection.execute_batch("DROP TABLE job; PRAGMA user_version = 1;").unwrap();
-    drop(connection);
-    let store = open_embedded(&path);
-    assert_eq!(store.put_job(job("a", now()), 1).await.unwrap(), PutJob::Stored);
     store.close().await;
 }

@@ -8,22 +8,29 @@ mod crashing;
 mod embedded;
 mod jobs;
 mod reading;
+mod redis;
 mod registering;
 mod sample;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use async_trait::async_trait;
 use ringback::store::SharedStore;
-use ringback::store::embedded::{Embedded, Options};
+use ringback::store::embedded::{self as embedded_store, Embedded};
+use ringback::store::redis::{self as redis_store, Redis};
+
+use crate::redis_server::RedisServer;
 
 /// A place in which a store keeps its data, and the way to open it.
+#[async_trait]
 pub(crate) trait Place: Send + Sync {
     /// Opens the store, or opens it again.
-    fn open(&self) -> SharedStore;
+    async fn open(&self) -> SharedStore;
 
-    /// Opens a store with what would be left if the power were cut now.
-    fn open_after_power_cut(&self) -> SharedStore;
+    /// Opens a store with what would be left if the power were cut now, after as much time as it
+    /// takes until the leases of those who died run out.
+    async fn open_after_power_cut(&self) -> SharedStore;
 }
 
 struct EmbeddedPlace {
@@ -38,16 +45,17 @@ impl EmbeddedPlace {
     }
 }
 
+#[async_trait]
 impl Place for EmbeddedPlace {
-    fn open(&self) -> SharedStore {
+    async fn open(&self) -> SharedStore {
         Arc::new(open_embedded(&self.path()))
     }
 
-    fn open_after_power_cut(&self) -> SharedStore {
+    async fn open_after_power_cut(&self) -> SharedStore {
         let before = self.path();
         self.cuts.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         copy_as_after_power_cut(&before, &self.path());
-        self.open()
+        self.open().await
     }
 }
 
@@ -59,18 +67,56 @@ pub(crate) fn copy_as_after_power_cut(from: &Path, to: &Path) {
     }
 }
 
+struct RedisPlace(Mutex<RedisServer>);
+
+#[async_trait]
+impl Place for RedisPlace {
+    async fn open(&self) -> SharedStore {
+        let url = self.0.lock().unwrap().url();
+        Arc::new(open_redis(&url).await)
+    }
+
+    async fn open_after_power_cut(&self) -> SharedStore {
+        {
+            let mut server = self.0.lock().unwrap();
+            server.kill();
+            server.start_again();
+            run_leases_out(&server);
+        }
+        self.open().await
+    }
+}
+
+/// Lets the time of all leases pass.
+pub(crate) fn run_leases_out(server: &RedisServer) {
+    let script = "for _, id in ipairs(redis.call('ZRANGE', '{rb0}:l', 0, -1)) do \
+                  redis.call('ZADD', '{rb0}:l', 1, id) end";
+    let answer = server.ask(&[b"EVAL", script.as_bytes(), b"0"]);
+    assert!(answer.starts_with(b"$-1"), "{}", String::from_utf8_lossy(&answer));
+}
+
 pub(crate) const MAX_IN_FLIGHT: usize = 8;
 
 pub(crate) fn open_embedded(path: &Path) -> Embedded {
-    Embedded::open(path, Options { max_in_flight: MAX_IN_FLIGHT, ..Options::default() }).unwrap()
+    Embedded::open(path, embedded_store::Options { max_in_flight: MAX_IN_FLIGHT, ..Default::default() })
+        .unwrap()
+}
+
+pub(crate) async fn open_redis(url: &str) -> Redis {
+    Redis::open(url, redis_store::Options { max_in_flight: MAX_IN_FLIGHT, ..Default::default() })
+        .await
+        .unwrap()
 }
 
 /// Runs a rule of the contract over every store.
 pub(crate) fn every_store<F: Future<Output = ()>>(rule: impl Fn(Box<dyn Place>) -> F) {
-    let places: [Box<dyn Place>; 1] = [Box::new(EmbeddedPlace {
-        folder: tempfile::tempdir().unwrap(),
-        cuts: std::sync::atomic::AtomicU32::new(0),
-    })];
+    let places: [Box<dyn Place>; 2] = [
+        Box::new(EmbeddedPlace {
+            folder: tempfile::tempdir().unwrap(),
+            cuts: std::sync::atomic::AtomicU32::new(0),
+        }),
+        Box::new(RedisPlace(Mutex::new(RedisServer::durable()))),
+    ];
     for place in places {
         tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)

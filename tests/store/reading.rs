@@ -18,7 +18,7 @@ async fn list(store: &SharedStore, filter: DeliveryFilter) -> Vec<DeliveryId> {
 #[test]
 fn deliveries_are_listed_newest_first_page_by_page() {
     every_store(|place| async move {
-        let store = place.open();
+        let store = place.open().await;
         let mut expected = queue(&store, CallbackId::new(), 25).await;
         expected.sort_unstable_by(|one, other| other.cmp(one));
         let mut listed = Vec::new();
@@ -42,7 +42,7 @@ fn deliveries_are_listed_newest_first_page_by_page() {
 #[test]
 fn a_list_shows_what_its_filters_name() {
     every_store(|place| async move {
-        let store = place.open();
+        let store = place.open().await;
         let (one, other) = (callback(UNLIMITED), callback(UNLIMITED));
         store.put_callback(one.clone()).await.unwrap();
         store.put_callback(other.clone()).await.unwrap();

@@ -27,7 +27,7 @@ async fn settles_as(store: &SharedStore, id: DeliveryId, state: DeliveryState) {
 #[test]
 fn registrations_are_kept_as_they_were_put() {
     every_store(|place| async move {
-        let store = place.open();
+        let store = place.open().await;
         let first = callback(DestinationLimits {
             max_in_flight: 3,
             rate: Some(Rate { count: 50, period: Duration::from_mins(1) }),
@@ -41,18 +41,19 @@ fn registrations_are_kept_as_they_were_put() {
         assert_eq!(store.callbacks().await.unwrap(), [first.clone(), second.clone()]);
 
         let changed = CallbackRow { definition: b"{}".to_vec(), limits: UNLIMITED, ..first };
+        let changed = CallbackRow { deadline: Duration::from_secs(7), ..changed };
         let changed = CallbackRow { state: CallbackState::Active, ..changed };
         store.put_callback(changed.clone()).await.unwrap();
         assert_eq!(store.callbacks().await.unwrap(), [changed.clone(), second.clone()]);
         store.close().await;
-        assert_eq!(place.open().callbacks().await.unwrap(), [changed, second]);
+        assert_eq!(place.open().await.callbacks().await.unwrap(), [changed, second]);
     });
 }
 
 #[test]
 fn a_paused_registration_collects_and_goes_on() {
     every_store(|place| async move {
-        let store = place.open();
+        let store = place.open().await;
         let row = callback(DestinationLimits { paused: true, ..UNLIMITED });
         store.put_callback(row.clone()).await.unwrap();
         let ids = queue(&store, row.id, 3).await;
@@ -71,7 +72,7 @@ fn a_paused_registration_collects_and_goes_on() {
 #[test]
 fn a_removed_registration_takes_what_waits_with_it() {
     every_store(|place| async move {
-        let store = place.open();
+        let store = place.open().await;
         let (row, other) = (callback(UNLIMITED), callback(UNLIMITED));
         store.put_callback(row.clone()).await.unwrap();
         store.put_callback(other.clone()).await.unwrap();
@@ -113,7 +114,7 @@ fn a_removed_registration_takes_what_waits_with_it() {
 #[test]
 fn registrations_may_share_a_destination() {
     every_store(|place| async move {
-        let store = place.open();
+        let store = place.open().await;
         let shared = DestinationId([9; 16]);
         let (removed, kept) = (callback(UNLIMITED), callback(UNLIMITED));
         let mut new = acceptance(&[removed.id, kept.id]);
@@ -128,7 +129,7 @@ fn registrations_may_share_a_destination() {
         store.release(vec![claims[0].lease]).await.unwrap();
         assert!(store.remove_callback(&account(), removed.id).await.unwrap());
         store.close().await;
-        let store = place.open();
+        let store = place.open().await;
         let claims = claim_now(&store, 10).await;
         assert_eq!(claims.len(), 1);
         assert_eq!(claims[0].callback, kept.id);
@@ -148,7 +149,7 @@ async fn sweep_all(store: &SharedStore, days: u64) {
 #[test]
 fn what_has_outlived_its_retention_goes_and_nothing_else() {
     every_store(|place| async move {
-        let store = place.open();
+        let store = place.open().await;
         let row = callback(UNLIMITED);
         store.put_callback(row.clone()).await.unwrap();
         prove(&store, row.id).await;
@@ -198,7 +199,7 @@ fn what_has_outlived_its_retention_goes_and_nothing_else() {
 #[test]
 fn a_paused_registration_does_not_collect_for_ever() {
     every_store(|place| async move {
-        let store = place.open();
+        let store = place.open().await;
         let row = callback(DestinationLimits { paused: true, ..UNLIMITED });
         store.put_callback(row.clone()).await.unwrap();
         let ids = queue(&store, row.id, 500).await;

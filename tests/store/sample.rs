@@ -106,6 +106,7 @@ pub(crate) fn callback(limits: DestinationLimits) -> CallbackRow {
         state: CallbackState::Active,
         limits,
         definition: b"{\"url\": \"https://receiver.example\"}".to_vec(),
+        deadline: Duration::from_secs(15),
     }
 }
 

@@ -41,12 +41,24 @@ pub(crate) fn free_port() -> u16 {
 pub(crate) struct Home {
     dir: tempfile::TempDir,
     port: u16,
+    store: String,
 }
 
 impl Home {
     /// A home whose configuration has the accounts `acme` and `other`, and `rest`.
     pub(crate) fn new(rest: &str) -> Self {
-        let home = Self { dir: tempfile::tempdir().unwrap(), port: free_port() };
+        let dir = tempfile::tempdir().unwrap();
+        let store = format!("sqlite:{}", dir.path().join("ringback.db").display());
+        Self::of(dir, store, rest)
+    }
+
+    /// The same over another store.
+    pub(crate) fn with_store(store: &str, rest: &str) -> Self {
+        Self::of(tempfile::tempdir().unwrap(), store.to_owned(), rest)
+    }
+
+    fn of(dir: tempfile::TempDir, store: String, rest: &str) -> Self {
+        let home = Self { dir, port: free_port(), store };
         home.configure(rest);
         home
     }
@@ -54,12 +66,12 @@ impl Home {
     /// Writes the configuration anew, for the next start.
     pub(crate) fn configure(&self, rest: &str) {
         let config = format!(
-            "listen = \"127.0.0.1:{port}\"\nstore = \"sqlite:{store}\"\n\
+            "listen = \"127.0.0.1:{port}\"\nstore = \"{store}\"\n\
              [[account]]\nname = \"acme\"\ntokens = [{{ name = \"test\", sha256 = \"{sha256}\" }}]\n\
              [[account]]\nname = \"other\"\ntokens = [{{ name = \"test\", sha256 = \"{other}\" }}]\n\
              {rest}\n",
             port = self.port,
-            store = self.path("ringback.db").display(),
+            store = self.store,
             sha256 = token_sha256(),
             other = "00".repeat(32),
         );

@@ -7,27 +7,28 @@ use smallvec::SmallVec;
 
 use super::Json;
 use crate::context::Value;
-use crate::escape::json_string;
+use crate::escape::{self, Cursor, fill, json_string};
 
 /// How many arrays and objects may be open around another before an allocation is needed.
 const FEW: usize = 8;
 
-/// What is still to be written of an array or object that is open.
-enum Open<'a> {
-    Array(Iter<'a, Json>),
-    Object(Iter<'a, (Box<str>, Json)>),
-}
+/// How much room a step needs, at most: a comma, a short name and a short text with their quotes,
+/// and a colon.
+const ROOM: usize = 2 * (escape::SHORT_ROOM + 3);
 
 impl Value<'_> {
     /// Appends the value as compact JSON; numbers keep their spelling, and what is missing is
     /// `null`.
     pub fn write(self, out: &mut Vec<u8>) {
-        if let Self::Array(items) = self {
-            out.push(b'[');
-            return write_open(Open::Array(items.iter()), out);
-        }
+        // In the order of how many there are, and no jump by a table, which costs more than all of
+        // these questions; as in `Writing::write`.
         if let Self::Text(text) = self {
             return json_string(text, out);
+        }
+        hint::cold_path();
+        if let Self::Array(items) = self {
+            out.push(b'[');
+            return Writing::array(items).finish(out);
         }
         hint::cold_path();
         match self {
@@ -37,65 +38,174 @@ impl Value<'_> {
             Self::Number(spelling) => out.extend_from_slice(spelling.as_bytes()),
             Self::Object(members) => {
                 out.push(b'{');
-                write_open(Open::Object(members.iter()), out);
+                Writing::object(members).finish(out);
             }
             Self::Text(_) | Self::Array(_) => unreachable!("written above"),
         }
     }
 }
 
-/// Writes what is open, whose bracket was written.
-fn write_open<'a>(open: Open<'a>, out: &mut Vec<u8>) {
-    let mut inner = open;
-    let mut outer: SmallVec<[Open<'a>; FEW]> = SmallVec::new();
-    loop {
-        // No value ends with an opening bracket: where one is last, the next is the first.
-        let is_first = matches!(out.last(), Some(b'[' | b'{'));
-        let json = match &mut inner {
-            Open::Array(items) => items.next().inspect(|_| {
-                if !is_first {
-                    out.push(b',');
+/// What is still to be written of an array or object whose bracket was written.
+pub(crate) struct Writing<'a> {
+    inner: Open<'a>,
+    outer: SmallVec<[Open<'a>; FEW]>,
+    /// Whether nothing of the inner one was written.
+    is_first: bool,
+    /// The member whose name was written.
+    member: Option<&'a Json>,
+}
+
+/// What is still to be written of one array or object.
+enum Open<'a> {
+    Array(Iter<'a, Json>),
+    Object(Iter<'a, (Box<str>, Json)>),
+}
+
+/// Why [`Writing::write`] halts.
+pub(crate) enum Halt<'a> {
+    /// All is written.
+    End,
+    /// There may not be room for the next step.
+    Room,
+    /// A name that is not short is next.
+    Name(&'a str),
+    /// A text that is not short is next.
+    Text(&'a str),
+    /// A number that is not short is next.
+    Number(&'a str),
+}
+
+impl<'a> Writing<'a> {
+    pub(crate) fn array(items: &'a [Json]) -> Self {
+        Self::new(Open::Array(items.iter()))
+    }
+
+    pub(crate) fn object(members: &'a [(Box<str>, Json)]) -> Self {
+        Self::new(Open::Object(members.iter()))
+    }
+
+    fn new(open: Open<'a>) -> Self {
+        Self { inner: open, outer: SmallVec::new(), is_first: true, member: None }
+    }
+
+    /// Appends all of it.
+    fn finish(&mut self, out: &mut Vec<u8>) {
+        self.finish_from(Halt::Room, out);
+    }
+
+    /// Appends what [`Self::write`] halted for, and all that is behind it.
+    pub(crate) fn finish_from(&mut self, mut halt: Halt<'a>, out: &mut Vec<u8>) {
+        loop {
+            match halt {
+                Halt::End => return,
+                Halt::Room => {}
+                Halt::Name(name) => {
+                    json_string(name, out);
+                    out.push(b':');
                 }
-            }),
-            Open::Object(members) => members.next().map(|(name, member)| {
-                if !is_first {
-                    out.push(b',');
-                }
-                json_string(name, out);
-                out.push(b':');
+                Halt::Text(text) => json_string(text, out),
+                Halt::Number(spelling) => out.extend_from_slice(spelling.as_bytes()),
+            }
+            out.reserve(ROOM);
+            halt = fill(out, |cursor| self.write(cursor));
+        }
+    }
+
+    /// Writes as much as there is room for.
+    pub(crate) fn write<'c>(&mut self, mut cursor: Cursor<'c>) -> (Cursor<'c>, Halt<'a>) {
+        // What is at hand is in registers until this halts.
+        let mut inner = mem::replace(&mut self.inner, Open::Array([].iter()));
+        let mut is_first = self.is_first;
+        let mut member = self.member.take();
+        let halt = loop {
+            if cursor.room() < ROOM {
+                break Halt::Room;
+            }
+            let json = if let Some(member) = member.take() {
                 member
-            }),
+            } else {
+                let comma = usize::from(!is_first);
+                is_first = false;
+                let close;
+                match &mut inner {
+                    Open::Array(items) => {
+                        if let Some(item) = items.next() {
+                            cursor = cursor.put([b','], comma);
+                            item
+                        } else {
+                            close = b']';
+                            cursor = cursor.put([close], 1);
+                            let Some(around) = self.outer.pop() else { break Halt::End };
+                            inner = around;
+                            continue;
+                        }
+                    }
+                    Open::Object(members) => {
+                        if let Some((name, json)) = members.next() {
+                            cursor = cursor.put([b','], comma);
+                            if name.len() >= escape::LONG {
+                                member = Some(json);
+                                break Halt::Name(name);
+                            }
+                            cursor = short_string(name, cursor).put([b':'], 1);
+                            json
+                        } else {
+                            close = b'}';
+                            cursor = cursor.put([close], 1);
+                            let Some(around) = self.outer.pop() else { break Halt::End };
+                            inner = around;
+                            continue;
+                        }
+                    }
+                }
+            };
+            if let Json::Text(text) = json {
+                if text.len() >= escape::LONG {
+                    break Halt::Text(text);
+                }
+                cursor = short_string(text, cursor);
+                continue;
+            }
+            hint::cold_path();
+            if let Json::Number(spelling) = json {
+                if spelling.len() >= escape::LONG {
+                    break Halt::Number(spelling);
+                }
+                cursor = escape::short(spelling.as_bytes(), cursor);
+                continue;
+            }
+            hint::cold_path();
+            cursor = match json {
+                Json::Object(members) => {
+                    self.outer.push(mem::replace(&mut inner, Open::Object(members.iter())));
+                    is_first = true;
+                    cursor.put([b'{'], 1)
+                }
+                Json::Array(items) => {
+                    self.outer.push(mem::replace(&mut inner, Open::Array(items.iter())));
+                    is_first = true;
+                    cursor.put([b'['], 1)
+                }
+                json => literal(json, cursor),
+            };
         };
-        let Some(json) = json else {
-            out.push(if matches!(inner, Open::Array(_)) { b']' } else { b'}' });
-            match outer.pop() {
-                Some(around) => inner = around,
-                None => return,
-            }
-            continue;
-        };
-        // In the order of how many there are, and no jump by a table, which costs more than all of
-        // these questions.
-        if let Json::Text(text) = json {
-            json_string(text, out);
-            continue;
-        }
-        hint::cold_path();
-        if let Json::Number(spelling) = json {
-            out.extend_from_slice(spelling.as_bytes());
-            continue;
-        }
-        hint::cold_path();
-        match json {
-            Json::Object(members) => {
-                out.push(b'{');
-                outer.push(mem::replace(&mut inner, Open::Object(members.iter())));
-            }
-            Json::Array(items) => {
-                out.push(b'[');
-                outer.push(mem::replace(&mut inner, Open::Array(items.iter())));
-            }
-            json => Value::from(json).write(out),
-        }
+        (self.inner, self.is_first, self.member) = (inner, is_first, member);
+        (cursor, halt)
+    }
+}
+
+/// A short text as a JSON string.
+#[inline(never)]
+fn short_string<'c>(text: &str, cursor: Cursor<'c>) -> Cursor<'c> {
+    escape::short(text.as_bytes(), cursor.put([b'"'], 1)).put([b'"'], 1)
+}
+
+/// `null`, `true` or `false`.
+#[inline(never)]
+fn literal<'c>(json: &Json, cursor: Cursor<'c>) -> Cursor<'c> {
+    match json {
+        Json::Bool(true) => cursor.put(*b"true", 4),
+        Json::Bool(false) => cursor.put(*b"false", 5),
+        _ => cursor.put(*b"null", 4),
     }
 }

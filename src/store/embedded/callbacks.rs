@@ -25,9 +25,9 @@ impl Write for Box<CallbackRow> {
             .connection
             .prepare_cached(
                 "INSERT INTO callback (id, account, max_in_flight, rate_count, rate_period, paused, \
-                 pause_reason, definition) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) \
+                 pause_reason, definition, deadline) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) \
                  ON CONFLICT (id) DO UPDATE SET max_in_flight = ?3, rate_count = ?4, rate_period = ?5, \
-                 paused = ?6, pause_reason = ?7, definition = ?8 \
+                 paused = ?6, pause_reason = ?7, definition = ?8, deadline = ?9 \
                  WHERE account = ?2 AND removed_at IS NULL",
             )?
             .execute(params![
@@ -39,6 +39,7 @@ impl Write for Box<CallbackRow> {
                 self.limits.paused,
                 reason,
                 self.definition,
+                span_micros(self.deadline),
             ])?;
         if written == 1 {
             desk.scheduler.configure(self.id.into(), self.limits);

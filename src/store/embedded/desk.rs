@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::Retention;
 use crate::event::{AccountName, CallbackId, DeliveryId};
+use crate::store::Retention;
 use crate::store::scheduler::Scheduler;
 use crate::store::{DestinationId, Lease};
 

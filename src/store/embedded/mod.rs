@@ -44,7 +44,7 @@ use self::writer::{ClaimRequest, GivenBack, Message, Pending, Write, Writer};
 use super::scheduler::Scheduler;
 use super::{
     Acceptance, Accepted, CallbackRow, Claim, DedupeKey, DeliveryFilter, DeliveryRow, DeliveryView, EventRow,
-    EventView, Lease, Page, Recall, Settlement, Store, StoreError, StoredCall,
+    EventView, Lease, Page, Recall, Retention, Settlement, Store, StoreError, StoredCall,
 };
 use crate::context::CallKey;
 use crate::event::{AccountName, CallbackId, DeliveryId, EventId};
@@ -72,29 +72,6 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self { max_in_flight: 512, retention: Retention::default() }
-    }
-}
-
-/// How long things are kept after they are finished.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Retention {
-    /// Delivered deliveries with their attempts, and events all of whose deliveries were.
-    pub delivered: Duration,
-    /// Dead, failed and cancelled deliveries with their attempts; their events; rejected events.
-    /// A paused registration collects as long.
-    pub failed: Duration,
-    /// Calls, from their last event on.
-    pub calls: Duration,
-}
-
-impl Default for Retention {
-    fn default() -> Self {
-        const DAY: u64 = 24;
-        Self {
-            delivered: Duration::from_hours(7 * DAY),
-            failed: Duration::from_hours(30 * DAY),
-            calls: Duration::from_hours(365 * DAY),
-        }
     }
 }
 

@@ -129,7 +129,7 @@ pub(super) fn callbacks(connection: &Connection) -> rusqlite::Result<Vec<Callbac
     connection
         .prepare_cached(
             "SELECT c.id, a.name, c.pause_reason, c.definition, c.max_in_flight, c.rate_count, \
-             c.rate_period, c.paused FROM callback c JOIN account a ON a.id = c.account \
+             c.rate_period, c.paused, c.deadline FROM callback c JOIN account a ON a.id = c.account \
              WHERE c.removed_at IS NULL ORDER BY c.id",
         )?
         .query_map([], |row| {
@@ -139,6 +139,7 @@ pub(super) fn callbacks(connection: &Connection) -> rusqlite::Result<Vec<Callbac
                 state: row.get::<_, Option<String>>(2)?.map_or(CallbackState::Active, CallbackState::Paused),
                 definition: row.get(3)?,
                 limits: read_limits(row, 4)?,
+                deadline: Duration::from_micros(row.get::<_, i64>(8)?.unsigned_abs()),
             })
         })?
         .collect()

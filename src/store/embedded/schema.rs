@@ -15,7 +15,13 @@ const APPLICATION_ID: i32 = 0x5267_426b;
 
 /// The version of the tables below. A newer binary reads older files, an older binary refuses
 /// newer ones.
-const FORMAT: i32 = 2;
+const FORMAT: i32 = 3;
+
+/// What makes a file of the format before into one of this format, oldest first.
+const MIGRATIONS: [(i32, &str); 2] = [
+    (2, "ALTER TABLE callback ADD COLUMN deadline INTEGER NOT NULL DEFAULT 60000000;"),
+    (3, super::jobs::TABLES),
+];
 
 /// How large the write-ahead log is left on disk once it has been written back.
 const JOURNAL_SIZE_LIMIT: u32 = 64 << 20;
@@ -101,7 +107,8 @@ CREATE TABLE callback (
     paused INTEGER NOT NULL,
     pause_reason TEXT,              -- NULL if its state is active
     removed_at INTEGER,             -- what is removed stays as a stone that nothing grows under
-    definition BLOB NOT NULL
+    definition BLOB NOT NULL,
+    deadline INTEGER NOT NULL DEFAULT 60000000
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE delivery (
@@ -261,10 +268,10 @@ fn prepare(connection: &Connection, is_new: bool, format: i32) -> rusqlite::Resu
             jobs = super::jobs::TABLES,
         ))?;
     } else if format < FORMAT {
-        // Format 1 had no jobs.
-        let jobs = super::jobs::TABLES;
+        let steps = MIGRATIONS.iter().filter(|(to, _)| format < *to).map(|(_, step)| *step);
+        let steps: String = steps.collect();
         connection
-            .execute_batch(&format!("BEGIN IMMEDIATE; {jobs} PRAGMA user_version = {FORMAT}; COMMIT;"))?;
+            .execute_batch(&format!("BEGIN IMMEDIATE; {steps} PRAGMA user_version = {FORMAT}; COMMIT;"))?;
     }
     Ok(())
 }

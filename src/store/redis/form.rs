@@ -1,0 +1,184 @@
+//! How records are spelt in Redis: a line of JSON, then the bytes of a body as they are. JSON,
+//! because a newer version can add to it and an operator can read it.
+
+use std::time::Duration;
+
+use hyper::body::Bytes;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::context::{CallId, CallKey};
+use crate::event::{AccountName, EventId, EventType};
+use crate::store::{Attempt, DeliveryRequest, EventRow, EventState, NewDelivery, OutcomeKind, StoreError};
+
+#[derive(Serialize, Deserialize)]
+struct EventHead {
+    account: String,
+    source: String,
+    provider: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rejected: Option<String>,
+    types: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    call: Option<(String, String)>,
+    received_at: i64,
+    method: String,
+    path: String,
+    content_type: String,
+}
+
+/// An event's record.
+pub(super) fn write_event(event: &EventRow) -> Vec<u8> {
+    let head = EventHead {
+        account: event.account.as_ref().to_owned(),
+        source: event.source.clone(),
+        provider: event.provider.clone(),
+        rejected: match &event.state {
+            EventState::Accepted => None,
+            EventState::Rejected(reason) => Some(reason.clone()),
+        },
+        types: event.types.iter().map(|event_type| event_type.as_str().to_owned()).collect(),
+        call: event.call.as_ref().map(|call| (call.space.as_ref().to_owned(), call.id.as_str().to_owned())),
+        received_at: event.received_at.as_microsecond(),
+        method: event.method.clone(),
+        path: event.path.clone(),
+        content_type: event.content_type.clone(),
+    };
+    join(&head, &event.body)
+}
+
+/// The inverse of [`write_event`].
+pub(super) fn read_event(id: EventId, record: Vec<u8>) -> Result<EventRow, StoreError> {
+    let damaged = |reason: &str| corrupt("event", reason);
+    let (head, body): (EventHead, Bytes) = split("event", record)?;
+    let account = AccountName::from(head.account);
+    let call = match head.call {
+        Some((space, id)) => Some(CallKey {
+            account: AccountName::clone(&account),
+            space: space.into(),
+            id: CallId::from_text(&id).ok_or_else(|| damaged("no call id"))?,
+        }),
+        None => None,
+    };
+    Ok(EventRow {
+        id,
+        account,
+        source: head.source,
+        provider: head.provider,
+        state: head.rejected.map_or(EventState::Accepted, EventState::Rejected),
+        types: head.types.iter().map(|name| event_type(name)).collect::<Result<_, _>>()?,
+        call,
+        received_at: time("event", head.received_at)?,
+        method: head.method,
+        path: head.path,
+        content_type: head.content_type,
+        body,
+    })
+}
+
+#[derive(Serialize, Deserialize)]
+struct RequestHead {
+    account: String,
+    method: String,
+    url: String,
+    content_type: String,
+    headers: Vec<(String, String)>,
+}
+
+/// A delivery's request, and whose it is.
+pub(super) fn write_request(new: &NewDelivery) -> Vec<u8> {
+    let head = RequestHead {
+        account: new.account.as_ref().to_owned(),
+        method: new.request.method.clone(),
+        url: new.request.url.clone(),
+        content_type: new.request.content_type.clone(),
+        headers: new.request.headers.clone(),
+    };
+    join(&head, &new.request.body)
+}
+
+/// The inverse of [`write_request`].
+pub(super) fn read_request(record: Vec<u8>) -> Result<(AccountName, DeliveryRequest), StoreError> {
+    let (head, body): (RequestHead, Bytes) = split("request", record)?;
+    let request = DeliveryRequest {
+        method: head.method,
+        url: head.url,
+        content_type: head.content_type,
+        headers: head.headers,
+        body,
+    };
+    Ok((head.account.into(), request))
+}
+
+/// `tick.lua` writes one too.
+#[derive(Serialize, Deserialize)]
+struct AttemptHead {
+    number: u32,
+    started_at: i64,
+    latency: u64,
+    outcome: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+/// An attempt's record.
+pub(super) fn write_attempt(attempt: &Attempt) -> Vec<u8> {
+    let head = AttemptHead {
+        number: attempt.number,
+        started_at: attempt.started_at.as_microsecond(),
+        latency: u64::try_from(attempt.latency.as_micros()).unwrap_or(u64::MAX),
+        outcome: attempt.outcome.as_str().to_owned(),
+        status: attempt.status,
+        error: attempt.error.clone(),
+    };
+    join(&head, &attempt.response)
+}
+
+/// The inverse of [`write_attempt`].
+pub(super) fn read_attempt(record: Vec<u8>) -> Result<Attempt, StoreError> {
+    let (head, response): (AttemptHead, Bytes) = split("attempt", record)?;
+    Ok(Attempt {
+        number: head.number,
+        started_at: time("attempt", head.started_at)?,
+        latency: Duration::from_micros(head.latency),
+        outcome: OutcomeKind::from_name(&head.outcome)
+            .ok_or_else(|| corrupt("attempt", "an unknown outcome"))?,
+        status: head.status,
+        error: head.error,
+        response,
+    })
+}
+
+/// An event type by its stored name.
+pub(super) fn event_type(name: &str) -> Result<EventType, StoreError> {
+    EventType::from_name(name).ok_or_else(|| corrupt("event type", "an unknown name"))
+}
+
+/// A stored time.
+pub(super) fn time(what: &'static str, micros: i64) -> Result<Timestamp, StoreError> {
+    Timestamp::from_microsecond(micros).map_err(|_| corrupt(what, "a time out of range"))
+}
+
+/// Something stored that cannot be read.
+pub(super) fn corrupt(what: &'static str, reason: &str) -> StoreError {
+    StoreError::Corrupt { what, reason: reason.to_owned() }
+}
+
+fn join(head: &impl Serialize, body: &[u8]) -> Vec<u8> {
+    let mut record = serde_json::to_vec(head).expect("texts and numbers are JSON");
+    record.reserve_exact(body.len() + 1);
+    record.push(b'\n');
+    record.extend_from_slice(body);
+    record
+}
+
+/// JSON of one line ends at the first line break: inside a text it is escaped.
+fn split<T: for<'a> Deserialize<'a>>(what: &'static str, record: Vec<u8>) -> Result<(T, Bytes), StoreError> {
+    let end = memchr::memchr(b'\n', &record).ok_or_else(|| corrupt(what, "it is cut off"))?;
+    let head = serde_json::from_slice(&record[..end])
+        // Not the parser's words, which may hold data.
+        .map_err(|error| corrupt(what, &format!("column {} is wrong", error.column())))?;
+    Ok((head, Bytes::from(record).slice(end + 1..)))
+}

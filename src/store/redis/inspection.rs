@@ -1,0 +1,197 @@
+//! What a start looks at before it uses a Redis: its version and role, that it never throws
+//! anything away, and what its settings can lose.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::store::StoreError;
+
+use super::link::Link;
+
+/// The oldest Redis that has every command we use (`ZADD GT`).
+const OLDEST: (u32, u32) = (6, 2);
+
+/// How often a Redis that is loading its data is asked again. It loads as long as it takes.
+const LOADING_PAUSE: Duration = Duration::from_millis(500);
+
+/// What was found, in Redis' own names.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    info: HashMap<String, String>,
+    /// Empty where the user may not read it, as on managed services.
+    config: HashMap<String, String>,
+}
+
+/// What a crash can take with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Exposure {
+    /// A sentence for the log.
+    pub(super) sentence: String,
+    /// Whether an operator should do something about it.
+    pub(super) is_grave: bool,
+}
+
+/// Asks Redis about itself, as soon as it has loaded its data.
+pub(super) async fn inspect(link: &Link) -> Result<Exposure, StoreError> {
+    let info = loop {
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("INFO");
+        let (info,): (String,) = link.ask(&pipeline).await?;
+        let info = parse(&info);
+        if info.get("loading").is_none_or(|loading| loading == "0") {
+            break info;
+        }
+        tracing::info!("Redis is loading its data; waiting for it");
+        tokio::time::sleep(LOADING_PAUSE).await;
+    };
+    let mut config = HashMap::new();
+    for name in ["maxmemory-policy", "appendfsync", "save"] {
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("CONFIG").arg("GET").arg(name);
+        let answer: Result<(HashMap<String, String>,), _> = link.ask(&pipeline).await;
+        match answer {
+            Ok((found,)) => config.extend(found),
+            // A managed service, or a user without the right: INFO has to do.
+            Err(_) => break,
+        }
+    }
+    Findings { info, config }.judge()
+}
+
+fn parse(info: &str) -> HashMap<String, String> {
+    let lines = info.lines().filter(|line| !line.starts_with('#'));
+    lines
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
+        .collect()
+}
+
+impl Findings {
+    fn info(&self, name: &str) -> &str {
+        self.info.get(name).map_or("", String::as_str)
+    }
+
+    fn judge(&self) -> Result<Exposure, StoreError> {
+        let refuse = |reason: String| Err(StoreError::Unusable(format!("it {reason}")));
+        let version = self.info("redis_version");
+        let mut numbers = version.split('.').map(|part| part.parse().unwrap_or(0));
+        let number: (u32, u32) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+        if number < OLDEST {
+            return refuse(format!("is of version {version}; ringback needs 6.2 or later"));
+        }
+        match self.info("redis_mode") {
+            "cluster" => {
+                return refuse(
+                    "is a node of a Cluster, which this version cannot use; name a single Redis".to_owned(),
+                );
+            }
+            "sentinel" => {
+                return refuse("is a Sentinel; name the Redis that it watches".to_owned());
+            }
+            _ => {}
+        }
+        if self.info("role") != "master" {
+            return refuse("is a replica, which takes no writes; name its master".to_owned());
+        }
+        let policy =
+            self.config.get("maxmemory-policy").map_or_else(|| self.info("maxmemory_policy"), String::as_str);
+        if policy != "noeviction" {
+            return refuse(format!(
+                "throws data away when its memory is full (maxmemory-policy is `{policy}`), and with it \
+                 what was accepted; set it to noeviction: CONFIG SET maxmemory-policy noeviction, and the \
+                 same in redis.conf"
+            ));
+        }
+        Ok(self.exposure())
+    }
+
+    fn exposure(&self) -> Exposure {
+        let exposure = |is_grave, sentence: &str| Exposure { sentence: sentence.to_owned(), is_grave };
+        if self.info("aof_enabled") == "1" {
+            return match self.config.get("appendfsync").map(String::as_str) {
+                Some("always") => {
+                    exposure(false, "appendfsync is `always`: what was answered survives a crash")
+                }
+                Some("no") => exposure(
+                    true,
+                    "appendfsync is `no`: a crash of its machine can lose what was answered in the last half \
+                     minute; set it to everysec or always",
+                ),
+                Some(_) => exposure(
+                    false,
+                    "appendfsync is `everysec`: a crash can lose what was answered in the last two seconds; \
+                     with `always` it loses nothing",
+                ),
+                None => exposure(
+                    false,
+                    "the append-only file is on, and its appendfsync cannot be read by this user: with \
+                     `everysec` a crash can lose what was answered in the last two seconds, with `always` \
+                     nothing",
+                ),
+            };
+        }
+        match self.config.get("save").map(String::as_str) {
+            Some("") => exposure(
+                true,
+                "it keeps nothing on disk: a restart of Redis loses everything that was accepted; set \
+                 appendonly to yes",
+            ),
+            _ => exposure(
+                true,
+                "it keeps snapshots only: a crash loses everything since the last one; set appendonly to yes",
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "# Server\r\nredis_version:7.0.15\r\nredis_mode:standalone\r\n# Replication\r\n\
+        role:master\r\naof_enabled:1\r\nmaxmemory_policy:noeviction\r\n";
+
+    fn findings(change: (&str, &str), config: &[(&str, &str)]) -> Findings {
+        let mut info = parse(GOOD);
+        info.insert(change.0.to_owned(), change.1.to_owned());
+        let config = config.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Findings { info, config }
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_refused_with_what_to_do() {
+        for (change, expected) in [
+            (("redis_version", "6.0.16"), "is of version 6.0.16; ringback needs 6.2 or later"),
+            (("redis_version", "5.0"), "needs 6.2"),
+            (("redis_mode", "cluster"), "a node of a Cluster"),
+            (("redis_mode", "sentinel"), "a Sentinel"),
+            (("role", "slave"), "a replica"),
+            (("maxmemory_policy", "allkeys-lru"), "set it to noeviction"),
+        ] {
+            let refused = findings(change, &[]).judge().unwrap_err().to_string();
+            assert!(refused.contains(expected), "{refused}");
+        }
+        for version in ["6.2.0", "7.0.15", "8.2.1", "10.0"] {
+            assert!(findings(("redis_version", version), &[]).judge().is_ok(), "{version}");
+        }
+        // What CONFIG says comes before what INFO says.
+        let config = [("maxmemory-policy", "volatile-ttl")];
+        assert!(findings(("", ""), &config).judge().is_err());
+    }
+
+    #[test]
+    fn what_can_be_lost_is_said() {
+        for (change, config, is_grave, expected) in [
+            (("", ""), &[("appendfsync", "always")][..], false, "survives"),
+            (("", ""), &[("appendfsync", "everysec")], false, "two seconds"),
+            (("", ""), &[("appendfsync", "no")], true, "half minute"),
+            (("", ""), &[], false, "cannot be read"),
+            (("aof_enabled", "0"), &[("save", "3600 1")], true, "since the last one"),
+            (("aof_enabled", "0"), &[("save", "")], true, "loses everything"),
+        ] {
+            let exposure = findings(change, config).judge().unwrap();
+            assert_eq!(exposure.is_grave, is_grave, "{exposure:?}");
+            assert!(exposure.sentence.contains(expected), "{exposure:?}");
+        }
+    }
+}

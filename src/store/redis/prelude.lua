@@ -1,0 +1,128 @@
+-- Stands before every script: the clock, the destinations, and how a delivery ends.
+-- What each key holds is told in mod.rs.
+--
+-- KEYS[1] is the prefix of all keys; its hash tag puts them into one slot of a Cluster.
+-- ARGV[1] is the time in µs, or nothing for Redis' own clock. Only tests give a time.
+local P = KEYS[1]
+local call = redis.call
+local now = tonumber(ARGV[1])
+if not now then
+  local time = call("TIME")
+  now = time[1] * 1000000 + time[2]
+end
+
+-- The slots of a destination that nobody configured, as in scheduler/destination.rs.
+local UNCONFIGURED = 16
+local REMOVED = "its registration was removed"
+
+-- A full Redis must drain: a script that has written once may go on writing, and a DEL is always
+-- allowed. (`#!lua flags=allow-oom` says the same, but Redis 6.2 cannot read it.)
+local function allow_when_full()
+  call("DEL", P .. "none")
+end
+
+local function load(id)
+  local h = call("HMGET", P .. "d:" .. id, "m", "i", "o", "e", "p", "c", "f", "v", "s", "z", "L")
+  return {
+    id = id,
+    max = tonumber(h[1]) or UNCONFIGURED,
+    interval = tonumber(h[2]),
+    tolerance = tonumber(h[3]),
+    even = tonumber(h[4]),
+    paused = h[5] == "1",
+    configured = h[6] == "1",
+    in_flight = tonumber(h[7]) or 0,
+    proven = h[8] == "1",
+    served = tonumber(h[9]) or 0,
+    filed = h[10] or "",
+    lease = tonumber(h[11]),
+  }
+end
+
+-- Puts a destination where it belongs after a change, and keeps it: aside (""), among those whose
+-- time will come ("w"), or in the line of those that have shown that they take deliveries ("lp")
+-- or of those on trial ("lt"). An idle one that nobody configured is forgotten.
+local function refile(d)
+  local cap = d.max
+  if not d.proven and cap > 1 then cap = 1 end
+  local filed, score = "", 0
+  if not d.paused and d.in_flight < cap then
+    local first = call("ZRANGE", P .. "q:" .. d.id, 0, 0, "WITHSCORES")
+    if first[1] then
+      local at = tonumber(first[2])
+      if d.interval and d.even then
+        -- If the clock was set back, no start waits longer than after a full burst.
+        local latest = now + d.tolerance + d.interval
+        if d.even > latest then d.even = latest end
+        if d.even - d.tolerance > at then at = d.even - d.tolerance end
+      end
+      if at > now then
+        filed, score = "w", at
+      elseif d.proven then
+        filed, score = "lp", d.served
+      else
+        filed, score = "lt", d.served
+      end
+    end
+  end
+  if d.filed ~= "" and d.filed ~= filed then call("ZREM", P .. d.filed, d.id) end
+  if filed ~= "" then call("ZADD", P .. filed, score, d.id) end
+  d.filed = filed
+  local key = P .. "d:" .. d.id
+  if filed == "" and not d.configured and d.in_flight == 0 then
+    call("DEL", key)
+  elseif d.interval and d.even then
+    call("HSET", key, "f", d.in_flight, "v", d.proven and 1 or 0, "s", d.served, "z", filed, "e", d.even)
+  else
+    call("HSET", key, "f", d.in_flight, "v", d.proven and 1 or 0, "s", d.served, "z", filed)
+  end
+end
+
+-- Wakes one of the processes that wait for work.
+local function wake()
+  if call("LLEN", P .. "wake") == 0 then call("LPUSH", P .. "wake", 1) end
+end
+
+-- Wakes one if this destination may be served now, or is the first whose time will come.
+local function wake_for(d)
+  if d.filed == "lp" or d.filed == "lt" then
+    wake()
+  elseif d.filed == "w" and call("ZRANGE", P .. "w", 0, 0)[1] == d.id then
+    wake()
+  end
+end
+
+-- Ends a delivery that will not be sent again. States: d delivered, x dead, f failed, c cancelled.
+local function finish(id, account, event, state, reason, at, attempts)
+  local key = P .. "h:" .. id
+  -- What is left of its queue and its lease says nothing in any of these states.
+  if reason then
+    call("HSET", key, "s", state, "f", at, "n", attempts, "r", reason)
+  else
+    call("HSET", key, "s", state, "f", at, "n", attempts)
+  end
+  call("ZREM", P .. "o:" .. account, id)
+  if state == "d" then
+    call("ZADD", P .. "xd", at, id)
+    return
+  end
+  call("ZADD", P .. "xf", at, id)
+  call("ZADD", P .. "is:" .. state .. ":" .. account, 0, id)
+  if state == "x" then
+    -- What a dead delivery came from is kept as long as the delivery.
+    local received = call("ZSCORE", P .. "xe", event)
+    if received then
+      call("ZREM", P .. "xe", event)
+      call("ZADD", P .. "xk", received, event)
+    end
+  end
+end
+
+-- Notes that a registration was changed, under a number that never comes again, even if Redis
+-- loses its last second.
+local function changed(callback)
+  local revision = (tonumber(call("HGET", P .. "n", "v")) or 0) + 1
+  if revision < now then revision = now end
+  call("HSET", P .. "n", "v", revision)
+  call("ZADD", P .. "kr", revision, callback)
+end

@@ -1,0 +1,5 @@
+-- Keeps an event that could not be read.
+-- ARGV: 2 event, 3 received at, 4 the event's record.
+call("HSET", P .. "e:" .. ARGV[2], "b", ARGV[4])
+call("ZADD", P .. "xk", ARGV[3], ARGV[2])
+return 1

@@ -1,0 +1,19 @@
+-- Removes a registration; 0 if this account has none such. What waits for it is cancelled
+-- afterwards, bit by bit; a stone stays, under which nothing grows.
+-- ARGV: 2 registration, 3 account.
+allow_when_full()
+local id = ARGV[2]
+local key = P .. "k:" .. id
+local old = call("HMGET", key, "a", "r")
+if old[1] ~= ARGV[3] or old[2] then return 0 end
+call("HDEL", key, "b", "s")
+call("HSET", key, "r", now)
+call("ZREM", P .. "kp", id)
+if call("EXISTS", P .. "q:" .. id) == 1 then
+  call("RENAME", P .. "q:" .. id, P .. "qx:" .. id)
+  call("SADD", P .. "zx", id)
+end
+call("HDEL", P .. "d:" .. id, "m", "R", "i", "o", "e", "p", "c", "L")
+refile(load(id))
+changed(id)
+return 1

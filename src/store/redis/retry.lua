@@ -1,0 +1,20 @@
+-- Makes a delivery that is dead, or waits, due now, with its schedule from the beginning.
+-- ARGV: 2 account, 3 delivery, 4 now as its process says.
+allow_when_full()
+local account, id = ARGV[2], ARGV[3]
+local key = P .. "h:" .. id
+local h = call("HMGET", key, "a", "s", "c", "d")
+if h[1] ~= account or (h[2] ~= "x" and h[2] ~= "q") then return 0 end
+if call("EXISTS", P .. "r:" .. id) == 0 or call("HEXISTS", P .. "k:" .. h[3], "r") == 1 then return 0 end
+if h[2] == "x" then
+  call("ZREM", P .. "xf", id)
+  call("ZREM", P .. "is:x:" .. account, id)
+  call("HDEL", key, "r", "f", "x")
+  call("ZADD", P .. "o:" .. account, 0, id)
+end
+call("HSET", key, "s", "q", "t", 0, "u", ARGV[4], "w", now)
+call("ZADD", P .. "q:" .. h[4], now, id)
+local d = load(h[4])
+refile(d)
+wake_for(d)
+return 1

@@ -1,0 +1,381 @@
+//! What cannot be seen from outside: the scripts against the scheduler, and time that passes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use hyper::body::Bytes;
+use jiff::Timestamp;
+use proptest::prelude::*;
+
+use super::redis_server::RedisServer;
+use super::{Options, Shared, upkeep};
+use crate::event::{AccountName, CallbackId, DeliveryId, EventId, EventType};
+use crate::store::scheduler::Scheduler;
+use crate::store::{
+    Acceptance, Accepted, Attempt, CallbackRow, CallbackState, DedupeKey, DeliveryRequest, DestinationLimits,
+    EventRow, EventState, Lease, NewDelivery, Next, OutcomeKind, Rate, Settlement,
+};
+
+const MAX_IN_FLIGHT: usize = 6;
+const START: i64 = 1_700_000_000_000_000;
+const SECOND: i64 = 1_000_000;
+
+fn at(micros: i64) -> Timestamp {
+    Timestamp::from_microsecond(micros).unwrap()
+}
+
+/// A store whose time stands still unless it is told.
+struct Bench {
+    shared: Shared,
+    time: Arc<AtomicI64>,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Bench {
+    fn new(server: &RedisServer) -> Self {
+        server.ask(&[b"FLUSHALL"]);
+        let time = Arc::new(AtomicI64::new(START));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let client = redis::Client::open(server.url()).unwrap();
+        let options = Options { max_in_flight: MAX_IN_FLIGHT, ..Options::default() };
+        let shared = runtime.block_on(Shared::connect(client, options, Some(Arc::clone(&time)))).unwrap();
+        Self { shared, time, runtime }
+    }
+
+    fn now(&self) -> i64 {
+        self.time.load(Ordering::Relaxed)
+    }
+
+    fn configure(&self, id: CallbackId, limits: DestinationLimits) {
+        let row = CallbackRow {
+            id,
+            account: "acme".into(),
+            state: CallbackState::Active,
+            limits,
+            definition: b"{}".to_vec(),
+            deadline: Duration::from_secs(15),
+        };
+        self.runtime.block_on(self.shared.put_callback(&row)).unwrap();
+    }
+
+    fn enqueue(&self, callback: CallbackId, delivery: DeliveryId, due: i64) {
+        let acceptance = acceptance(callback, delivery, self.now(), due);
+        assert_eq!(self.runtime.block_on(self.shared.accept(&acceptance)).unwrap(), Accepted::Stored);
+    }
+
+    /// What is granted, and when to come again.
+    fn claim(&self, slots: usize) -> (Vec<Lease>, Option<i64>) {
+        let found = self.runtime.block_on(self.shared.claim_some(slots)).unwrap();
+        let next = found.next.map(|wait| self.now() + i64::try_from(wait.as_micros()).unwrap());
+        (found.claims.iter().map(|claim| claim.lease).collect(), next)
+    }
+
+    fn settle(&self, lease: Lease, next: Next) -> bool {
+        let settlement = Settlement {
+            lease,
+            attempt: Attempt {
+                number: 1,
+                started_at: at(self.now()),
+                latency: Duration::ZERO,
+                outcome: OutcomeKind::Connection,
+                status: None,
+                error: None,
+                response: Bytes::new(),
+            },
+            next,
+            pause_callback: None,
+        };
+        self.runtime.block_on(self.shared.settle(&settlement)).unwrap()
+    }
+
+    fn release(&self, lease: Lease) {
+        self.runtime.block_on(self.shared.release(&[lease])).unwrap();
+    }
+}
+
+fn acceptance(callback: CallbackId, delivery: DeliveryId, now: i64, due: i64) -> Acceptance {
+    let account = AccountName::from("acme");
+    let event = EventRow {
+        id: EventId::new(),
+        account: AccountName::clone(&account),
+        source: "pbx".to_owned(),
+        provider: "commpeak".to_owned(),
+        state: EventState::Accepted,
+        types: vec![EventType::CallEnded],
+        call: None,
+        received_at: at(now),
+        method: "POST".to_owned(),
+        path: String::new(),
+        content_type: String::new(),
+        body: Bytes::new(),
+    };
+    let mut digest = [0; 32];
+    digest[..16].copy_from_slice(&event.id.to_bytes());
+    Acceptance {
+        dedupe: DedupeKey { source: "pbx".to_owned(), digest, expires_at: at(now + 3_600 * SECOND) },
+        call: None,
+        deliveries: vec![NewDelivery {
+            id: delivery,
+            account,
+            callback,
+            destination: callback.into(),
+            event: event.id,
+            event_type: EventType::CallEnded,
+            call: None,
+            created_at: at(now),
+            due: at(due),
+            request: DeliveryRequest {
+                method: "POST".to_owned(),
+                url: "https://receiver.example".to_owned(),
+                content_type: String::new(),
+                headers: Vec::new(),
+                body: Bytes::from_static(b"{}"),
+            },
+        }],
+        failed: Vec::new(),
+        event,
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Configure { destination: usize, max_in_flight: u32, rate: Option<(u32, u64)>, paused: bool },
+    Enqueue { destination: usize, delay: i64 },
+    Retry { which: usize },
+    Remove { destination: usize },
+    Claim { later: i64, slots: usize },
+    Settle { which: usize, delivered: bool, next: Option<i64> },
+    Release { which: usize },
+    Expire { which: usize },
+    SettleStale { which: usize },
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let destination = 0..5_usize;
+    let which = 0..100_usize;
+    let rate = proptest::option::of((1..4_u32, 1..3_000_000_u64));
+    let step = prop_oneof![
+        2 => (destination.clone(), 0..5_u32, rate, proptest::bool::weighted(0.2)).prop_map(
+            |(destination, max_in_flight, rate, paused)| Step::Configure {
+                destination, max_in_flight, rate, paused
+            }
+        ),
+        8 => (destination.clone(), -1_000_000..3_000_000_i64)
+            .prop_map(|(destination, delay)| Step::Enqueue { destination, delay }),
+        1 => which.clone().prop_map(|which| Step::Retry { which }),
+        1 => destination.prop_map(|destination| Step::Remove { destination }),
+        8 => (0..1_500_000_i64, 1..5_usize).prop_map(|(later, slots)| Step::Claim { later, slots }),
+        8 => (which.clone(), any::<bool>(), proptest::option::of(0..2_000_000_i64))
+            .prop_map(|(which, delivered, next)| Step::Settle { which, delivered, next }),
+        2 => which.clone().prop_map(|which| Step::Release { which }),
+        1 => which.clone().prop_map(|which| Step::Expire { which }),
+        1 => which.prop_map(|which| Step::SettleStale { which }),
+    ];
+    proptest::collection::vec(step, 1..100)
+}
+
+/// A delivery as both know it.
+#[derive(Clone, Debug)]
+struct Known {
+    id: DeliveryId,
+    callback: CallbackId,
+    /// While it waits.
+    due: i64,
+    crashes: u32,
+    /// While it is leased: Redis' lease and the scheduler's.
+    leases: Option<(Lease, Lease)>,
+}
+
+/// The scripts and the scheduler, side by side.
+struct Pair<'a> {
+    bench: Bench,
+    server: &'a RedisServer,
+    scheduler: Scheduler,
+    callbacks: Vec<CallbackId>,
+    open: Vec<Known>,
+    made: u128,
+}
+
+impl Pair<'_> {
+    fn leased(&self, which: usize) -> Option<usize> {
+        let leased: Vec<usize> =
+            (0..self.open.len()).filter(|index| self.open[*index].leases.is_some()).collect();
+        (!leased.is_empty()).then(|| leased[which % leased.len()])
+    }
+
+    fn claim(&mut self, slots: usize) -> usize {
+        let now = self.bench.now();
+        let (leases, next) = self.bench.claim(slots);
+        let grants = self.scheduler.claim(now, slots);
+        let ours: Vec<DeliveryId> = leases.iter().map(|lease| lease.delivery).collect();
+        let expected: Vec<DeliveryId> = grants.iter().map(|grant| grant.lease.delivery).collect();
+        assert_eq!(ours, expected);
+        if self.scheduler.in_flight() < MAX_IN_FLIGHT {
+            assert_eq!(next, self.scheduler.next_wakeup(now));
+        }
+        for (lease, grant) in leases.iter().zip(&grants) {
+            let known = self.open.iter_mut().find(|known| known.id == lease.delivery).unwrap();
+            assert_eq!(known.due, grant.due);
+            known.leases = Some((*lease, grant.lease));
+        }
+        leases.len()
+    }
+
+    fn step(&mut self, step: &Step) {
+        let now = self.bench.now();
+        match *step {
+            Step::Configure { destination, max_in_flight, rate, paused } => {
+                let rate = rate.map(|(count, period)| Rate { count, period: Duration::from_micros(period) });
+                let limits = DestinationLimits { max_in_flight, rate, paused };
+                let callback = self.callbacks[destination];
+                self.bench.configure(callback, limits);
+                self.scheduler.configure(callback.into(), limits);
+            }
+            Step::Enqueue { destination, delay } => {
+                self.made += 1;
+                let id = DeliveryId::from_bytes(self.made.to_be_bytes());
+                let callback = self.callbacks[destination];
+                self.bench.enqueue(callback, id, now + delay);
+                self.scheduler.enqueue(callback.into(), id, now + delay);
+                self.open.push(Known { id, callback, due: now + delay, crashes: 0, leases: None });
+            }
+            Step::Retry { which } => {
+                let waiting: Vec<&mut Known> =
+                    self.open.iter_mut().filter(|known| known.leases.is_none()).collect();
+                let count = waiting.len().max(1);
+                if let Some(known) = waiting.into_iter().nth(which % count) {
+                    let account = AccountName::from("acme");
+                    let retried = self.bench.shared.retry(&account, known.id);
+                    assert!(self.bench.runtime.block_on(retried).unwrap());
+                    assert!(self.scheduler.withdraw(known.callback.into(), known.id, known.due));
+                    self.scheduler.enqueue(known.callback.into(), known.id, now);
+                    known.due = now;
+                }
+            }
+            Step::Remove { destination } => {
+                let callback = self.callbacks[destination];
+                let account = AccountName::from("acme");
+                let removed = self.bench.shared.remove_callback(&account, callback);
+                if self.bench.runtime.block_on(removed).unwrap() {
+                    self.scheduler.cancel(callback.into());
+                    self.open.retain(|known| known.callback != callback || known.leases.is_some());
+                    self.callbacks[destination] = CallbackId::new();
+                }
+            }
+            Step::Claim { later, slots } => {
+                self.bench.time.fetch_add(later, Ordering::Relaxed);
+                self.claim(slots);
+            }
+            Step::Settle { which, delivered, next } => {
+                let Some(index) = self.leased(which) else { return };
+                let known = &mut self.open[index];
+                let (ours, theirs) = known.leases.unwrap();
+                let is_removed = !self.callbacks.contains(&known.callback);
+                let due = next.filter(|_| !delivered).map(|delay| now + delay);
+                let next = match due {
+                    Some(due) => Next::RetryAt(at(due)),
+                    None if delivered => Next::Delivered,
+                    None => Next::Dead("no".to_owned()),
+                };
+                assert!(self.bench.settle(ours, next));
+                let due = due.filter(|_| !is_removed);
+                assert!(self.scheduler.settle(theirs, delivered, due));
+                match due {
+                    Some(due) => (known.due, known.leases, known.crashes) = (due, None, 0),
+                    None => drop(self.open.remove(index)),
+                }
+            }
+            Step::Release { which } => {
+                let Some(index) = self.leased(which) else { return };
+                let known = &mut self.open[index];
+                // What is released for a removed registration is found out by a claim.
+                if self.callbacks.contains(&known.callback) {
+                    let (ours, theirs) = known.leases.take().unwrap();
+                    self.bench.release(ours);
+                    assert!(self.scheduler.release(theirs));
+                }
+            }
+            Step::Expire { which } => {
+                let Some(index) = self.leased(which) else { return };
+                let known = &mut self.open[index];
+                // Suspects are moved, and the poisoned end.
+                if known.crashes < 4 && self.callbacks.contains(&known.callback) {
+                    known.crashes += 1;
+                    let (ours, theirs) = known.leases.take().unwrap();
+                    self.server.ask(&[b"ZADD", b"{rb0}:l", b"1", &known.id.to_bytes()]);
+                    self.bench.runtime.block_on(upkeep::tick(&self.bench.shared, 2)).unwrap();
+                    self.bench.shared.forget(ours);
+                    assert!(self.scheduler.expire(theirs, true));
+                }
+            }
+            Step::SettleStale { which } => {
+                let Some(index) = self.leased(which) else { return };
+                let (ours, _) = self.open[index].leases.unwrap();
+                let held = self.bench.shared.held().clone();
+                assert!(!self.bench.settle(Lease { token: ours.token - 1, ..ours }, Next::Delivered));
+                assert_eq!(self.bench.shared.held().len(), held.len());
+            }
+        }
+        self.scheduler.commit();
+        let expected = self.open.iter().filter(|known| known.leases.is_some()).count();
+        assert_eq!((self.scheduler.in_flight(), self.bench.shared.held().len()), (expected, expected));
+        assert_eq!(self.scheduler.queued() + expected, self.open.len());
+    }
+}
+
+#[test]
+fn the_scripts_do_what_the_scheduler_does() {
+    let server = RedisServer::start(&[]);
+    let config = ProptestConfig { failure_persistence: None, cases: 96, ..ProptestConfig::default() };
+    proptest!(config, |(steps in steps())| {
+        let mut pair = Pair {
+            bench: Bench::new(&server),
+            server: &server,
+            scheduler: Scheduler::new(MAX_IN_FLIGHT, 1),
+            callbacks: (0..5).map(|_| CallbackId::new()).collect(),
+            open: Vec::new(),
+            made: 0,
+        };
+        pair.claim(1);
+        for step in &steps {
+            pair.step(step);
+        }
+    });
+}
+
+#[test]
+fn a_clock_that_is_set_back_blocks_nobody() {
+    let server = RedisServer::start(&[]);
+    let bench = Bench::new(&server);
+    let callback = CallbackId::new();
+    let rate = Some(Rate { count: 1, period: Duration::from_secs(2) });
+    bench.configure(callback, DestinationLimits { max_in_flight: 10, rate, paused: false });
+    bench.enqueue(callback, DeliveryId::new(), START);
+    let (leases, _) = bench.claim(1);
+    assert!(bench.settle(leases[0], Next::Delivered));
+    bench.enqueue(callback, DeliveryId::new(), START);
+    assert!(bench.claim(1).0.is_empty(), "the rate allows one in 2 s");
+
+    // Its next start is an hour and 2 s away now, as the clock has it.
+    bench.time.store(START - 3_600 * SECOND, Ordering::Relaxed);
+    bench.enqueue(callback, DeliveryId::new(), START - 3_600 * SECOND);
+    assert!(bench.claim(1).0.is_empty());
+    bench.time.fetch_add(2 * SECOND, Ordering::Relaxed);
+    assert_eq!(bench.claim(1).0.len(), 1);
+}
+
+#[test]
+fn tokens_grow_even_if_redis_forgets_the_last_one() {
+    let server = RedisServer::start(&[]);
+    let bench = Bench::new(&server);
+    let callback = CallbackId::new();
+    bench.enqueue(callback, DeliveryId::new(), START);
+    let (first, _) = bench.claim(1);
+    bench.release(first[0]);
+    server.ask(&[b"HDEL", b"{rb0}:n", b"k"]);
+    bench.time.fetch_add(1, Ordering::Relaxed);
+    let (second, _) = bench.claim(1);
+    assert!(second[0].token > first[0].token);
+    assert!(!bench.settle(first[0], Next::Delivered));
+}

@@ -1,0 +1,266 @@
+//! What is written: each a script of its own.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use redis::Cmd;
+
+use super::failure::{full, taken};
+use super::{BACKLOG, LEASE_SLACK, LONGEST_DEADLINE, Shared, form};
+use crate::context::{CallId, CallKey};
+use crate::event::{AccountName, CallbackId, DeliveryId, EventId};
+use crate::store::{
+    Acceptance, Accepted, Attempt, CallbackRow, CallbackState, DedupeKey, EventRow, FailedDelivery, Lease,
+    NewDelivery, Next, OutcomeKind, Settlement, StoreError,
+};
+
+/// The longest span that a number of a script holds exactly: 100 years of µs.
+const LONGEST_SPAN: i64 = 100 * 366 * 86_400 * 1_000_000;
+
+/// How much longer Redis keeps a dedupe key than it counts, for clocks that do not agree.
+const SEEN_SLACK_MS: i64 = 60_000;
+
+/// How many leases one script gives back.
+const RELEASE_CHUNK: usize = 500;
+
+/// How many rows of each kind one sweep removes.
+const SWEEP_CHUNK: usize = 200;
+
+/// The name under which a dedupe key is kept.
+pub(super) fn seen_name(dedupe: &DedupeKey) -> Vec<u8> {
+    [dedupe.source.as_bytes(), b"\0", &dedupe.digest].concat()
+}
+
+/// The name under which a call is kept.
+pub(super) fn call_name(key: &CallKey) -> Vec<u8> {
+    [key.account.as_bytes(), b"\0", key.space.as_bytes(), b"\0", key.id.as_str().as_bytes()].concat()
+}
+
+fn span_micros(span: Duration) -> i64 {
+    i64::try_from(span.as_micros()).unwrap_or(LONGEST_SPAN).min(LONGEST_SPAN)
+}
+
+/// A time as a span from now, which is how Redis is told of it.
+fn from_now(at: Timestamp, now: i64) -> i64 {
+    at.as_microsecond().saturating_sub(now).clamp(-LONGEST_SPAN, LONGEST_SPAN)
+}
+
+impl Shared {
+    pub(super) async fn accept(&self, new: &Acceptance) -> Result<Accepted, StoreError> {
+        let now = self.link.now();
+        let answer: Vec<Vec<u8>> = self
+            .link
+            .run(&self.scripts.accept, |command| {
+                let expires_at = new.dedupe.expires_at.as_microsecond();
+                command
+                    .arg(new.event.account.as_ref())
+                    .arg(&new.event.id.to_bytes())
+                    .arg(new.event.received_at.as_microsecond())
+                    .arg(u8::from(!new.failed.is_empty()))
+                    .arg(seen_name(&new.dedupe))
+                    .arg(expires_at)
+                    .arg((from_now(new.dedupe.expires_at, now) / 1_000).max(0) + SEEN_SLACK_MS)
+                    .arg(form::write_event(&new.event));
+                match &new.call {
+                    Some(call) => {
+                        command.arg(call_name(&call.key)).arg(call.read_version).arg(call.context.as_slice())
+                    }
+                    None => command.arg("").arg(0).arg(""),
+                };
+                command.arg(BACKLOG).arg(new.deliveries.len());
+                for delivery in &new.deliveries {
+                    add_delivery(command, delivery, now);
+                }
+                command.arg(new.failed.len());
+                for delivery in &new.failed {
+                    add_failed(command, delivery);
+                }
+            })
+            .await?;
+        match answer.first().map(Vec::as_slice) {
+            Some(b"stored") => Ok(Accepted::Stored),
+            Some(b"conflict") => Ok(Accepted::Conflict),
+            Some(b"full") => Err(full()),
+            Some(b"duplicate") => {
+                let first = answer.get(1).and_then(|id| id.as_slice().try_into().ok());
+                let first = first.ok_or_else(|| form::corrupt("dedupe key", "no event's id"))?;
+                Ok(Accepted::Duplicate(EventId::from_bytes(first)))
+            }
+            _ => Err(taken()),
+        }
+    }
+
+    pub(super) async fn reject(&self, event: &EventRow) -> Result<(), StoreError> {
+        self.link
+            .run(&self.scripts.reject, |command| {
+                command
+                    .arg(&event.id.to_bytes())
+                    .arg(event.received_at.as_microsecond())
+                    .arg(form::write_event(event));
+            })
+            .await
+    }
+
+    pub(super) async fn put_callback(&self, row: &CallbackRow) -> Result<(), StoreError> {
+        let reason = match &row.state {
+            CallbackState::Active => None,
+            CallbackState::Paused(reason) => Some(reason.as_str()),
+        };
+        self.link
+            .run(&self.scripts.put_callback, |command| {
+                command.arg(&row.id.to_bytes()).arg(row.account.as_ref()).arg(row.limits.max_in_flight);
+                match row.limits.rate {
+                    Some(rate) => {
+                        let period = span_micros(rate.period);
+                        let count = i64::from(rate.count.max(1));
+                        // As in scheduler/destination.rs: rounded up, so that the rate is never passed.
+                        let interval = ((period + count - 1) / count).max(1);
+                        let tolerance = interval.saturating_mul(count - 1).min(LONGEST_SPAN);
+                        command.arg(format!("{}/{period}", rate.count)).arg(interval).arg(tolerance)
+                    }
+                    None => command.arg("").arg("").arg(""),
+                };
+                command
+                    .arg(u8::from(row.limits.paused))
+                    .arg(u8::from(reason.is_some()))
+                    .arg(reason.unwrap_or_default())
+                    .arg(row.definition.as_slice())
+                    .arg(span_micros(row.deadline))
+                    .arg(span_micros(row.deadline.min(LONGEST_DEADLINE) + LEASE_SLACK));
+            })
+            .await
+    }
+
+    pub(super) async fn remove_callback(
+        &self,
+        account: &AccountName,
+        id: CallbackId,
+    ) -> Result<bool, StoreError> {
+        self.link
+            .run(&self.scripts.remove_callback, |command| {
+                command.arg(&id.to_bytes()).arg(account.as_ref());
+            })
+            .await
+    }
+
+    pub(super) async fn settle(&self, settlement: &Settlement) -> Result<bool, StoreError> {
+        let now = self.link.now();
+        let attempt = &settlement.attempt;
+        let ended_at = attempt.started_at.as_microsecond().saturating_add(span_micros(attempt.latency));
+        let is_settled: bool = self
+            .link
+            .run(&self.scripts.settle, |command| {
+                command.arg(&settlement.lease.delivery.to_bytes()).arg(settlement.lease.token);
+                let (next, due, delay, reason) = match &settlement.next {
+                    Next::Delivered => ("d", 0, 0, ""),
+                    Next::Dead(reason) => ("x", 0, 0, reason.as_str()),
+                    Next::RetryAt(at) => ("r", at.as_microsecond(), from_now(*at, now), ""),
+                };
+                command
+                    .arg(next)
+                    .arg(form::write_attempt(attempt))
+                    .arg(ended_at)
+                    .arg(due)
+                    .arg(delay)
+                    .arg(reason)
+                    .arg(settlement.pause_callback.as_deref().unwrap_or_default());
+            })
+            .await?;
+        // Whether it was ours to write or not: it is not ours any more.
+        self.forget(settlement.lease);
+        Ok(is_settled)
+    }
+
+    pub(super) async fn release(&self, leases: &[Lease]) -> Result<(), StoreError> {
+        for chunk in leases.chunks(RELEASE_CHUNK) {
+            let _: () = self
+                .link
+                .run(&self.scripts.release, |command| {
+                    for lease in chunk {
+                        command.arg(&lease.delivery.to_bytes()).arg(lease.token);
+                    }
+                })
+                .await?;
+            for lease in chunk {
+                self.forget(*lease);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn retry(&self, account: &AccountName, id: DeliveryId) -> Result<bool, StoreError> {
+        let now = self.link.now();
+        self.link
+            .run(&self.scripts.retry, |command| {
+                command.arg(account.as_ref()).arg(&id.to_bytes()).arg(now);
+            })
+            .await
+    }
+
+    pub(super) async fn sweep(&self, now: Timestamp) -> Result<usize, StoreError> {
+        let before = |keep| now.as_microsecond().saturating_sub(span_micros(keep));
+        let retention = self.options.retention;
+        self.link
+            .run(&self.scripts.sweep, |command| {
+                command
+                    .arg(SWEEP_CHUNK)
+                    .arg(now.as_microsecond())
+                    .arg(before(retention.delivered))
+                    .arg(before(retention.failed))
+                    .arg(before(retention.calls));
+            })
+            .await
+    }
+
+    /// A write that Redis refuses whenever it would refuse an event.
+    pub(super) async fn probe(&self) -> Result<(), StoreError> {
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("HSET").arg(format!("{}n", super::link::PREFIX)).arg("P").arg(1).ignore();
+        self.link.ask(&pipeline).await
+    }
+}
+
+fn add_delivery(command: &mut Cmd, new: &NewDelivery, now: i64) {
+    command
+        .arg(&new.id.to_bytes())
+        .arg(&new.callback.to_bytes())
+        .arg(&new.destination.0)
+        .arg(new.event_type.as_str())
+        .arg(new.call.as_ref().map_or("", CallId::as_str))
+        .arg(new.created_at.as_microsecond())
+        .arg(new.due.as_microsecond())
+        .arg(from_now(new.due, now))
+        .arg(form::write_request(new));
+}
+
+fn add_failed(command: &mut Cmd, failed: &FailedDelivery) {
+    command
+        .arg(&failed.id.to_bytes())
+        .arg(&failed.callback.to_bytes())
+        .arg(failed.event_type.as_str())
+        .arg(failed.call.as_ref().map_or("", CallId::as_str))
+        .arg(failed.created_at.as_microsecond())
+        .arg(failed.reason.as_str());
+}
+
+impl Shared {
+    /// Ends a delivery that was claimed and cannot be read, so that it blocks nobody.
+    pub(super) async fn set_aside(&self, lease: Lease, attempt: u32) -> Result<(), StoreError> {
+        let settlement = Settlement {
+            lease,
+            attempt: Attempt {
+                number: attempt,
+                started_at: Timestamp::from_microsecond(self.link.now()).unwrap_or_default(),
+                latency: Duration::ZERO,
+                outcome: OutcomeKind::Unsendable,
+                status: None,
+                error: None,
+                response: hyper::body::Bytes::new(),
+            },
+            next: Next::Dead("its stored request cannot be read".to_owned()),
+            pause_callback: None,
+        };
+        self.settle(&settlement).await?;
+        Ok(())
+    }
+}
