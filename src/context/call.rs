@@ -1,11 +1,12 @@
 //! A call's stored context: everything that its events have told so far.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::custom::Custom;
-use super::{Facts, Json, Name, Values};
+use super::{Facts, Group, Json, Name, Values};
 
 /// The name of an account, shared rather than copied: everything stored carries it.
 pub type AccountName = Arc<str>;
@@ -51,13 +52,23 @@ pub struct CallKey {
     pub id: CallId,
 }
 
+/// A value with the time from which it is, in unix microseconds.
+type Entry = (Name, Json, i64);
+
 /// Everything known of one call, each value with the time from which it is. Whatever the order in
 /// which events of different times are merged, the same context is left.
+///
+/// Speech that was transcribed at a token's request is that token's own: only who looks with its
+/// name sees it. Everything else is the account's.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CallContext {
-    /// All but `custom`, in the order of the names, with their times in unix microseconds.
-    entries: Vec<(Name, Json, i64)>,
+    /// All but `custom`, in the order of the names.
+    entries: Vec<Entry>,
     custom: Option<Custom>,
+    /// Speech that belongs to a token, by the token's name, in the order of these.
+    owned: Vec<(Box<str>, Vec<Entry>)>,
+    /// The source that told of the call first.
+    told_by: Option<Box<str>>,
 }
 
 /// A stored context that cannot be read.
@@ -71,7 +82,7 @@ impl CallContext {
 
     /// How much deeper than its deepest value the stored form is nested, and a level more for the
     /// array that [`Facts`] put around a value.
-    const FRAME_DEPTH: usize = 4;
+    const FRAME_DEPTH: usize = 6;
 
     /// Merges what an event tells: a newer value replaces an older one, an absent value replaces
     /// nothing, of two values of the same microsecond the later merged stays. Members of `custom`
@@ -81,6 +92,11 @@ impl CallContext {
     /// say, pass `None`: the event is then newer than all that is known, and older than whatever a
     /// provider dates later. The time of its arrival would be of another clock than the others.
     pub fn merge(&mut self, facts: &Facts, at: impl Into<Option<Timestamp>>) {
+        self.merge_owned(facts, at, None);
+    }
+
+    /// The same for what was made at a token's request: speech among it is the owner's.
+    pub fn merge_owned(&mut self, facts: &Facts, at: impl Into<Option<Timestamp>>, owner: Option<&str>) {
         let at = at.into().map_or_else(|| self.newest(), Timestamp::as_microsecond);
         for (name, value) in facts.iter() {
             if name == Name::Custom {
@@ -90,41 +106,99 @@ impl CallContext {
                 });
                 continue;
             }
-            match self.entries.binary_search_by_key(&name, |(name, _, _)| *name) {
+            let entries = match owner {
+                Some(owner) if name.group() == Group::Speech => self.entries_of(owner),
+                _ => &mut self.entries,
+            };
+            match entries.binary_search_by_key(&name, |(name, _, _)| *name) {
                 Ok(index) => {
-                    let (_, ours, time) = &mut self.entries[index];
+                    let (_, ours, time) = &mut entries[index];
                     if at >= *time {
                         (*ours, *time) = (value.clone(), at);
                     }
                 }
-                Err(index) => self.entries.insert(index, (name, value.clone(), at)),
+                Err(index) => entries.insert(index, (name, value.clone(), at)),
             }
         }
+    }
+
+    fn entries_of(&mut self, owner: &str) -> &mut Vec<Entry> {
+        let index = match self.owned.binary_search_by(|(name, _)| (**name).cmp(owner)) {
+            Ok(index) => index,
+            Err(index) => {
+                self.owned.insert(index, (owner.into(), Vec::new()));
+                index
+            }
+        };
+        &mut self.owned[index].1
+    }
+
+    /// The tokens that own speech of this call, by their names.
+    pub fn owners(&self) -> impl Iterator<Item = &str> {
+        self.owned.iter().map(|(owner, _)| &**owner)
+    }
+
+    /// Notes the source of an event. The first one stays: the call is its.
+    pub fn note_source(&mut self, source: &str) {
+        self.told_by.get_or_insert_with(|| source.into());
+    }
+
+    /// The source that told of the call first, where that was noted.
+    #[must_use]
+    pub fn told_by(&self) -> Option<&str> {
+        self.told_by.as_deref()
     }
 
     /// The time of the newest value, before all times where there is none.
     fn newest(&self) -> i64 {
         let custom = self.custom.iter().map(Custom::at);
-        self.entries.iter().map(|(_, _, at)| *at).chain(custom).max().unwrap_or(i64::MIN)
+        let owned = self.owned.iter().flat_map(|(_, entries)| entries);
+        self.entries.iter().chain(owned).map(|(_, _, at)| *at).chain(custom).max().unwrap_or(i64::MIN)
     }
 
-    /// The value of a name.
+    /// The value of a name, as the account sees it.
     #[must_use]
     pub fn get(&self, name: Name) -> Option<&Json> {
         self.iter().find(|(other, _)| *other == name).map(|(_, value)| value)
     }
 
-    /// All names that have a value.
+    /// All names that have a value, as the account sees it.
     pub fn iter(&self) -> impl Iterator<Item = (Name, &Json)> {
         let custom = self.custom.iter().map(|custom| (Name::Custom, custom.value()));
         self.entries.iter().map(|(name, value, _)| (*name, value)).chain(custom)
     }
 
-    /// Puts every value of the context where the template engine reads it.
+    /// Puts every value that the account sees where the template engine reads it.
     pub fn fill<'a>(&'a self, values: &mut Values<'a>) {
         for (name, value) in self.iter() {
             values.set(name, value.into());
         }
+    }
+
+    /// The same as the token of this name sees it: of its own speech and the account's, the newer.
+    pub fn fill_for<'a>(&'a self, token: Option<&str>, values: &mut Values<'a>) {
+        self.fill(values);
+        for (name, value) in self.own(token) {
+            values.set(name, value.into());
+        }
+    }
+
+    /// The speech that the token of this name sees.
+    pub fn speech_for(&self, token: Option<&str>) -> impl Iterator<Item = (Name, &Json)> {
+        let shared = self.entries.iter().map(|(name, value, _)| (*name, value));
+        let speech = shared.filter(|(name, _)| name.group() == Group::Speech);
+        let both: BTreeMap<Name, &Json> = speech.chain(self.own(token)).collect();
+        both.into_iter()
+    }
+
+    /// What is a token's own, as far as the account has nothing newer.
+    fn own(&self, token: Option<&str>) -> impl Iterator<Item = (Name, &Json)> {
+        let own = self.owned.iter().filter(move |(owner, _)| Some(&**owner) == token);
+        let newest = |(name, _, at): &&Entry| {
+            let ours = self.entries.binary_search_by_key(name, |(name, _, _)| *name);
+            ours.map_or(true, |index| self.entries[index].2 <= *at)
+        };
+        own.flat_map(|(_, entries)| entries).filter(newest).map(|(name, value, _)| (*name, value))
     }
 
     /// The stored form: JSON with a version, and each value with its time.
@@ -135,11 +209,11 @@ impl CallContext {
         let mut out = Vec::with_capacity(64 * (self.entries.len() + 1));
         out.extend_from_slice(format!("{{\"version\":{}", Self::VERSION).as_bytes());
         let mut spelt: Option<(i64, Vec<u8>)> = None;
-        for (name, value, at) in &self.entries {
-            out.extend_from_slice(b",\"");
+        let mut write = |out: &mut Vec<u8>, (name, value, at): &Entry| {
+            out.push(b'"');
             out.extend_from_slice(name.as_str().as_bytes());
             out.extend_from_slice(b"\":[");
-            value.write(&mut out);
+            value.write(out);
             match &spelt {
                 Some((of, text)) if *of == *at => out.extend_from_slice(text),
                 _ => {
@@ -148,6 +222,32 @@ impl CallContext {
                     spelt = Some((*at, text));
                 }
             }
+        };
+        for entry in &self.entries {
+            out.push(b',');
+            write(&mut out, entry);
+        }
+        if !self.owned.is_empty() {
+            out.extend_from_slice(format!(",\"{OWNED}\":{{").as_bytes());
+            for (number, (owner, entries)) in self.owned.iter().enumerate() {
+                if number > 0 {
+                    out.push(b',');
+                }
+                Json::from(&**owner).write(&mut out);
+                out.extend_from_slice(b":{");
+                for (number, entry) in entries.iter().enumerate() {
+                    if number > 0 {
+                        out.push(b',');
+                    }
+                    write(&mut out, entry);
+                }
+                out.push(b'}');
+            }
+            out.push(b'}');
+        }
+        if let Some(source) = &self.told_by {
+            out.extend_from_slice(format!(",\"{TOLD_BY}\":").as_bytes());
+            Json::from(&**source).write(&mut out);
         }
         if let Some(custom) = &self.custom {
             out.extend_from_slice(format!(",\"{}\":", Name::Custom).as_bytes());
@@ -184,22 +284,59 @@ impl CallContext {
         }
         let mut context = Self::default();
         for (name, stored) in members {
-            let Some(name) = Name::from_text(&name) else { continue };
+            let Some(name) = Name::from_text(&name) else {
+                match (&*name, stored) {
+                    (OWNED, Json::Object(owners)) => context.owned = read_owned(owners)?,
+                    (TOLD_BY, Json::Text(source)) => context.told_by = Some(source.as_ref().into()),
+                    _ => {}
+                }
+                continue;
+            };
             let read = if name == Name::Custom {
                 Custom::read(stored).map(|custom| context.custom = Some(custom))
             } else {
                 read_entry(name, stored).map(|entry| context.entries.push(entry))
             };
-            read.ok_or_else(|| InvalidContext(format!("`{name}` is not a value with its time")))?;
+            read.ok_or_else(|| no_entry(name))?;
         }
-        // A binary with another order of names may have written it.
-        context.entries.sort_by_key(|(name, _, _)| *name);
-        context.entries.dedup_by_key(|(name, _, _)| *name);
+        sort(&mut context.entries);
         Ok(context)
     }
 }
 
-fn read_entry(name: Name, stored: Json) -> Option<(Name, Json, i64)> {
+/// What is no value of the account, in the stored form; no names of the catalogue.
+const OWNED: &str = "owned_speech";
+const TOLD_BY: &str = "told_by";
+
+fn read_owned(owners: Vec<(Box<str>, Json)>) -> Result<Vec<(Box<str>, Vec<Entry>)>, InvalidContext> {
+    let mut owned = Vec::with_capacity(owners.len());
+    for (owner, stored) in owners {
+        let Json::Object(members) = stored else {
+            return Err(InvalidContext("owned speech is not an object".to_owned()));
+        };
+        let mut entries = Vec::with_capacity(members.len());
+        for (name, stored) in members {
+            let Some(name) = Name::from_text(&name) else { continue };
+            entries.push(read_entry(name, stored).ok_or_else(|| no_entry(name))?);
+        }
+        sort(&mut entries);
+        owned.push((owner, entries));
+    }
+    owned.sort_by(|(one, _), (other, _)| one.cmp(other));
+    Ok(owned)
+}
+
+/// A binary with another order of names may have written them.
+fn sort(entries: &mut Vec<Entry>) {
+    entries.sort_by_key(|(name, _, _)| *name);
+    entries.dedup_by_key(|(name, _, _)| *name);
+}
+
+fn no_entry(name: Name) -> InvalidContext {
+    InvalidContext(format!("`{name}` is not a value with its time"))
+}
+
+fn read_entry(name: Name, stored: Json) -> Option<Entry> {
     let Json::Array(fields) = stored else { return None };
     let [value, Json::Number(at)] = <[Json; 2]>::try_from(fields).ok()? else { return None };
     name.kind().holds(&value).then_some((name, value, at.parse().ok()?))

@@ -241,3 +241,35 @@ proptest! {
         prop_assert!(CallContext::from_bytes(&stored).is_err());
     }
 }
+
+#[test]
+fn speech_that_a_token_asked_for_is_seen_by_that_token_alone() {
+    let mut context = CallContext::default();
+    context.merge(&facts(r#"{"call_id":"42","email":"ann@example.com","speech_rank":1}"#), at(10));
+    let made = facts(r#"{"speech_result":"a: mine","speech_rank":2,"conversation_id":"c"}"#);
+    context.merge_owned(&made, at(20), Some("crm"));
+    context.merge_owned(&facts(r#"{"speech_rank":3}"#), at(5), Some("ops \"2\""));
+    context.note_source("dialer");
+    context.note_source("symbl");
+    let read = CallContext::from_bytes(&context.to_bytes()).unwrap();
+    assert_eq!(read, context);
+    assert_eq!(read.to_bytes(), context.to_bytes());
+    assert_eq!(read.owners().collect::<Vec<_>>(), ["crm", "ops \"2\""]);
+    assert_eq!(read.told_by(), Some("dialer"));
+    let seen = |token| {
+        let mut values = Values::new();
+        read.fill_for(token, &mut values);
+        let text = |name| match values.get(name) {
+            Value::Text(text) | Value::Number(text) => text.to_owned(),
+            _ => String::new(),
+        };
+        [Name::SpeechResult, Name::SpeechRank, Name::ConversationId, Name::Email].map(text)
+    };
+    assert_eq!(seen(Some("crm")), ["a: mine", "2", "c", "ann@example.com"]);
+    // What the account has of later is newer than what is its own.
+    assert_eq!(seen(Some("ops \"2\"")), ["", "1", "c", "ann@example.com"]);
+    for other in [None, Some("other")] {
+        assert_eq!(seen(other), ["", "1", "c", "ann@example.com"]);
+    }
+    assert_eq!(read.get(Name::SpeechResult), None);
+}
