@@ -327,5 +327,6 @@ fn acceptance(turn: u64, callback: CallbackId) -> Acceptance {
             },
         }],
         failed: Vec::new(),
+        answered: Vec::new(),
     }
 }

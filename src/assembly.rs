@@ -31,9 +31,12 @@ use crate::network::Networks;
 use crate::provider;
 use crate::registration::{Callback, DefinitionLimits, Ledger, Registry, StoredCallbackError};
 use crate::shutdown::{DRAIN_DEADLINE, Shutdown};
+use crate::speech_request::SpeechDesk;
 use crate::store::embedded::{Embedded, Options as EmbeddedOptions};
 use crate::store::redis::{Options as RedisOptions, Redis};
-use crate::store::{NoJobs, Retention, SharedJobs, SharedStore, StoreError};
+use crate::store::{
+    NoJobs, NoSpeechRequests, Retention, SharedJobs, SharedSpeechRequests, SharedStore, StoreError,
+};
 use crate::template;
 
 /// Why Ringback did not start.
@@ -133,7 +136,7 @@ impl Running {
 /// A room cannot be built. Nothing is left running then.
 pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, StartError> {
     let tls = settings.tls.as_ref().map(acceptor).transpose()?;
-    let (store, jobs) = open_store(settings).await?;
+    let Stores { store, jobs, requests } = open_store(settings).await?;
     let registry = Arc::new(Registry::default());
     let sealer = settings.sealer.as_deref();
     let mut unusable = Vec::new();
@@ -180,7 +183,11 @@ pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, 
         Arc::clone(&store),
         Arc::clone(&jobs),
     ));
-    let intake = Arc::new(intake(settings, &store, jobs, &desk, &registry, &bodies));
+    let speech = requests.as_ref().map(|requests| {
+        SpeechDesk::new(Arc::clone(requests), Arc::clone(&desk), Arc::clone(&registry), ledger.clone())
+    });
+    let requests = requests.unwrap_or_else(|| Arc::new(NoSpeechRequests));
+    let intake = Arc::new(intake(settings, &store, (jobs, requests), &desk, &registry, &bodies));
     let rates = settings
         .sources
         .iter()
@@ -193,7 +200,7 @@ pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, 
     );
     let service = Arc::new(Service {
         intake,
-        api: api(settings, &store, &registry, ledger, &policy, &bodies),
+        api: api(settings, &store, &registry, (ledger, speech.clone()), &policy, &bodies),
         operators_here: settings.operator_listen.is_none(),
         operators: Operators { store: Arc::clone(&store) },
     });
@@ -219,6 +226,16 @@ pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, 
             () = following.follow(stored.revision, rendering) => {}
         }
     });
+    if let Some(speech) = speech {
+        let (stopped, timeout) = (stop(), settings.speech_timeout);
+        let retention = settings.retention.delivered.max(settings.retention.failed);
+        rooms.spawn(async move {
+            tokio::select! {
+                () = stopped => {}
+                () = speech.tidy(timeout, retention) => {}
+            }
+        });
+    }
     if let Some(listener) = operator_listener {
         let operators = Arc::new(Operators { store: Arc::clone(&store) });
         rooms.spawn(listener.serve(operators, None, stop(), DRAIN_DEADLINE));
@@ -226,8 +243,14 @@ pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, 
     Ok(Running { address, operator_address, store, desk, rooms, shutdown: shutdown.clone() })
 }
 
-/// The store, and the speech jobs that it keeps.
-async fn open_store(settings: &Settings) -> Result<(SharedStore, SharedJobs), StoreError> {
+/// The store, and what else it keeps.
+struct Stores {
+    store: SharedStore,
+    jobs: SharedJobs,
+    requests: Option<SharedSpeechRequests>,
+}
+
+async fn open_store(settings: &Settings) -> Result<Stores, StoreError> {
     let max_in_flight = settings.delivery.max_in_flight;
     let retention = Retention {
         delivered: settings.retention.delivered,
@@ -237,12 +260,12 @@ async fn open_store(settings: &Settings) -> Result<(SharedStore, SharedJobs), St
     Ok(match &settings.store {
         StoreAddress::Embedded(path) => {
             let store = Arc::new(Embedded::open(path, EmbeddedOptions { max_in_flight, retention })?);
-            (Arc::clone(&store) as _, store)
+            Stores { store: Arc::clone(&store) as _, jobs: Arc::clone(&store) as _, requests: Some(store) }
         }
         StoreAddress::Redis(url) => {
             // Settings over a Redis name no provider that is asked.
             let store = Redis::open(url.as_str(), RedisOptions { max_in_flight, retention }).await?;
-            (Arc::new(store), Arc::new(NoJobs))
+            Stores { store: Arc::new(store), jobs: Arc::new(NoJobs), requests: None }
         }
     })
 }
@@ -282,7 +305,7 @@ fn adapter_of(source: &config::Source) -> Arc<dyn provider::Adapter> {
 fn intake(
     settings: &Settings,
     store: &SharedStore,
-    jobs: SharedJobs,
+    (jobs, requests): (SharedJobs, SharedSpeechRequests),
     desk: &Arc<job::Desk>,
     registry: &Arc<Registry>,
     bodies: &Bodies,
@@ -301,6 +324,7 @@ fn intake(
         limiter,
         Arc::clone(store),
         jobs,
+        requests,
         Arc::clone(desk),
         Arc::clone(registry),
         bodies.clone(),
@@ -316,7 +340,7 @@ fn api(
     settings: &Settings,
     store: &SharedStore,
     registry: &Arc<Registry>,
-    ledger: Ledger,
+    (ledger, speech): (Ledger, Option<SpeechDesk>),
     policy: &AddressPolicy,
     bodies: &Bodies,
 ) -> Api {
@@ -348,6 +372,7 @@ fn api(
         Arc::clone(store),
         Arc::clone(registry),
         ledger,
+        speech,
         bodies.clone(),
     )
 }

@@ -1,7 +1,7 @@
 //! Normalised events and the ids of everything that Ringback stores.
 //!
 //! An id is 128 bits, sortable by the time of its making (a ULID: 48 bits of milliseconds, then 80
-//! random bits), and prints with a prefix that says what it names: `ev_`, `cb_`, `dl_`, `sj_`.
+//! random bits), and prints with a prefix that says what it names: `ev_`, `cb_`, `dl_`, `sj_`, `sr_`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -91,6 +91,25 @@ id!(
     JobId,
     "sj_"
 );
+
+id!(
+    /// Names one speech request: `sr_…`.
+    SpeechRequestId,
+    "sr_"
+);
+
+/// A speech request is kept as a registration of its own, under the same number.
+impl From<SpeechRequestId> for CallbackId {
+    fn from(id: SpeechRequestId) -> Self {
+        Self(id.0)
+    }
+}
+
+impl From<CallbackId> for SpeechRequestId {
+    fn from(id: CallbackId) -> Self {
+        Self(id.0)
+    }
+}
 
 /// A text that is not an id of the kind that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -15,7 +15,8 @@
 //! | [`http`] | the accept loop, capped bodies, answers and problems, shared by the next two |
 //! | [`intake`] | provider-facing: raw bytes → verified → event → one durable write → 200 |
 //! | [`job`] | speech jobs: submitted, polled, fetched; what they make goes to `intake` |
-//! | [`api`] | customer-facing: registrations, previews, deliveries |
+//! | [`speech_request`] | calls searched, transcribed and delivered at a token's request |
+//! | [`api`] | customer-facing: registrations, speech requests, previews, deliveries |
 //! | [`signature`] | schemes that verify and sign; secrets that never print |
 //! | [`provider`] | one adapter a file: verified request → event; how it is asked; presets |
 //! | [`event`] | normalised events, and ids |
@@ -67,6 +68,7 @@ pub mod quantity;
 pub mod registration;
 pub mod shutdown;
 pub mod signature;
+pub mod speech_request;
 pub mod store;
 pub mod telemetry;
 pub mod template;

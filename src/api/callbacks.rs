@@ -1,5 +1,7 @@
 //! `/v1/callbacks`: register, show, list, pause, resume, remove.
 
+use std::sync::Arc;
+
 use hyper::StatusCode;
 use hyper::body::Bytes;
 use jiff::Timestamp;
@@ -15,10 +17,11 @@ use crate::store::CallbackState;
 impl Api {
     pub(super) async fn register(&self, call: Call<'_>) -> Result<Answer, Problem> {
         let now = Timestamp::now();
-        let NewCallback { callback, warnings } =
+        let NewCallback { mut callback, warnings } =
             NewCallback::read(call.json()?, &call.account, &call.rules.definition, now)
                 .map_err(Problem::invalid)?;
 
+        callback.token = Some(Arc::clone(&call.token));
         let id = callback.id;
         let secret = callback.delivery.secrets.first().map(crate::signature::SigningSecret::expose);
         let mut shown = show(&callback);

@@ -5,7 +5,7 @@ use serde_json::{Value as Body, json};
 
 use super::{Api, Call, list};
 use crate::context::{CallId, Value, read_time};
-use crate::event::DeliveryId;
+use crate::event::{DeliveryId, SpeechRequestId};
 use crate::http::{Answer, Problem, json as answer};
 use crate::store::{Attempt, DeliveryFilter, DeliveryRow, DeliveryState, DeliveryView, Page};
 
@@ -39,19 +39,42 @@ impl Api {
         }
         let found = self.store.deliveries(&call.account, &filter, Page { before, limit: limit + 1 }).await?;
         let next = (found.len() > limit).then(|| found[limit - 1].id.to_string());
-        let rows: Vec<Body> = found.iter().take(limit).map(show_row).collect();
+        let seen = found.iter().take(limit).filter(|row| self.sees_delivery(call, row));
+        let rows: Vec<Body> = seen.map(|row| self.show_row(call, row)).collect();
         Ok(list(&rows, next.as_deref()))
+    }
+
+    async fn find_delivery(&self, call: &Call<'_>, id: DeliveryId) -> Result<DeliveryView, Problem> {
+        let view = self.store.delivery(&call.account, id).await?;
+        view.filter(|view| self.sees_delivery(call, &view.row)).ok_or_else(no_such_delivery)
+    }
+
+    /// A row of the list. What a speech request asked for names that in the registration's place.
+    fn show_row(&self, call: &Call<'_>, row: &DeliveryRow) -> Body {
+        let mut shown = show_row(row);
+        let request = SpeechRequestId::from(row.callback);
+        if self.registry.speech_request(&call.account, request).is_some() {
+            shown["callback_id"] = Body::Null;
+            shown["speech_request_id"] = json!(request.to_string());
+        }
+        shown
+    }
+
+    fn show_view(&self, call: &Call<'_>, view: &DeliveryView) -> Body {
+        let mut shown = self.show_row(call, &view.row);
+        add_request(&mut shown, view);
+        shown
     }
 
     pub(super) async fn show_delivery(&self, call: &Call<'_>, id: &str) -> Result<Answer, Problem> {
         let id: DeliveryId = id.parse().map_err(|_| no_such_delivery())?;
-        let view = self.store.delivery(&call.account, id).await?.ok_or_else(no_such_delivery)?;
-        Ok(answer(StatusCode::OK, show_view(&view).to_string()))
+        let view = self.find_delivery(call, id).await?;
+        Ok(answer(StatusCode::OK, self.show_view(call, &view).to_string()))
     }
 
     pub(super) async fn retry_delivery(&self, call: &Call<'_>, id: &str) -> Result<Answer, Problem> {
         let id: DeliveryId = id.parse().map_err(|_| no_such_delivery())?;
-        let view = self.store.delivery(&call.account, id).await?.ok_or_else(no_such_delivery)?;
+        let view = self.find_delivery(call, id).await?;
         if !self.store.retry(&call.account, id).await? {
             return Err(Problem::new(
                 StatusCode::CONFLICT,
@@ -60,8 +83,8 @@ impl Api {
             ));
         }
         tracing::info!(delivery = %id, account = &*call.account, "delivery retried by hand");
-        let view = self.store.delivery(&call.account, id).await?.ok_or_else(no_such_delivery)?;
-        Ok(answer(StatusCode::ACCEPTED, show_row(&view.row).to_string()))
+        let view = self.find_delivery(call, id).await?;
+        Ok(answer(StatusCode::ACCEPTED, self.show_row(call, &view.row).to_string()))
     }
 }
 
@@ -85,8 +108,8 @@ fn show_row(row: &DeliveryRow) -> Body {
     })
 }
 
-fn show_view(view: &DeliveryView) -> Body {
-    let mut shown = show_row(&view.row);
+/// What is sent, and how the attempts went.
+fn add_request(shown: &mut Body, view: &DeliveryView) {
     let attempts: Vec<Body> = view.attempts.iter().map(show_attempt).collect();
     shown["request"] = view.request.as_ref().map_or(Body::Null, |request| {
         json!({
@@ -97,7 +120,6 @@ fn show_view(view: &DeliveryView) -> Body {
         })
     });
     shown["attempts"] = Body::Array(attempts);
-    shown
 }
 
 fn show_attempt(attempt: &Attempt) -> Body {

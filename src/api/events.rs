@@ -3,6 +3,7 @@
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use hyper::StatusCode;
+use hyper::body::Bytes;
 use serde_json::{Value as Body, json};
 
 use super::{Api, Call};
@@ -14,7 +15,10 @@ impl Api {
     pub(super) async fn show_event(&self, call: &Call<'_>, id: &str) -> Result<Answer, Problem> {
         let no_such_event = || Problem::not_found("this account has no such event");
         let id: EventId = id.parse().map_err(|_| no_such_event())?;
-        let event = self.store.event(&call.account, id).await?.ok_or_else(no_such_event)?;
+        let mut event = self.store.event(&call.account, id).await?.ok_or_else(no_such_event)?;
+        if !self.sees_body(call, &event).await? {
+            event.body = Bytes::new();
+        }
         Ok(answer(StatusCode::OK, show(&event).to_string()))
     }
 }

@@ -6,21 +6,24 @@
 mod callbacks;
 mod deliveries;
 mod events;
+mod speech_requests;
 mod templates;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use hyper::body::Incoming;
+use hyper::header::CONTENT_TYPE;
 use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
 use serde_json::Value as Body;
 
 use crate::config::Tokens;
 use crate::event::AccountName;
-use crate::http::{Answer, Bodies, Held, Problem, Query, bearer_token};
+use crate::http::{Answer, Bodies, Held, Problem, Query, bearer_token, header_text};
 use crate::limit::Limiter;
 use crate::registration::{DefinitionLimits, Issue, Ledger, Registry};
+use crate::speech_request::SpeechDesk;
 use crate::store::SharedStore;
 
 /// The most rows of a list.
@@ -45,20 +48,26 @@ pub struct Api {
     store: SharedStore,
     registry: Arc<Registry>,
     ledger: Ledger,
+    speech: Option<SpeechDesk>,
     bodies: Bodies,
 }
 
 /// A request of a known account, its body read.
 struct Call<'a> {
     account: AccountName,
+    /// The name of the token that was shown.
+    token: Arc<str>,
     rules: &'a AccountRules,
     query: Query,
     body: Held,
+    /// Whether the body is called a form.
+    is_form: bool,
 }
 
 impl Api {
     /// The API for these accounts.
     #[must_use]
+    #[allow(clippy::too_many_arguments, reason = "it joins as many rooms; only the assembly calls it")]
     pub fn new(
         tokens: Tokens,
         accounts: HashMap<AccountName, AccountRules>,
@@ -66,9 +75,10 @@ impl Api {
         store: SharedStore,
         registry: Arc<Registry>,
         ledger: Ledger,
+        speech: Option<SpeechDesk>,
         bodies: Bodies,
     ) -> Self {
-        Self { tokens, accounts, limiter, store, registry, ledger, bodies }
+        Self { tokens, accounts, limiter, store, registry, ledger, speech, bodies }
     }
 
     /// Answers a request to a path under `/v1/`.
@@ -87,7 +97,9 @@ impl Api {
         if !Self::knows(&segments) {
             return Err(Problem::not_found("there is no such path"));
         }
-        let call = self.admit(&parts, body).await?;
+        // The one path whose token may be among the parameters of the body.
+        let body_has_token = segments == ["v1", "speech-requests"];
+        let call = self.admit(&parts, body, body_has_token).await?;
         match (segments.as_slice(), &parts.method) {
             (["v1", "callbacks"], _) if post => self.register(call).await,
             (["v1", "callbacks"], _) if get => self.list_callbacks(&call),
@@ -103,10 +115,14 @@ impl Api {
             (["v1", "deliveries"], _) if get => self.list_deliveries(&call).await,
             (["v1", "deliveries", id], _) if get => self.show_delivery(&call, id).await,
             (["v1", "deliveries", id, "retry"], _) if post => self.retry_delivery(&call, id).await,
+            (["v1", "speech-requests"], _) if post => self.make_speech_request(call).await,
+            (["v1", "speech-requests", id], _) if get => self.show_speech_request(&call, id).await,
+            (["v1", "calls", id, "speech"], _) if get => self.show_speech(&call, id).await,
             (["v1", "events", id], _) if get => self.show_event(&call, id).await,
-            (["v1", "callbacks" | "deliveries", _, _] | ["v1", "templates", _], _) => {
-                Err(Problem::method_not_allowed("POST"))
-            }
+            (
+                ["v1", "callbacks" | "deliveries", _, _] | ["v1", "templates", _] | ["v1", "speech-requests"],
+                _,
+            ) => Err(Problem::method_not_allowed("POST")),
             _ => Err(Problem::method_not_allowed("GET, HEAD")),
         }
     }
@@ -117,8 +133,9 @@ impl Api {
         whole
             && matches!(
                 segments,
-                ["v1", "callbacks" | "placeholders" | "deliveries"]
-                    | ["v1", "callbacks" | "deliveries" | "events", _]
+                ["v1", "callbacks" | "placeholders" | "deliveries" | "speech-requests"]
+                    | ["v1", "callbacks" | "deliveries" | "events" | "speech-requests", _]
+                    | ["v1", "calls", _, "speech"]
                     | ["v1", "callbacks", _, "pause" | "resume"]
                     | ["v1", "deliveries", _, "retry"]
                     | ["v1", "templates", "check" | "render"]
@@ -126,9 +143,21 @@ impl Api {
     }
 
     /// Who asks, and whether they may now.
-    async fn admit(&self, parts: &Parts, body: Incoming) -> Result<Call<'_>, Problem> {
+    async fn admit(&self, parts: &Parts, body: Incoming, body_has_token: bool) -> Result<Call<'_>, Problem> {
         let query = Query::parse(parts.uri.query());
-        let token = bearer_token(&parts.headers).or_else(|| query.get("token").map(str::to_owned));
+        let is_form = header_text(&parts.headers, CONTENT_TYPE.as_str())
+            .trim_start()
+            .to_ascii_lowercase()
+            .starts_with("application/x-www-form-urlencoded");
+        let mut token = bearer_token(&parts.headers).or_else(|| query.get("token").map(str::to_owned));
+        let mut body = Some(body);
+        let mut held = None;
+        if let Some(unread) = body.take_if(|_| token.is_none() && body_has_token) {
+            let read = self.bodies.read(unread).await?;
+            let (parameters, _) = speech_requests::body_parameters(read.bytes(), is_form)?;
+            token = parameters.get("token").and_then(Body::as_str).map(str::to_owned);
+            held = Some(read);
+        }
         let identity = token.as_deref().and_then(|token| self.tokens.identify(token)).ok_or_else(|| {
             Problem::new(
                 StatusCode::UNAUTHORIZED,
@@ -136,13 +165,17 @@ impl Api {
                 "a token is needed: `Authorization: Bearer <token>`, Basic with the token as password, or `?token=`",
             )
         })?;
-        let account = Arc::clone(&identity.account);
+        let (account, token) = (Arc::clone(&identity.account), Arc::clone(&identity.token));
         let rules = self.accounts.get(&account).expect("every token's account is configured");
         self.limiter.check(&account).map_err(|limited| {
             Problem::rate_limited(limited.retry_after, "this account asks faster than its limit")
         })?;
-        let body = self.bodies.read(body).await?;
-        Ok(Call { account, rules, query, body })
+        let body = match (held, body) {
+            (Some(held), _) => held,
+            (None, Some(body)) => self.bodies.read(body).await?,
+            (None, None) => unreachable!("what was taken is held"),
+        };
+        Ok(Call { account, token, rules, query, body, is_form })
     }
 }
 

@@ -1,5 +1,7 @@
 //! `/v1/templates/*` and `/v1/placeholders`: what a customer tries before registering.
 
+use std::sync::Arc;
+
 use hyper::StatusCode;
 use serde_json::{Value as Body, json};
 
@@ -103,10 +105,12 @@ impl Api {
             },
             None => CallContext::default(),
         };
+        let sees_body = self.sees_body(call, &event).await?;
         Ok(Known {
             context,
+            token: Arc::clone(&call.token),
             // A form or a query has no JSON to show; the adapter's reading of it is in the context.
-            raw: Json::parse(&event.body).unwrap_or(Json::Null),
+            raw: if sees_body { Json::parse(&event.body).unwrap_or(Json::Null) } else { Json::Null },
             event_id: id.to_string(),
             event_at: event.received_at.to_string(),
             event_type: event.types.first().map(|event_type| event_type.as_str()),
@@ -118,6 +122,7 @@ impl Api {
 
 /// Everything that a template may name of an event that came in.
 struct Known {
+    token: Arc<str>,
     context: CallContext,
     raw: Json,
     event_id: String,
@@ -130,7 +135,7 @@ struct Known {
 impl Known {
     fn values(&self) -> Values<'_> {
         let mut values = Values::new();
-        self.context.fill(&mut values);
+        self.context.fill_for(Some(&self.token), &mut values);
         values.set(Name::EventId, Value::Text(&self.event_id));
         values.set(Name::EventAt, Value::Text(&self.event_at));
         values.set(Name::EventType, self.event_type.map_or(Value::Missing, Value::Text));

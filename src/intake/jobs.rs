@@ -9,17 +9,17 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use super::{ID_REPEAT, Intake, MERGE_TRIES, Source, conflict, lock_index, now, plan};
-use crate::context::{CallKey, Name};
+use crate::context::{CallKey, Json, Name};
 use crate::event::{Event, EventId, EventType, JobId, Notice};
 use crate::job::{Accept, AcceptError, Ended};
-use crate::store::{Accepted, DedupeKey, EventRow, EventState, FinishJob, StoreError};
+use crate::store::{Accepted, DedupeKey, EventRow, EventState, FinishJob, JobEnd, StoreError};
 
 /// What is to be done because of a notice, once the event is durable.
 pub(super) enum Noticed {
     /// Nothing.
     Nothing,
-    /// To look at this job, which is of this call.
-    Job(JobId, CallKey),
+    /// To look at this job, which is of this call, and was submitted by the token of this name.
+    Job(JobId, CallKey, Option<String>),
     /// To fetch the results of the event's call.
     Results,
 }
@@ -28,7 +28,15 @@ impl Noticed {
     /// The call that the event belongs to, although it does not say so.
     pub(super) fn call(&self) -> Option<&CallKey> {
         match self {
-            Self::Job(_, call) => Some(call),
+            Self::Job(_, call, _) => Some(call),
+            Self::Nothing | Self::Results => None,
+        }
+    }
+
+    /// The token whose own it is what the event tells of speech.
+    pub(super) fn owner(&self) -> Option<&str> {
+        match self {
+            Self::Job(_, _, submitted_by) => submitted_by.as_deref(),
             Self::Nothing | Self::Results => None,
         }
     }
@@ -43,7 +51,12 @@ impl Intake {
             Some(Notice::Job(id)) => {
                 let job = self.desk.job_of_provider(&source.name, id).await?;
                 if let Some(job) = job.filter(|job| job.end.is_none()) {
-                    return Ok(Noticed::Job(job.job.id, job.job.call));
+                    // That there is speech is said by the event that brings it.
+                    let state = event.facts.get(Name::SpeechTaskState).and_then(Json::as_str);
+                    if matches!(state, Some("completed" | "failed")) {
+                        event.facts.remove(Name::SpeechTaskState);
+                    }
+                    return Ok(Noticed::Job(job.job.id, job.job.call, job.job.submitted_by));
                 }
                 event.facts.remove(Name::SpeechTaskState);
                 Ok(Noticed::Nothing)
@@ -70,7 +83,7 @@ impl Intake {
         received_at: Timestamp,
     ) -> Result<(), StoreError> {
         match (noticed, call) {
-            (Noticed::Job(job, _), _) => self.desk.look_at(*job, received_at).await,
+            (Noticed::Job(job, ..), _) => self.desk.look_at(*job, received_at).await,
             (Noticed::Results, Some(call)) => self.desk.fetch(&source.name, call, event, received_at).await,
             (Noticed::Results, None) | (Noticed::Nothing, _) => Ok(()),
         }
@@ -111,7 +124,22 @@ impl Accept for Intake {
         let _turn = self.call_locks[lock_index(&ended.call)].lock().await;
         for _ in 0..MERGE_TRIES {
             let recall = self.store.recall(&dedupe, key).await?;
-            let planned = plan::Plan { source, event: &ended.event, row: &row, key, dedupe: &dedupe };
+            // After the call was read: a request that comes now is a conflict.
+            let waiting = self.requests.waiting_for(&ended.call).await?;
+            let planned = plan::Plan {
+                source,
+                event: &ended.event,
+                row: &row,
+                key,
+                dedupe: &dedupe,
+                is_told: false,
+                owner: ended.submitted_by.as_deref(),
+                failure: Some(match &ended.end {
+                    JobEnd::Completed => "the provider's results hold no speech",
+                    JobEnd::Failed(reason) => reason,
+                }),
+                waiting: &waiting,
+            };
             let acceptance = planned
                 .make(recall.call, &self.registry)
                 .map_err(|fault| AcceptError::Unusable(fault.to_string()))?;

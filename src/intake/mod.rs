@@ -24,14 +24,16 @@ pub use plan::PlanFault;
 pub use source::Source;
 
 use crate::context::CallKey;
-use crate::event::{Event, EventId};
+use crate::event::{Event, EventId, EventType};
 use crate::http::{Answer, Bodies, Caller, Problem, Proxies, header_text, json};
 use crate::job::Desk;
 use crate::limit::{Limiter, Rate};
 use crate::provider::Reading;
 use crate::registration::Registry;
 use crate::signature::{Refused, SignedRequest, Verified};
-use crate::store::{Accepted, DedupeKey, EventRow, EventState, SharedJobs, SharedStore, StoreError};
+use crate::store::{
+    Accepted, DedupeKey, EventRow, EventState, SharedJobs, SharedSpeechRequests, SharedStore, StoreError,
+};
 
 /// For how long a repeat of an event that has an id of its own is recognised: as long as events
 /// are kept by default.
@@ -63,6 +65,7 @@ pub struct Intake {
     registry: Arc<Registry>,
     desk: Arc<Desk>,
     jobs: SharedJobs,
+    requests: SharedSpeechRequests,
     bodies: Bodies,
     called_as: CalledAs,
     proxies: Proxies,
@@ -113,6 +116,7 @@ impl Intake {
         limiter: Limiter,
         store: SharedStore,
         jobs: SharedJobs,
+        requests: SharedSpeechRequests,
         desk: Arc<Desk>,
         registry: Arc<Registry>,
         bodies: Bodies,
@@ -128,6 +132,7 @@ impl Intake {
             registry,
             desk,
             jobs,
+            requests,
             bodies,
             called_as,
             proxies,
@@ -270,7 +275,24 @@ impl Intake {
                 self.pass_on(source, &noticed, key.as_ref(), first, received_at).await?;
                 return Ok(Receipt { event: first, duplicate: true });
             }
-            let planned = plan::Plan { source, event: &event, row: &row, key: key.as_ref(), dedupe: &dedupe };
+            // After the call was read: a request that comes now is a conflict.
+            let waiting = match &key {
+                Some(key) if event.types.contains(&EventType::SpeechCompleted) => {
+                    self.requests.waiting_for(key).await?
+                }
+                _ => Vec::new(),
+            };
+            let planned = plan::Plan {
+                source,
+                event: &event,
+                row: &row,
+                key: key.as_ref(),
+                dedupe: &dedupe,
+                is_told: true,
+                owner: noticed.owner(),
+                failure: None,
+                waiting: &waiting,
+            };
             let acceptance = match planned.make(recall.call, &self.registry) {
                 Ok(acceptance) => acceptance,
                 Err(fault) => {

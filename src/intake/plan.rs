@@ -2,21 +2,17 @@
 //! wants it. No I/O and no clock: the same event, context and registrations give the same plan,
 //! but for the new ids.
 
-use std::sync::Arc;
-
 use super::Source;
 use crate::context::{CallContext, CallKey, InvalidContext, Name, Value, Values};
-use crate::event::{DeliveryId, Event, EventType};
-use crate::registration::{Callback, MATCH_LIMIT, Occasion, Registry};
-use crate::store::{Acceptance, CallWrite, DedupeKey, EventRow, FailedDelivery, NewDelivery, StoredCall};
+use crate::event::{DeliveryId, Event, EventType, SpeechRequestId};
+use crate::registration::{
+    Bodies, Callback, MATCH_LIMIT, Occasion, Registry, Rendered, Rendering, has_speech,
+};
+use crate::store::{Acceptance, AnsweredRequest, CallWrite, DedupeKey, EventRow, RequestedState, StoredCall};
 
 /// The most that is kept of one call, in bytes of its stored form. An event that would make it
 /// larger is rejected: a call that grows for ever would be read and written whole for each event.
 const CONTEXT_LIMIT: usize = 16 << 20;
-
-/// The most that the bodies of one event's deliveries may be together, in bytes. They are made in
-/// memory and written in one transaction.
-const BODIES_LIMIT: usize = 16 << 20;
 
 /// Why an event cannot be merged into its call.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +33,14 @@ pub(super) struct Plan<'a> {
     pub(super) row: &'a EventRow,
     pub(super) key: Option<&'a CallKey>,
     pub(super) dedupe: &'a DedupeKey,
+    /// Whether the source told of it by itself, and was not asked.
+    pub(super) is_told: bool,
+    /// The token whose own the speech in it is.
+    pub(super) owner: Option<&'a str>,
+    /// Why the job failed that it is the end of.
+    pub(super) failure: Option<&'a str>,
+    /// The speech requests that wait for the call.
+    pub(super) waiting: &'a [SpeechRequestId],
 }
 
 impl Plan<'_> {
@@ -53,7 +57,10 @@ impl Plan<'_> {
         };
         // A provider whose clock is ahead must not pin a value against all that comes later.
         let at = self.event.at.map(|at| at.min(self.row.received_at));
-        context.merge(&self.event.facts, at);
+        context.merge_owned(&self.event.facts, at, self.owner);
+        if self.is_told {
+            context.note_source(&self.source.name);
+        }
 
         let call =
             self.key.map(|key| CallWrite { key: key.clone(), read_version, context: context.to_bytes() });
@@ -66,6 +73,7 @@ impl Plan<'_> {
             call,
             deliveries: Vec::new(),
             failed: Vec::new(),
+            answered: Vec::new(),
         };
         self.deliver(&context, registry, &mut acceptance);
         Ok(acceptance)
@@ -74,38 +82,75 @@ impl Plan<'_> {
     fn deliver(self, context: &CallContext, registry: &Registry, acceptance: &mut Acceptance) {
         let event_id = self.row.id.to_string();
         let event_at = self.row.received_at.to_string();
-        let mut values = Values::new();
-        context.fill(&mut values);
-        values.set(Name::EventId, Value::Text(&event_id));
-        values.set(Name::EventAt, Value::Text(&event_at));
-        values.set(Name::Provider, Value::Text(&self.row.provider));
-        values.set(Name::Source, Value::Text(&self.row.source));
-        values.set(Name::Raw, Value::from(&self.event.raw));
+        let owners: Vec<&str> = context.owners().collect();
+        let view_of = |callback: &Callback| {
+            owners.iter().copied().find(|owner| callback.token.as_deref() == Some(owner))
+        };
+        let values_for = |view: Option<&str>, event_type: EventType| {
+            let mut values = Values::new();
+            context.fill_for(view, &mut values);
+            values.set(Name::EventId, Value::Text(&event_id));
+            values.set(Name::EventAt, Value::Text(&event_at));
+            values.set(Name::EventType, Value::Text(event_type.as_str()));
+            values.set(Name::Provider, Value::Text(&self.row.provider));
+            values.set(Name::Source, Value::Text(&self.row.source));
+            if self.owner.is_none() || self.owner == view {
+                values.set(Name::Raw, Value::from(&self.event.raw));
+            }
+            values
+        };
 
         let mut left = MATCH_LIMIT;
-        let mut bodies = 0;
+        let mut bodies = Bodies::default();
         for event_type in &self.event.types {
-            values.set(Name::EventType, Value::Text(event_type.as_str()));
-            let occasion = Occasion::new(&values);
-            let matches = registry.matching(
-                &self.source.account,
-                &self.source.name,
-                *event_type,
-                &occasion,
-                self.row.received_at,
-            );
-            let wanted = matches.callbacks.len() + matches.left_out;
-            if wanted > left {
-                tracing::error!(
-                    event = %self.row.id,
-                    left_out = wanted - left.min(matches.callbacks.len()),
-                    "an event causes at most {MATCH_LIMIT} deliveries"
+            // Most calls have one view, the account's; each token that owns speech has another.
+            for view in std::iter::once(None).chain(owners.iter().copied().map(Some)) {
+                let values = values_for(view, *event_type);
+                let occasion = Occasion::new(&values);
+                let matches = registry.matching(
+                    &self.source.account,
+                    &self.source.name,
+                    *event_type,
+                    &occasion,
+                    self.row.received_at,
+                    |callback| view_of(callback) == view,
                 );
+                let wanted = matches.callbacks.len() + matches.left_out;
+                if wanted > left {
+                    tracing::error!(
+                        event = %self.row.id,
+                        left_out = wanted - left.min(matches.callbacks.len()),
+                        "an event causes at most {MATCH_LIMIT} deliveries"
+                    );
+                }
+                for callback in matches.callbacks.iter().take(left) {
+                    self.render(callback, *event_type, &values, &mut bodies, acceptance);
+                }
+                left = left.saturating_sub(matches.callbacks.len());
             }
-            for callback in matches.callbacks.iter().take(left) {
-                self.render(callback, *event_type, &values, &mut bodies, acceptance);
-            }
-            left = left.saturating_sub(matches.callbacks.len());
+        }
+        for request in self.waiting.iter().filter_map(|id| registry.speech_request(&self.source.account, *id))
+        {
+            self.answer(&request, &values_for, &mut bodies, acceptance);
+        }
+    }
+
+    /// Gives a speech request that waits for this call what it waits for, if it is there.
+    fn answer<'v>(
+        self,
+        request: &Callback,
+        values_for: &impl Fn(Option<&str>, EventType) -> Values<'v>,
+        bodies: &mut Bodies,
+        acceptance: &mut Acceptance,
+    ) {
+        let id = request.id.into();
+        let values = values_for(request.token.as_deref(), EventType::SpeechCompleted);
+        if has_speech(&values) {
+            let delivery = self.render(request, EventType::SpeechCompleted, &values, bodies, acceptance);
+            acceptance.answered.push(AnsweredRequest { id, state: RequestedState::Ready(delivery) });
+        } else if let Some(reason) = self.failure.filter(|_| self.owner == request.token.as_deref()) {
+            let state = RequestedState::Failed(reason.to_owned());
+            acceptance.answered.push(AnsweredRequest { id, state });
         }
     }
 
@@ -114,62 +159,30 @@ impl Plan<'_> {
         callback: &Callback,
         event_type: EventType,
         values: &Values<'_>,
-        bodies: &mut usize,
+        bodies: &mut Bodies,
         acceptance: &mut Acceptance,
-    ) {
-        let id = DeliveryId::new();
-        let delivery_id = id.to_string();
-        let callback_id = callback.id.to_string();
-        let mut values = values.clone();
-        values.set(Name::DeliveryId, Value::Text(&delivery_id));
-        values.set(Name::CallbackId, Value::Text(&callback_id));
-
-        let rendered = match callback.request.render(&values) {
-            Err(fault) => Err(fault.to_string()),
-            Ok(request) if *bodies + request.body.len() > BODIES_LIMIT => Err(format!(
-                "the bodies of this event's deliveries are larger than {BODIES_LIMIT} bytes together"
-            )),
-            Ok(request) => Ok(request),
-        };
-        let call = self.key.map(|key| key.id.clone());
-        let created_at = self.row.received_at;
-        let request = match rendered {
-            Ok(request) => request,
-            Err(reason) => {
-                tracing::warn!(delivery = %id, callback = %callback.id, reason, "delivery could not be rendered");
-                acceptance.failed.push(FailedDelivery {
-                    id,
-                    account: Arc::clone(&callback.account),
-                    callback: callback.id,
-                    event: self.row.id,
-                    event_type,
-                    call,
-                    created_at,
-                    reason,
-                });
-                return;
+    ) -> DeliveryId {
+        let call = self.key.map(|key| &key.id);
+        let rendering = Rendering { event: self.row.id, event_type, call, at: self.row.received_at };
+        match rendering.make(callback, values, bodies) {
+            Rendered::Delivery(delivery) => {
+                let id = delivery.id;
+                acceptance.deliveries.push(delivery);
+                id
             }
-        };
-        *bodies += request.body.len();
-        let delay = callback.delivery.retry.before_attempt(1).unwrap_or_default();
-        acceptance.deliveries.push(NewDelivery {
-            id,
-            account: Arc::clone(&callback.account),
-            callback: callback.id,
-            destination: callback.id.into(),
-            event: self.row.id,
-            event_type,
-            call,
-            created_at,
-            due: created_at + delay,
-            request,
-        });
+            Rendered::Failed(delivery) => {
+                let id = delivery.id;
+                acceptance.failed.push(delivery);
+                id
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::sync::Arc;
     use std::time::Duration;
 
     use hyper::body::Bytes;
@@ -184,7 +197,7 @@ mod tests {
     use crate::provider;
     use crate::registration::{DefinitionLimits, NewCallback};
     use crate::signature::Verifier;
-    use crate::store::EventState;
+    use crate::store::{EventState, NewDelivery};
     use crate::template::Limits;
 
     fn now() -> Timestamp {
@@ -251,7 +264,17 @@ mod tests {
             body: Bytes::new(),
         };
         let dedupe = DedupeKey { source: source.name.clone(), digest: [0; 32], expires_at: now() };
-        let plan = Plan { source: &source, event, row: &row, key: Some(&key), dedupe: &dedupe };
+        let plan = Plan {
+            source: &source,
+            event,
+            row: &row,
+            key: Some(&key),
+            dedupe: &dedupe,
+            is_told: true,
+            owner: None,
+            failure: None,
+            waiting: &[],
+        };
         plan.make(stored.map(|context| StoredCall { version: 7, context }), registry)
     }
 
@@ -336,14 +359,14 @@ mod tests {
     fn bodies_past_the_limit_of_one_event_are_not_kept_in_memory() {
         let registry = Registry::default();
         for _ in 0..3 {
-            register(&registry, "[{speech_result}]", &["call.ended"], BODIES_LIMIT);
+            register(&registry, "[{speech_result}]", &["call.ended"], Bodies::LIMIT);
         }
-        register(&registry, "[]", &["call.ended"], BODIES_LIMIT);
-        let text = "x".repeat(BODIES_LIMIT * 2 / 5);
+        register(&registry, "[]", &["call.ended"], Bodies::LIMIT);
+        let text = "x".repeat(Bodies::LIMIT * 2 / 5);
         let event = event(&[EventType::CallEnded], None, &[(Name::SpeechResult, &text)]);
         let plan = plan(&event, None, &registry).unwrap();
         let kept: usize = plan.deliveries.iter().map(|delivery| delivery.request.body.len()).sum();
-        assert!(kept <= BODIES_LIMIT);
+        assert!(kept <= Bodies::LIMIT);
         assert_eq!((plan.deliveries.len(), plan.failed.len()), (3, 1));
     }
 

@@ -161,7 +161,8 @@ impl Desk {
             language: text(Name::SpeechLanguage).or(text(Name::CallLanguage)).map(str::to_owned),
             conversation: None,
         };
-        let key = format!("speech {} {}", call.space, call.id.as_str());
+        // What a token asks for is its own: another's job is another job.
+        let key = format!("speech {:?}", (&*call.space, call.id.as_str(), submitted_by));
         let phase = JobPhase::Submitted;
         match self.put(provider, key, call, submitted_by, phase, &task, now).await? {
             Some(submitted) => Ok(submitted),

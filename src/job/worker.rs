@@ -51,6 +51,8 @@ pub struct Ended {
     pub event: Event,
     /// How it ended.
     pub end: JobEnd,
+    /// The name of the token that asked for it, whose own the speech is.
+    pub submitted_by: Option<String>,
 }
 
 /// Takes what jobs made: merges it into the call, and has it delivered.
@@ -220,8 +222,7 @@ impl Parts {
                 let raw = brought.results.unwrap_or(Json::Null);
                 let task = stored.task(&job, Media::OfTheCall, provider);
                 let event = provider.api().results(&task, raw);
-                let (end, source, call) = (JobEnd::Completed, job.job.source.clone(), job.job.call.clone());
-                self.finish(Ended { lease, source, call, event, end }, &job).await;
+                self.finish(ended(lease, &job, event, JobEnd::Completed), &job).await;
             }
             Next::Fail(reason) => self.end(lease, &job, failed(&job, &reason), &reason).await,
         }
@@ -280,8 +281,7 @@ impl Parts {
     async fn end(&self, lease: JobLease, job: &JobRow, event: Event, reason: &str) {
         tracing::warn!(reason, "a job failed");
         let end = JobEnd::Failed(reason.to_owned());
-        let (source, call) = (job.job.source.clone(), job.job.call.clone());
-        self.finish(Ended { lease, source, call, event, end }, job).await;
+        self.finish(ended(lease, job, event, end), job).await;
     }
 
     /// Ends a job. What can never be taken ends it as failed.
@@ -329,6 +329,12 @@ impl Parts {
             }
         }
     }
+}
+
+fn ended(lease: JobLease, job: &JobRow, event: Event, end: JobEnd) -> Ended {
+    let job = &job.job;
+    let (source, call, submitted_by) = (job.source.clone(), job.call.clone(), job.submitted_by.clone());
+    Ended { lease, source, call, event, end, submitted_by }
 }
 
 /// `speech.failed`, with the reason.

@@ -56,6 +56,10 @@ pub struct Callback {
     pub state: CallbackState,
     /// When it was registered.
     pub created_at: Timestamp,
+    /// The name of the token that registered it: what this token owns of calls, it sees.
+    pub token: Option<Arc<str>>,
+    /// Whether it is a speech request: it waits for calls of its own, and wants no events.
+    pub is_speech_request: bool,
 }
 
 /// The stored form. Members are only ever added, each with a default; `version` says when that was
@@ -87,6 +91,10 @@ struct Stored {
     #[serde(default)]
     expires_at: Option<Timestamp>,
     created_at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    token: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    speech_request: bool,
 }
 
 const STORED_VERSION: u32 = 1;
@@ -137,6 +145,8 @@ impl Callback {
             description: self.description.clone(),
             expires_at: self.expires_at,
             created_at: self.created_at,
+            token: self.token.as_deref().map(str::to_owned),
+            speech_request: self.is_speech_request,
         };
         CallbackRow {
             id: self.id,
@@ -233,6 +243,8 @@ impl Callback {
             expires_at: stored.expires_at,
             state: row.state.clone(),
             created_at: stored.created_at,
+            token: stored.token.map(Arc::from),
+            is_speech_request: stored.speech_request,
         })
     }
 
@@ -310,11 +322,13 @@ pub(super) mod tests {
             NewCallback::read(request, &"acme".into(), &limits(), Timestamp::now()).unwrap().callback;
         let paused =
             Callback { state: CallbackState::Paused("410 from the receiver".to_owned()), ..callback };
+        let paused = Callback { token: Some("crm".into()), is_speech_request: true, ..paused };
         let row = paused.to_row(None);
         assert!(row.limits.paused);
         let read = Callback::from_row(&row, None, RENDERING).unwrap();
         assert_eq!(read.to_row(None), row);
         assert_eq!((read.id, &read.account, &read.state), (paused.id, &paused.account, &paused.state));
+        assert_eq!((read.token.as_deref(), read.is_speech_request), (Some("crm"), true));
         assert_eq!(read.delivery.secrets[0].expose(), paused.delivery.secrets[0].expose());
     }
 

@@ -149,6 +149,16 @@ impl<'a> Occasion<'a> {
     }
 }
 
+/// Whether these values hold speech that is complete: by the task's state, or, where there is none,
+/// by a transcript.
+#[must_use]
+pub fn has_speech(values: &Values<'_>) -> bool {
+    match text(values.get(Name::SpeechTaskState)).map(str::trim).filter(|state| !state.is_empty()) {
+        Some(state) => state.eq_ignore_ascii_case("completed"),
+        None => text(values.get(Name::SpeechResult)).is_some_and(|result| !result.is_empty()),
+    }
+}
+
 fn text(value: Value<'_>) -> Option<&str> {
     match value {
         Value::Text(text) => Some(text),
@@ -157,6 +167,17 @@ fn text(value: Value<'_>) -> Option<&str> {
 }
 
 impl Filter {
+    /// Whether the filter takes this call.
+    #[must_use]
+    pub fn takes(&self, occasion: &Occasion<'_>) -> bool {
+        let is = |wanted: Option<&Needle>, there_is: Option<&str>| {
+            wanted.is_none_or(|wanted| there_is == Some(wanted.lower()))
+        };
+        is(self.call_status.as_ref(), occasion.call_status())
+            && is(self.language.as_ref(), occasion.language())
+            && self.takes_apart_from_indexed(occasion)
+    }
+
     /// Whether the filter takes this event. `call_status` and `language` are left to the index,
     /// which finds by them.
     pub(super) fn takes_apart_from_indexed<'o>(&self, occasion: &'o Occasion<'_>) -> bool {
@@ -265,6 +286,29 @@ mod tests {
         for filter in &filters {
             assert!(takes(filter, &values), "{filter:?}");
         }
+    }
+
+    #[test]
+    fn status_and_language_are_the_whole_text_in_any_case() {
+        let needle = |text: &str| Some(Needle::from(text.to_owned()));
+        let filter = Filter { call_status: needle("Ended"), language: needle("pt-BR"), ..Filter::default() };
+        for (status, speech, call, expected) in [
+            ("ENDED", "PT-br", "en", true),
+            ("ENDED", "", "pt-br", false),
+            ("ended", "pt", "pt-br", false),
+            ("ended early", "pt-br", "", false),
+        ] {
+            let mut values = Values::new();
+            values.set(Name::CallStatus, Value::Text(status));
+            values.set(Name::SpeechLanguage, Value::Text(speech));
+            values.set(Name::CallLanguage, Value::Text(call));
+            assert_eq!(filter.takes(&Occasion::new(&values)), expected, "{status} {speech} {call}");
+        }
+        let mut values = Values::new();
+        values.set(Name::CallStatus, Value::Text("ended"));
+        values.set(Name::CallLanguage, Value::Text("pt-BR"));
+        assert!(filter.takes(&Occasion::new(&values)), "the call's language, where the speech has none");
+        assert!(!filter.takes(&Occasion::new(&Values::new())));
     }
 
     #[test]

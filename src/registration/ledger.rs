@@ -48,14 +48,18 @@ impl Ledger {
         Self(Arc::new(Book { store, registry, sealer, turn: Mutex::new(()) }))
     }
 
-    /// Adds a registration to an account that may have `most`.
+    /// Adds a registration to an account that may have `most` of its kind.
     ///
     /// # Errors
     /// The account has that many, or the store did not take it.
     pub async fn add(&self, callback: Callback, most: usize) -> Result<(), AddError> {
         self.to_the_end(async move |book| {
             let _turn = book.turn.lock().await;
-            if book.registry.count(&callback.account) >= most {
+            let count = match callback.is_speech_request {
+                true => book.registry.count_speech_requests(&callback.account),
+                false => book.registry.count(&callback.account),
+            };
+            if count >= most {
                 return Err(AddError::Full(most));
             }
             Ok(book.put(callback).await?)

@@ -12,14 +12,16 @@ mod index;
 mod issue;
 mod ledger;
 mod registry;
+mod rendering;
 mod request;
 mod retry;
 
 pub use callback::{Callback, DeliverySettings, StoredCallbackError};
-pub use definition::{DefinitionLimits, NewCallback};
-pub use filter::{Filter, Needle, Occasion};
+pub use definition::{DefinitionLimits, NewCallback, NewRequest};
+pub use filter::{Filter, Needle, Occasion, has_speech};
 pub use issue::{Issue, Place};
 pub use ledger::{AddError, Ledger};
 pub use registry::{MATCH_LIMIT, Matches, Registry};
+pub use rendering::{Bodies, Rendered, Rendering};
 pub use request::{CallbackUrl, InvalidCallbackUrl, Method, RequestFault, RequestTemplate};
 pub use retry::RetrySchedule;

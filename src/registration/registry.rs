@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::index::Index;
 use super::{Callback, DeliverySettings, Occasion};
-use crate::event::{AccountName, CallbackId, EventType};
+use crate::event::{AccountName, CallbackId, EventType, SpeechRequestId};
 
 /// The most deliveries that one event may cause for one event type.
 pub const MATCH_LIMIT: usize = 1_000;
@@ -22,6 +22,8 @@ pub struct Registry {
 struct State {
     by_id: HashMap<CallbackId, Arc<Callback>>,
     by_account: HashMap<AccountName, BTreeSet<CallbackId>>,
+    /// Speech requests, which no list shows and no event finds.
+    requests: HashMap<AccountName, BTreeSet<CallbackId>>,
     index: Index,
 }
 
@@ -39,7 +41,12 @@ impl Registry {
     pub fn put(&self, callback: Callback) {
         let callback = Arc::new(callback);
         let mut state = self.state.write().expect("no holder of this lock panics");
-        if let Some(old) = state.by_id.insert(callback.id, Arc::clone(&callback)) {
+        let old = state.by_id.insert(callback.id, Arc::clone(&callback));
+        if callback.is_speech_request {
+            state.requests.entry(Arc::clone(&callback.account)).or_default().insert(callback.id);
+            return;
+        }
+        if let Some(old) = old {
             state.index.remove(&old);
         }
         state.by_account.entry(Arc::clone(&callback.account)).or_default().insert(callback.id);
@@ -54,6 +61,12 @@ impl Registry {
             return false;
         };
         state.by_id.remove(&id);
+        if callback.is_speech_request {
+            if let Some(ids) = state.requests.get_mut(account) {
+                ids.remove(&id);
+            }
+            return true;
+        }
         state.index.remove(&callback);
         if let Some(ids) = state.by_account.get_mut(account) {
             ids.remove(&id);
@@ -67,10 +80,36 @@ impl Registry {
         self.state.read().expect("no holder of this lock panics").by_id.keys().copied().collect()
     }
 
-    /// A registration of this account.
+    /// A standing registration of this account.
     #[must_use]
     pub fn get(&self, account: &AccountName, id: CallbackId) -> Option<Arc<Callback>> {
-        self.by_id(id).filter(|callback| callback.account == *account)
+        self.by_id(id).filter(|callback| callback.account == *account && !callback.is_speech_request)
+    }
+
+    /// A speech request of this account.
+    #[must_use]
+    pub fn speech_request(&self, account: &AccountName, id: SpeechRequestId) -> Option<Arc<Callback>> {
+        self.by_id(id.into()).filter(|callback| callback.account == *account && callback.is_speech_request)
+    }
+
+    /// How many speech requests this account has.
+    #[must_use]
+    pub fn count_speech_requests(&self, account: &AccountName) -> usize {
+        let state = self.state.read().expect("no holder of this lock panics");
+        state.requests.get(account).map_or(0, BTreeSet::len)
+    }
+
+    /// Speech requests that were made before this time, with their accounts; at most `most`.
+    #[must_use]
+    pub fn speech_requests_before(&self, at: Timestamp, most: usize) -> Vec<(AccountName, CallbackId)> {
+        let state = self.state.read().expect("no holder of this lock panics");
+        let is_older = |id: &&CallbackId| state.by_id.get(id).is_some_and(|request| request.created_at < at);
+        // Ids grow with time.
+        let of_account = |(account, ids): (&AccountName, &BTreeSet<CallbackId>)| {
+            let older = ids.iter().take_while(is_older);
+            older.map(|id| (Arc::clone(account), *id)).collect::<Vec<_>>()
+        };
+        state.requests.iter().flat_map(of_account).take(most).collect()
     }
 
     /// A registration of whichever account; for Ringback's own use.
@@ -112,7 +151,7 @@ impl Registry {
         state.index.load(callback) + itself
     }
 
-    /// The callbacks that want an event.
+    /// The callbacks that want an event, of those that `among` takes.
     #[must_use]
     pub fn matching(
         &self,
@@ -121,11 +160,12 @@ impl Registry {
         event_type: EventType,
         occasion: &Occasion<'_>,
         now: Timestamp,
+        among: impl Fn(&Callback) -> bool,
     ) -> Matches {
         let state = self.state.read().expect("no holder of this lock panics");
         let mut callbacks = state.index.matching(account, source, event_type, occasion);
         drop(state);
-        callbacks.retain(|callback| callback.is_live(now));
+        callbacks.retain(|callback| callback.is_live(now) && among(callback));
         let left_out = callbacks.len().saturating_sub(MATCH_LIMIT);
         callbacks.truncate(MATCH_LIMIT);
         Matches { callbacks, left_out }
@@ -147,7 +187,8 @@ mod tests {
     fn matching(registry: &Registry, now: &str) -> Matches {
         let values = Values::new();
         let occasion = Occasion::new(&values);
-        registry.matching(&"acme".into(), "dialer", EventType::CallEnded, &occasion, now.parse().unwrap())
+        let now = now.parse().unwrap();
+        registry.matching(&"acme".into(), "dialer", EventType::CallEnded, &occasion, now, |_| true)
     }
 
     #[test]
@@ -186,6 +227,31 @@ mod tests {
         assert_eq!(list(Some(ids[3]), 2), ids[4..]);
         assert!(list(Some(ids[4]), 2).is_empty());
         assert!(registry.list(&"other".into(), None, 2).is_empty());
+    }
+
+    #[test]
+    fn a_speech_request_is_in_no_list_and_wants_no_event() {
+        let registry = Registry::default();
+        let request = Callback { is_speech_request: true, ..callback() };
+        let (account, id) = (Arc::clone(&request.account), SpeechRequestId::from(request.id));
+        let made = request.created_at;
+        registry.put(request.clone());
+        registry.put(request);
+        assert!(matching(&registry, "2026-01-01T00:00:00Z").callbacks.is_empty());
+        assert!(registry.get(&account, id.into()).is_none() && registry.list(&account, None, 9).is_empty());
+        assert!(registry.delivery_settings(id.into()).is_some());
+        assert!(registry.speech_request(&account, id).is_some());
+        assert!(registry.speech_request(&"other".into(), id).is_none());
+        assert_eq!((registry.count(&account), registry.count_speech_requests(&account)), (0, 1));
+        assert!(registry.speech_requests_before(made, 9).is_empty());
+        let later = made + jiff::SignedDuration::from_secs(1);
+        assert_eq!(registry.speech_requests_before(later, 9), [(Arc::clone(&account), id.into())]);
+        assert!(registry.remove(&account, id.into()));
+        assert_eq!(registry.count_speech_requests(&account), 0);
+        let standing = callback();
+        let id = standing.id.into();
+        registry.put(standing);
+        assert!(registry.speech_request(&account, id).is_none());
     }
 
     #[test]

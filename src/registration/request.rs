@@ -78,6 +78,17 @@ impl CallbackUrl {
         }
     }
 
+    /// Scheme, host and port, which no placeholder changes.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        let parsed = match self {
+            Self::Fixed(url) => Ok(url.clone()),
+            Self::Rendered(template) => TargetUrl::parse(template.origin(), &AddressPolicy::anywhere()),
+        };
+        let origin = parsed.map(|url| url.as_url().origin().ascii_serialization());
+        origin.expect("it was parsed when the registration was read")
+    }
+
     /// What is legal in it but probably not meant.
     #[must_use]
     pub fn warnings(&self) -> &[Diagnostic] {

@@ -12,6 +12,7 @@ mod jobs;
 mod record;
 pub mod redis;
 pub mod scheduler;
+mod speech_requests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,11 @@ pub use record::{
     DeliveryFilter, DeliveryRequest, DeliveryRow, DeliveryState, DeliveryView, DestinationId,
     DestinationLimits, EventRow, EventState, EventView, FailedDelivery, Lease, NewDelivery, Next,
     OutcomeKind, Page, Rate, Recall, Retention, Settlement, StoredCall,
+};
+
+pub use speech_requests::{
+    AnsweredRequest, KnownCall, NewSpeechRequest, NoSpeechRequests, PutSpeechRequest, RequestedCall,
+    RequestedState, SharedSpeechRequests, SpeechRequestView, SpeechRequests,
 };
 
 use crate::context::CallKey;

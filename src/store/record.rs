@@ -6,6 +6,7 @@ use std::time::Duration;
 use hyper::body::Bytes;
 use jiff::Timestamp;
 
+use super::AnsweredRequest;
 use crate::context::{CallId, CallKey};
 use crate::event::{AccountName, CallbackId, DeliveryId, EventId, EventType};
 pub use crate::limit::Rate;
@@ -53,6 +54,8 @@ pub struct Acceptance {
     pub deliveries: Vec<NewDelivery>,
     /// What should have been delivered but could not be rendered: kept and shown, never sent.
     pub failed: Vec<FailedDelivery>,
+    /// Speech requests that wait for the call no more.
+    pub answered: Vec<AnsweredRequest>,
 }
 
 /// A call's context to be written.

@@ -58,6 +58,8 @@ fn callback(url: &str, timeout: Duration, delays: &[Duration]) -> Callback {
         expires_at: None,
         state: CallbackState::Active,
         created_at: Timestamp::now(),
+        token: None,
+        is_speech_request: false,
     }
 }
 
@@ -465,6 +467,7 @@ async fn accept(store: &dyn Store, callback: CallbackId, url: &str) -> DeliveryI
             request: request(url, &format!("{{\"to\":\"/{path}\"}}")),
         }],
         failed: Vec::new(),
+        answered: Vec::new(),
     };
     assert_eq!(store.accept(acceptance).await.unwrap(), Accepted::Stored);
     id

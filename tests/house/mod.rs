@@ -30,6 +30,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "intake",
         &["context", "event", "http", "job", "limit", "provider", "registration", "signature", "store"],
     ),
+    ("speech_request", &["context", "event", "job", "registration", "store"]),
     (
         "api",
         &[
@@ -41,6 +42,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "quantity",
             "registration",
             "signature",
+            "speech_request",
             "store",
             "template",
         ],

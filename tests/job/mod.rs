@@ -1,6 +1,7 @@
 //! Speech jobs, over real HTTP: the dialer, the provider's stand-in and the receiver on loopback.
 
 mod restarts;
+mod speech_requests;
 mod stand_in;
 
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use serde_json::{Value, json};
 use self::stand_in::{Asked, Reply, StandIn};
 use crate::support::{Home, Receiver};
 
-/// A Ringback in this process, for there is no route yet that submits a call.
+/// A Ringback in this process, whose jobs can be looked at.
 struct Ringback {
     running: Running,
     shutdown: Shutdown,
@@ -138,12 +139,13 @@ async fn dial(home: &Home, call: &str) {
     assert_eq!(post(home, "/v1/ingest/dialer", &event).await.0, StatusCode::OK);
 }
 
+const TEMPLATE: &str = r#"{"event": {event_type}, "call": {call_id}, "mail": {email}, "campaign": {campaign_name},
+    "text": {speech_result}, "state": {speech_task_state}, "error": {speech_error}, "job": {speech_job_id},
+    "mood": {speech_sentiment}, "topics": {speech_topics}, "summary": {speech_summary}}"#;
+
 async fn register(home: &Home, receiver: &Receiver, events: &[&str]) {
-    let template = r#"{"event": {event_type}, "call": {call_id}, "mail": {email}, "campaign": {campaign_name},
-        "text": {speech_result}, "state": {speech_task_state}, "error": {speech_error}, "job": {speech_job_id},
-        "mood": {speech_sentiment}, "topics": {speech_topics}, "summary": {speech_summary}}"#;
     let callback = json!({
-        "callback_url": receiver.url(), "callback_method": "POST", "callback_data": template, "events": events,
+        "callback_url": receiver.url(), "callback_method": "POST", "callback_data": TEMPLATE, "events": events,
     });
     home.register(&Client::new(), &callback).await;
 }

@@ -1,22 +1,16 @@
 //! The story, with real processes that are killed at each of its steps: the dialer's event brings
-//! call, campaign and lead, the call is transcribed, the callback carries all of it, once.
+//! call, campaign and lead, a speech request submits the call, its callback carries all of it, once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use hyper::StatusCode;
-use jiff::Timestamp;
-use ringback::context::{CallId, CallKey};
 use ringback::http::Client;
-use ringback::job::{Desk, Provider, Submission, Submitted};
-use ringback::provider::{self, Credentials};
-use ringback::store::embedded::{Embedded, Options};
-use ringback::store::{SharedJobs, SharedStore, Store};
 use serde_json::{Value, json};
 
 use super::stand_in::{self, Reply, StandIn};
-use super::{BY_SYMBL, answer_as_symbl, dial, home, make_reachable, register, symbl};
+use super::{BY_SYMBL, TEMPLATE, answer_as_symbl, dial, home, make_reachable, symbl};
 use crate::support::{Home, Received, Receiver};
 
 /// How far a provider goes: each step is answered from the stage on that has its name, and not at
@@ -44,26 +38,15 @@ impl Stage {
     }
 }
 
-/// Submits a call while no process has the store.
-async fn submit(home: &Home, source: &str, provider: &str, call: &str) {
-    let store = Arc::new(Embedded::open(&home.path("ringback.db"), Options::default()).unwrap());
-    let (shared, jobs): (SharedStore, SharedJobs) = (Arc::clone(&store) as _, Arc::clone(&store) as _);
-    let provider = Provider {
-        source: source.into(),
-        account: "acme".into(),
-        adapter: provider::adapter(provider, None).unwrap(),
-        base_url: String::new(),
-        credentials: Credentials::default(),
-        max_jobs: 1,
-        webhook_url: None,
-    };
-    let desk = Desk::new(vec![provider], Some(source.into()), Duration::from_hours(1), shared, jobs);
-    let call =
-        CallKey { account: "acme".into(), space: "default".into(), id: CallId::from_text(call).unwrap() };
-    let submission = Submission { call: &call, own_source: Some("dialer"), submitted_by: Some("test") };
-    let submitted = desk.submit(submission, Timestamp::now()).await.unwrap();
-    assert!(matches!(submitted, Submitted::New(_)));
-    store.close().await;
+/// Asks for the speech of the call that is known; the request's id.
+async fn ask_for_speech(home: &Home, receiver: &Receiver) -> String {
+    let request = json!({
+        "callback_url": receiver.url(), "callback_method": "POST", "callback_data": TEMPLATE, "limit": 9,
+    });
+    let (status, made) = home.call(&Client::new(), "POST", "/v1/speech-requests", request.to_string()).await;
+    assert_eq!(status, StatusCode::CREATED, "{made}");
+    assert_eq!(made["callIds"], json!({"call-7": {"state": "submitted"}}));
+    made["speechRequestId"].as_str().unwrap().to_owned()
 }
 
 /// A receiver that refuses the first attempt.
@@ -81,6 +64,7 @@ async fn killed_between_two_attempts(
     home: &Home,
     receiver: &Receiver,
     process: crate::support::Process,
+    request: &str,
 ) -> Value {
     receiver.wait_for(1).await;
     process.kill();
@@ -95,13 +79,16 @@ async fn killed_between_two_attempts(
             assert_eq!(status, StatusCode::OK);
             let deliveries = list["data"].as_array().unwrap().clone();
             assert_eq!(deliveries.len(), 1, "{list}");
+            assert_eq!(deliveries[0]["speech_request_id"], request);
             if deliveries[0]["state"] == "delivered" {
-                return;
+                return deliveries[0]["id"].clone();
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), delivered).await.expect("it is delivered");
+    let delivery = tokio::time::timeout(Duration::from_secs(30), delivered).await.expect("it is delivered");
+    let (_, shown) = home.call(&client, "GET", &format!("/v1/speech-requests/{request}"), "").await;
+    assert_eq!(shown["callIds"], json!({"call-7": {"state": "ready", "delivery_id": delivery}}));
     assert_eq!(receiver.seen().len(), 2);
     assert_eq!(seen[0].header("webhook-id"), seen[1].header("webhook-id"));
     assert_eq!(seen[0].body, seen[1].body);
@@ -135,12 +122,11 @@ async fn a_call_goes_through_symbl_and_a_kill_at_each_step_costs_nothing() {
     };
 
     let process = home.start();
-    register(&home, &receiver, &["speech.completed", "speech.failed"]).await;
     dial(&home, "call-7").await;
     process.kill();
-    submit(&home, "symbl", "symbl", "call-7").await;
 
     let process = home.start();
+    let request = ask_for_speech(&home, &receiver).await;
     asked_for("/v1/process/audio/url").await;
     process.kill();
 
@@ -168,7 +154,7 @@ async fn a_call_goes_through_symbl_and_a_kill_at_each_step_costs_nothing() {
 
     stage.set(FETCHED);
     let process = home.start();
-    let body = killed_between_two_attempts(&home, &receiver, process).await;
+    let body = killed_between_two_attempts(&home, &receiver, process, &request).await;
     assert_eq!(
         body,
         json!({
@@ -212,12 +198,11 @@ async fn a_call_goes_through_alovoice_and_a_kill_at_each_step_costs_nothing() {
     };
 
     let process = home.start();
-    register(&home, &receiver, &["speech.completed", "speech.failed"]).await;
     dial(&home, "call-7").await;
     process.kill();
-    submit(&home, "alo", "alovoice", "call-7").await;
 
     let process = home.start();
+    let request = ask_for_speech(&home, &receiver).await;
     provider.wait_until(|asked| !asked.is_empty()).await;
     process.kill();
 
@@ -235,7 +220,7 @@ async fn a_call_goes_through_alovoice_and_a_kill_at_each_step_costs_nothing() {
 
     stage.set(DONE);
     let process = home.start();
-    let body = killed_between_two_attempts(&home, &receiver, process).await;
+    let body = killed_between_two_attempts(&home, &receiver, process, &request).await;
     assert_eq!((&body["event"], &body["call"]), (&json!("speech.completed"), &json!("call-7")));
     assert_eq!((&body["mail"], &body["campaign"]), (&json!("ann@example.com"), &json!("Spring")));
     assert_eq!((&body["text"], &body["job"]), (&json!("operator: assalomu alaykum"), &json!("ai-7")));

@@ -89,7 +89,14 @@ pub(crate) fn acceptance(callbacks: &[CallbackId]) -> Acceptance {
             request: request("{\"rendered\": true}"),
         })
         .collect();
-    Acceptance { dedupe: dedupe(&event), call: None, deliveries, failed: Vec::new(), event }
+    Acceptance {
+        dedupe: dedupe(&event),
+        call: None,
+        deliveries,
+        failed: Vec::new(),
+        answered: Vec::new(),
+        event,
+    }
 }
 
 pub(crate) fn call_write(id: &str, read_version: u64, context: &str) -> CallWrite {

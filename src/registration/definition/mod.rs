@@ -3,6 +3,9 @@
 mod members;
 mod request;
 mod retry;
+mod speech_request;
+
+pub use self::speech_request::NewRequest;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -135,6 +138,8 @@ impl NewCallback {
                     expires_at,
                     state: CallbackState::Active,
                     created_at: now,
+                    token: None,
+                    is_speech_request: false,
                 };
                 Ok(Self { callback, warnings })
             }

@@ -7,6 +7,7 @@ use rusqlite::{OptionalExtension, Row, params};
 
 use super::desk::{Desk, micros, span_micros};
 use super::failure::WriteError;
+use super::speech_requests;
 use super::writer::Write;
 use crate::event::{AccountName, CallbackId};
 use crate::store::{CallbackRow, CallbackState, DestinationLimits, Rate};
@@ -70,6 +71,7 @@ impl Write for Remove {
         if removed == 0 {
             return Ok(false);
         }
+        speech_requests::forget(desk, self.id)?;
         desk.note_removed(self.id);
         desk.scheduler.cancel(self.id.into());
         Ok(true)

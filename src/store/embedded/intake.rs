@@ -5,6 +5,7 @@ use rusqlite::{OptionalExtension, params};
 use super::BACKLOG;
 use super::desk::{Desk, REMOVED, micros, state, stored_destination};
 use super::failure::{WriteError, full};
+use super::speech_requests;
 use super::writer::Write;
 use crate::context::CallId;
 use crate::event::EventId;
@@ -39,6 +40,9 @@ impl Write for Box<Acceptance> {
                 micros(self.dedupe.expires_at),
             ])?;
         write_event(desk, &self.event, !self.failed.is_empty())?;
+        if let Some(call) = &self.call {
+            speech_requests::answer(desk, &call.key, &self.answered)?;
+        }
         for delivery in &self.deliveries {
             write_delivery(desk, delivery)?;
         }
@@ -109,7 +113,7 @@ fn write_call(desk: &mut Desk, call: &CallWrite, at: i64) -> rusqlite::Result<bo
     Ok(written == 1)
 }
 
-fn write_event(desk: &mut Desk, event: &EventRow, keep: bool) -> rusqlite::Result<()> {
+pub(super) fn write_event(desk: &mut Desk, event: &EventRow, keep: bool) -> rusqlite::Result<()> {
     let account = desk.account(&event.account)?;
     let rejected = match &event.state {
         EventState::Accepted => None,
@@ -145,7 +149,7 @@ const INSERT_DELIVERY: &str = "INSERT INTO delivery (account, id, callback, dest
     call_id, state, reason, attempts, request, created_at, finished_at) \
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, ?10, ?11, ?12)";
 
-fn write_delivery(desk: &mut Desk, new: &NewDelivery) -> rusqlite::Result<()> {
+pub(super) fn write_delivery(desk: &mut Desk, new: &NewDelivery) -> rusqlite::Result<()> {
     let account = desk.account(&new.account)?;
     let headers = serde_json::to_string(&new.request.headers).expect("pairs of strings are JSON");
     let request = desk
@@ -196,7 +200,7 @@ fn write_delivery(desk: &mut Desk, new: &NewDelivery) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn write_failed(desk: &mut Desk, failed: &FailedDelivery) -> rusqlite::Result<()> {
+pub(super) fn write_failed(desk: &mut Desk, failed: &FailedDelivery) -> rusqlite::Result<()> {
     let account = desk.account(&failed.account)?;
     let created_at = micros(failed.created_at);
     desk.connection.prepare_cached(INSERT_DELIVERY)?.execute(params![

@@ -19,6 +19,7 @@ mod jobs;
 mod reader;
 mod recovery;
 mod schema;
+mod speech_requests;
 #[cfg(test)]
 mod tests;
 mod writer;

@@ -15,12 +15,13 @@ const APPLICATION_ID: i32 = 0x5267_426b;
 
 /// The version of the tables below. A newer binary reads older files, an older binary refuses
 /// newer ones.
-const FORMAT: i32 = 3;
+const FORMAT: i32 = 5;
 
 /// What makes a file of the format before into one of this format, oldest first.
-const MIGRATIONS: [(i32, &str); 2] = [
+const MIGRATIONS: [(i32, &str); 3] = [
     (2, "ALTER TABLE callback ADD COLUMN deadline INTEGER NOT NULL DEFAULT 60000000;"),
     (3, super::jobs::TABLES),
+    (5, super::speech_requests::TABLES),
 ];
 
 /// How large the write-ahead log is left on disk once it has been written back.
@@ -263,9 +264,10 @@ fn prepare(connection: &Connection, is_new: bool, format: i32) -> rusqlite::Resu
     connection.pragma_update(None, "foreign_keys", false)?;
     if is_new {
         connection.execute_batch(&format!(
-            "BEGIN IMMEDIATE; {TABLES} {jobs} PRAGMA application_id = {APPLICATION_ID}; \
+            "BEGIN IMMEDIATE; {TABLES} {jobs} {speech_requests} PRAGMA application_id = {APPLICATION_ID}; \
              PRAGMA user_version = {FORMAT}; COMMIT;",
             jobs = super::jobs::TABLES,
+            speech_requests = super::speech_requests::TABLES,
         ))?;
     } else if format < FORMAT {
         let steps = MIGRATIONS.iter().filter(|(to, _)| format < *to).map(|(_, step)| *step);

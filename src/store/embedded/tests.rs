@@ -96,6 +96,7 @@ fn acceptance(body: usize) -> Acceptance {
             },
         }],
         failed: Vec::new(),
+        answered: Vec::new(),
         event,
     }
 }

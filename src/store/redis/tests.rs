@@ -134,6 +134,7 @@ fn acceptance(callback: CallbackId, delivery: DeliveryId, now: i64, due: i64) ->
             },
         }],
         failed: Vec::new(),
+        answered: Vec::new(),
         event,
     }
 }

@@ -1,0 +1,218 @@
+//! `/v1/speech-requests` and `/v1/calls/{id}/speech`: what is transcribed at a token's request is
+//! the token's own.
+
+use hyper::StatusCode;
+use hyper::body::Bytes;
+use jiff::Timestamp;
+use serde_json::{Map, Value as Body, json};
+
+use super::callbacks::show_issue;
+use super::{Api, Call};
+use crate::context::{CallContext, CallId, CallKey, Json};
+use crate::event::{JobId, SpeechRequestId};
+use crate::http::{Answer, Problem, Query, json as answer};
+use crate::registration::{Issue, NewRequest};
+use crate::speech_request::{MakeError, SpeechDesk};
+use crate::store::{CallbackState, DeliveryRow, EventRow, RequestedState};
+
+/// The space of calls where a request names none.
+const DEFAULT_SPACE: &str = "default";
+
+/// The parameters of a speech request: those of its body, as JSON or as a form.
+pub(super) fn body_parameters(
+    body: &Bytes,
+    is_form: bool,
+) -> Result<(Map<String, Body>, Vec<Issue>), Problem> {
+    let text = body.trim_ascii();
+    if text.is_empty() {
+        return Ok((Map::new(), Vec::new()));
+    }
+    // Some clients call everything a form.
+    if is_form && !text.starts_with(b"{") {
+        return Ok(parameters(&Query::form(text)));
+    }
+    match serde_json::from_slice(text) {
+        Ok(Body::Object(members)) => Ok((members, Vec::new())),
+        Ok(_) => {
+            Err(Problem::invalid(vec![Issue::new("", "not_an_object", "the parameters are a JSON object")]))
+        }
+        Err(error) => {
+            let detail = format!("the body is neither JSON nor a form: {error}");
+            Err(Problem::new(StatusCode::BAD_REQUEST, "not_json", detail))
+        }
+    }
+}
+
+/// The parameters of a query or form, all texts. An empty one is as if it were not there.
+fn parameters(query: &Query) -> (Map<String, Body>, Vec<Issue>) {
+    let (mut members, mut issues) = (Map::new(), Vec::new());
+    for (name, value) in query.pairs().filter(|(_, value)| !value.is_empty()) {
+        if members.insert(name.to_owned(), Body::from(value)).is_some() {
+            issues.push(given_twice(name));
+        }
+    }
+    (members, issues)
+}
+
+fn given_twice(name: &str) -> Issue {
+    Issue::new(Issue::pointer("", name), "given_twice", format!("`{name}` is there twice"))
+}
+
+impl Api {
+    /// `POST /v1/speech-requests`
+    pub(super) async fn make_speech_request(&self, call: Call<'_>) -> Result<Answer, Problem> {
+        let desk = self.speech_desk()?;
+        let (mut members, mut issues) = parameters(&call.query);
+        let (body, more) = body_parameters(call.body.bytes(), call.is_form)?;
+        issues.extend(more);
+        for (name, value) in body {
+            if members.contains_key(&name) {
+                issues.push(given_twice(&name));
+            } else {
+                members.insert(name, value);
+            }
+        }
+        members.remove("token");
+        let now = Timestamp::now();
+        let read = NewRequest::read(members, &call.account, &call.token, &call.rules.definition, now);
+        let request = match read {
+            Ok(request) if issues.is_empty() => request,
+            Ok(_) => return Err(Problem::invalid(issues)),
+            Err(more) => {
+                issues.extend(more);
+                return Err(Problem::invalid(issues));
+            }
+        };
+        let secret = request.callback.delivery.secrets.first().map(crate::signature::SigningSecret::expose);
+        let warnings: Vec<Body> = request.warnings.iter().map(show_issue).collect();
+        let made = desk.make(request, call.rules.callbacks).await?;
+        tracing::info!(request = %made.id, account = &*call.account, calls = made.calls.len(), "speech requested");
+        let mut shown = json!({
+            "speechRequestId": made.id.to_string(),
+            "callIds": show_calls(&made.calls),
+            "secret": secret,
+        });
+        if !warnings.is_empty() {
+            shown["warnings"] = Body::Array(warnings);
+        }
+        Ok(answer(StatusCode::CREATED, shown.to_string()))
+    }
+
+    /// `GET /v1/speech-requests/{id}`
+    pub(super) async fn show_speech_request(&self, call: &Call<'_>, id: &str) -> Result<Answer, Problem> {
+        let none = || Problem::not_found("this token has made no such speech request");
+        let desk = self.speech_desk()?;
+        let id: SpeechRequestId = id.parse().map_err(|_| none())?;
+        let view = desk.view(&call.account, &call.token, id).await?.ok_or_else(none)?;
+        let registration = self.registry.speech_request(&call.account, id).ok_or_else(none)?;
+        let paused = match &registration.state {
+            CallbackState::Active => None,
+            CallbackState::Paused(reason) => Some(reason),
+        };
+        let shown = json!({
+            "speechRequestId": id.to_string(),
+            "callIds": show_calls(&view.calls),
+            "created_at": view.created_at,
+            "callback_url": registration.request.url.source(),
+            "callback_method": registration.request.method,
+            "callback_data": registration.request.body.source(),
+            "state_reason": paused,
+        });
+        Ok(answer(StatusCode::OK, shown.to_string()))
+    }
+
+    /// `GET /v1/calls/{id}/speech`
+    pub(super) async fn show_speech(&self, call: &Call<'_>, id: &str) -> Result<Answer, Problem> {
+        let none = || Problem::not_found("this token sees no speech of such a call");
+        let mut issues = Vec::new();
+        call.refuse_unknown(&["call_space"], &mut issues);
+        if !issues.is_empty() {
+            return Err(Problem::invalid(issues));
+        }
+        let id = percent_encoding::percent_decode_str(id).decode_utf8().map_err(|_| none())?;
+        let id = CallId::from_text(&id).ok_or_else(none)?;
+        let found = self.speech_desk()?.calls_of_id(&call.account, &id).await?;
+        let space = call.query.get("call_space").unwrap_or(DEFAULT_SPACE);
+        let found = found.into_iter().find(|found| &*found.key.space == space).ok_or_else(none)?;
+        let context = CallContext::from_bytes(&found.stored.context).map_err(damaged)?;
+        let speech: Vec<(Box<str>, Json)> = context
+            .speech_for(Some(&call.token))
+            .map(|(name, value)| (name.as_str().into(), value.clone()))
+            .collect();
+        if speech.is_empty() {
+            return Err(none());
+        }
+        let head = [("call_id".into(), Json::from(id.as_str())), ("call_space".into(), Json::from(space))];
+        let shown = Json::Object(head.into_iter().chain(speech).collect());
+        Ok(answer(StatusCode::OK, shown.to_compact()))
+    }
+
+    fn speech_desk(&self) -> Result<&SpeechDesk, Problem> {
+        self.speech.as_ref().ok_or_else(|| {
+            let detail = "speech requests need the embedded store in this version";
+            Problem::new(StatusCode::NOT_IMPLEMENTED, "not_supported", detail)
+        })
+    }
+
+    /// Whether a delivery is for this caller to see: that of a speech request only for its token.
+    pub(super) fn sees_delivery(&self, call: &Call<'_>, row: &DeliveryRow) -> bool {
+        let request = self.registry.speech_request(&call.account, row.callback.into());
+        request.is_none_or(|request| request.token.as_deref() == Some(&*call.token))
+    }
+
+    /// Whether an event's body is for this caller to see: that of a job only for the token which
+    /// submitted it.
+    pub(super) async fn sees_body(&self, call: &Call<'_>, event: &EventRow) -> Result<bool, Problem> {
+        if event.method != "JOB" {
+            return Ok(true);
+        }
+        let job = event.path.trim_start_matches('/').parse::<JobId>().ok();
+        match (job, &self.speech) {
+            (Some(job), Some(desk)) => Ok(desk.is_job_for(job, &call.token).await?),
+            _ => Ok(false),
+        }
+    }
+}
+
+/// `callIds`: what becomes of each call, by its id. Calls of one id in several spaces are told
+/// apart by their space.
+fn show_calls(calls: &[(CallKey, RequestedState)]) -> Map<String, Body> {
+    let mut shown = Map::new();
+    for (key, state) in calls {
+        let mut entry = match state {
+            RequestedState::Submitted => json!({"state": "submitted"}),
+            RequestedState::Ready(delivery) => {
+                json!({"state": "ready", "delivery_id": delivery.to_string()})
+            }
+            RequestedState::Refused(reason) => json!({"state": "refused", "reason": reason}),
+            RequestedState::Failed(reason) => json!({"state": "failed", "reason": reason}),
+        };
+        if &*key.space != DEFAULT_SPACE {
+            entry["call_space"] = json!(&*key.space);
+        }
+        let id = key.id.as_str();
+        let name = if shown.contains_key(id) { format!("{}:{id}", key.space) } else { id.to_owned() };
+        shown.insert(name, entry);
+    }
+    shown
+}
+
+fn damaged(fault: impl std::fmt::Display) -> Problem {
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "store_damaged", fault.to_string())
+}
+
+impl From<MakeError> for Problem {
+    fn from(error: MakeError) -> Self {
+        match error {
+            MakeError::Full(most) => Self::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too_many_speech_requests",
+                format!(
+                    "this account may have {most} speech requests at most; they are kept until nothing can come of them"
+                ),
+            ),
+            MakeError::Store(error) => error.into(),
+            MakeError::Context(fault) => damaged(fault),
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Makes deliveries: a registration's request, rendered for what happened.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+
+use super::Callback;
+use crate::context::{CallId, Name, Value, Values};
+use crate::event::{DeliveryId, EventId, EventType, SpeechRequestId};
+use crate::store::{DestinationId, FailedDelivery, NewDelivery};
+
+/// How many bytes of bodies were made for one write. They are made in memory and written in one
+/// transaction.
+#[derive(Debug, Default)]
+pub struct Bodies(usize);
+
+impl Bodies {
+    /// The most that the bodies of one write may be together, in bytes.
+    pub const LIMIT: usize = 16 << 20;
+}
+
+/// What deliveries are made for.
+#[derive(Clone, Copy, Debug)]
+pub struct Rendering<'a> {
+    /// The event that causes them.
+    pub event: EventId,
+    /// What of the event they are for.
+    pub event_type: EventType,
+    /// The call, where there is one.
+    pub call: Option<&'a CallId>,
+    /// When they are made.
+    pub at: Timestamp,
+}
+
+/// A delivery that was made, or that could not be rendered.
+#[derive(Debug)]
+pub enum Rendered {
+    /// It can be sent.
+    Delivery(NewDelivery),
+    /// It is kept and shown, and never sent.
+    Failed(FailedDelivery),
+}
+
+impl Rendering<'_> {
+    /// Renders the delivery to a registration for these values, to which the delivery's own names
+    /// are added.
+    #[must_use]
+    pub fn make(self, callback: &Callback, values: &Values<'_>, bodies: &mut Bodies) -> Rendered {
+        let id = DeliveryId::new();
+        let delivery_id = id.to_string();
+        let (name, registration) = if callback.is_speech_request {
+            (Name::SpeechRequestId, SpeechRequestId::from(callback.id).to_string())
+        } else {
+            (Name::CallbackId, callback.id.to_string())
+        };
+        let mut values = values.clone();
+        values.set(Name::DeliveryId, Value::Text(&delivery_id));
+        values.set(name, Value::Text(&registration));
+
+        let rendered = match callback.request.render(&values) {
+            Err(fault) => Err(fault.to_string()),
+            Ok(request) if bodies.0 + request.body.len() > Bodies::LIMIT => Err(format!(
+                "the bodies of this event's deliveries are larger than {} bytes together",
+                Bodies::LIMIT
+            )),
+            Ok(request) => Ok(request),
+        };
+        let call = self.call.cloned();
+        match rendered {
+            Ok(request) => {
+                bodies.0 += request.body.len();
+                let delay = callback.delivery.retry.before_attempt(1).unwrap_or_default();
+                Rendered::Delivery(NewDelivery {
+                    id,
+                    account: Arc::clone(&callback.account),
+                    callback: callback.id,
+                    destination: destination(callback),
+                    event: self.event,
+                    event_type: self.event_type,
+                    call,
+                    created_at: self.at,
+                    due: self.at + delay,
+                    request,
+                })
+            }
+            Err(reason) => {
+                tracing::warn!(delivery = %id, callback = %callback.id, reason, "delivery could not be rendered");
+                Rendered::Failed(FailedDelivery {
+                    id,
+                    account: Arc::clone(&callback.account),
+                    callback: callback.id,
+                    event: self.event,
+                    event_type: self.event_type,
+                    call,
+                    created_at: self.at,
+                    reason,
+                })
+            }
+        }
+    }
+}
+
+/// A registration is a destination of its own. Speech requests come and go, and those of an account
+/// to one receiver take turns with each other.
+fn destination(callback: &Callback) -> DestinationId {
+    if !callback.is_speech_request {
+        return callback.id.into();
+    }
+    let origin = callback.request.url.origin();
+    let digest = Sha256::digest(format!("{:?}", (&*callback.account, origin)));
+    DestinationId(*digest.first_chunk().expect("a SHA-256 is longer"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registration::CallbackUrl;
+    use crate::registration::callback::tests::{callback, limits};
+
+    #[test]
+    fn speech_requests_of_an_account_to_one_origin_share_a_destination() {
+        let request = |account: &str, url: &str| {
+            let mut request = Callback { account: account.into(), is_speech_request: true, ..callback() };
+            let limits = limits();
+            request.request.url = CallbackUrl::read(url, &limits.policy, &limits.template).unwrap();
+            destination(&request)
+        };
+        let one = request("acme", "https://example.com/a");
+        assert_eq!(one, request("acme", "https://example.com:443/b?c={call_id}"));
+        assert_ne!(one, request("acme", "https://example.com:8443/a"));
+        assert_ne!(one, request("acme", "http://example.com/a"));
+        assert_ne!(one, request("other", "https://example.com/a"));
+        let standing = callback();
+        assert_eq!(destination(&standing), standing.id.into());
+    }
+}

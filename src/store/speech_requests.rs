@@ -1,0 +1,174 @@
+//! Speech requests: which calls there are to choose from, and which of them a request waits for.
+//!
+//! What a request sends, and where to, is kept as a registration under the same number
+//! ([`Store::put_callback`](super::Store::put_callback)); here is what became of its calls.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use super::{EventRow, FailedDelivery, NewDelivery, StoreError, StoredCall};
+use crate::context::{CallId, CallKey};
+use crate::event::{AccountName, DeliveryId, SpeechRequestId};
+
+/// The speech requests of a store, shared by every room that reads or writes.
+pub type SharedSpeechRequests = Arc<dyn SpeechRequests>;
+
+/// What a store does with speech requests. All methods are cancel-safe, as those of
+/// [`Store`](super::Store) are.
+#[async_trait]
+pub trait SpeechRequests: Send + Sync + 'static {
+    /// Calls of this account, those first of which was heard last for the first time; at most
+    /// `limit`, those before the cursor (the number of the last one of the part before).
+    async fn known_calls(
+        &self,
+        account: &AccountName,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<KnownCall>, StoreError>;
+
+    /// Calls of this account that have this id, in whichever space.
+    async fn calls_of_id(&self, account: &AccountName, id: &CallId) -> Result<Vec<KnownCall>, StoreError>;
+
+    /// Writes a request with its calls, and what it delivers at once, in one atomic and durable
+    /// write; nothing, if a call that it is to wait for has been written to since it was read.
+    async fn put_speech_request(&self, request: NewSpeechRequest) -> Result<PutSpeechRequest, StoreError>;
+
+    /// What became of a request of this account.
+    async fn speech_request(
+        &self,
+        account: &AccountName,
+        id: SpeechRequestId,
+    ) -> Result<Option<SpeechRequestView>, StoreError>;
+
+    /// The requests that wait for a call. One that is written after this was read makes a write of
+    /// the call, read before, a conflict.
+    async fn waiting_for(&self, call: &CallKey) -> Result<Vec<SpeechRequestId>, StoreError>;
+}
+
+/// A call as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownCall {
+    /// Its place in the order of calls.
+    pub number: u64,
+    /// Which.
+    pub key: CallKey,
+    /// What is known of it.
+    pub stored: StoredCall,
+}
+
+/// A request to be written.
+#[derive(Clone, Debug)]
+pub struct NewSpeechRequest {
+    /// Its id.
+    pub id: SpeechRequestId,
+    /// Whose it is.
+    pub account: AccountName,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Its calls, in the order of the answer.
+    pub calls: Vec<RequestedCall>,
+    /// What its deliveries come from; there is one if there are any.
+    pub event: Option<EventRow>,
+    /// What it delivers at once.
+    pub deliveries: Vec<NewDelivery>,
+    /// What it should have delivered at once, but could not be rendered.
+    pub failed: Vec<FailedDelivery>,
+}
+
+/// A call of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestedCall {
+    /// Which.
+    pub key: CallKey,
+    /// The version that was read. If it is not the stored one any more, nothing waits for it.
+    pub read_version: u64,
+    /// What becomes of it.
+    pub state: RequestedState,
+}
+
+/// What becomes of a call of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RequestedState {
+    /// The request waits for its speech.
+    Submitted,
+    /// Its speech was there, or has come: this is its delivery.
+    Ready(DeliveryId),
+    /// It is not transcribed, for this reason.
+    Refused(String),
+    /// Its transcription failed, for this reason.
+    Failed(String),
+}
+
+/// What became of a [`NewSpeechRequest`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PutSpeechRequest {
+    /// It is written and durable.
+    Stored,
+    /// A call has been written to since; nothing was written.
+    Conflict,
+}
+
+/// A request that does not wait for the call of an event any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AnsweredRequest {
+    /// Which.
+    pub id: SpeechRequestId,
+    /// What became of the call.
+    pub state: RequestedState,
+}
+
+/// A request as it is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpeechRequestView {
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Its calls and what became of them, in the order of the first answer.
+    pub calls: Vec<(CallKey, RequestedState)>,
+}
+
+/// The speech requests of a store that keeps none: nothing waits, and a new one is refused.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoSpeechRequests;
+
+fn keeps_none() -> StoreError {
+    StoreError::Unavailable {
+        reason: "this store keeps no speech requests",
+        retry_after: Duration::from_mins(1),
+        source: None,
+    }
+}
+
+#[async_trait]
+impl SpeechRequests for NoSpeechRequests {
+    async fn known_calls(
+        &self,
+        _: &AccountName,
+        _: Option<u64>,
+        _: usize,
+    ) -> Result<Vec<KnownCall>, StoreError> {
+        Err(keeps_none())
+    }
+
+    async fn calls_of_id(&self, _: &AccountName, _: &CallId) -> Result<Vec<KnownCall>, StoreError> {
+        Err(keeps_none())
+    }
+
+    async fn put_speech_request(&self, _: NewSpeechRequest) -> Result<PutSpeechRequest, StoreError> {
+        Err(keeps_none())
+    }
+
+    async fn speech_request(
+        &self,
+        _: &AccountName,
+        _: SpeechRequestId,
+    ) -> Result<Option<SpeechRequestView>, StoreError> {
+        Err(keeps_none())
+    }
+
+    async fn waiting_for(&self, _: &CallKey) -> Result<Vec<SpeechRequestId>, StoreError> {
+        Ok(Vec::new())
+    }
+}
