@@ -219,28 +219,24 @@ pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, 
     rooms.spawn(worker.run(stop(), DRAIN_DEADLINE));
     rooms.spawn(job_worker.run(stop(), DRAIN_DEADLINE));
     rooms.spawn(listener.serve(service, tls, stop(), DRAIN_DEADLINE));
-    let (rendering, stopped) = (settings.limits.rendering, stop());
-    rooms.spawn(async move {
-        tokio::select! {
-            () = stopped => {}
-            () = following.follow(stored.revision, rendering) => {}
-        }
-    });
+    rooms.spawn(until(stop(), following.follow(stored.revision, settings.limits.rendering)));
     if let Some(speech) = speech {
-        let (stopped, timeout) = (stop(), settings.speech_timeout);
         let retention = settings.retention.delivered.max(settings.retention.failed);
-        rooms.spawn(async move {
-            tokio::select! {
-                () = stopped => {}
-                () = speech.tidy(timeout, retention) => {}
-            }
-        });
+        rooms.spawn(until(stop(), speech.tidy(settings.speech_timeout, retention)));
     }
     if let Some(listener) = operator_listener {
         let operators = Arc::new(Operators { store: Arc::clone(&store) });
         rooms.spawn(listener.serve(operators, None, stop(), DRAIN_DEADLINE));
     }
     Ok(Running { address, operator_address, store, desk, rooms, shutdown: shutdown.clone() })
+}
+
+/// Work without an end, up to the stop.
+async fn until(stop: impl Future<Output = ()>, work: impl Future<Output = ()>) {
+    tokio::select! {
+        () = stop => {}
+        () = work => {}
+    }
 }
 
 /// The store, and what else it keeps.

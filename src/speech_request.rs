@@ -239,10 +239,12 @@ impl Parts {
             before = page.last().map(|call| call.number);
             for call in page {
                 let context = CallContext::from_bytes(&call.stored.context)?;
-                let mut values = Values::new();
-                context.fill_for(callback.token.as_deref(), &mut values);
-                if callback.filter.takes(&Occasion::new(&values)) {
-                    drop(values);
+                let is_wanted = {
+                    let mut values = Values::new();
+                    context.fill_for(callback.token.as_deref(), &mut values);
+                    callback.filter.takes(&Occasion::new(&values))
+                };
+                if is_wanted {
                     found.push(Found { call, context });
                 }
                 if found.len() >= limit {

@@ -55,6 +55,9 @@ pub struct CallKey {
 /// A value with the time from which it is, in unix microseconds.
 type Entry = (Name, Json, i64);
 
+/// A token's name, and what is its own.
+type Owned = (Box<str>, Vec<Entry>);
+
 /// Everything known of one call, each value with the time from which it is. Whatever the order in
 /// which events of different times are merged, the same context is left.
 ///
@@ -66,7 +69,7 @@ pub struct CallContext {
     entries: Vec<Entry>,
     custom: Option<Custom>,
     /// Speech that belongs to a token, by the token's name, in the order of these.
-    owned: Vec<(Box<str>, Vec<Entry>)>,
+    owned: Vec<Owned>,
     /// The source that told of the call first.
     told_by: Option<Box<str>>,
 }
@@ -308,7 +311,7 @@ impl CallContext {
 const OWNED: &str = "owned_speech";
 const TOLD_BY: &str = "told_by";
 
-fn read_owned(owners: Vec<(Box<str>, Json)>) -> Result<Vec<(Box<str>, Vec<Entry>)>, InvalidContext> {
+fn read_owned(owners: Vec<(Box<str>, Json)>) -> Result<Vec<Owned>, InvalidContext> {
     let mut owned = Vec::with_capacity(owners.len());
     for (owner, stored) in owners {
         let Json::Object(members) = stored else {

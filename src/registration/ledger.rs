@@ -55,9 +55,10 @@ impl Ledger {
     pub async fn add(&self, callback: Callback, most: usize) -> Result<(), AddError> {
         self.to_the_end(async move |book| {
             let _turn = book.turn.lock().await;
-            let count = match callback.is_speech_request {
-                true => book.registry.count_speech_requests(&callback.account),
-                false => book.registry.count(&callback.account),
+            let count = if callback.is_speech_request {
+                book.registry.count_speech_requests(&callback.account)
+            } else {
+                book.registry.count(&callback.account)
             };
             if count >= most {
                 return Err(AddError::Full(most));
