@@ -199,12 +199,14 @@ async fn open_store(settings: &Settings) -> Result<SharedStore, StoreError> {
         calls: settings.retention.calls,
     };
     Ok(match &settings.store {
-        StoreAddress::Embedded(path) => {
-            Arc::new(Embedded::open(path, EmbeddedOptions { max_in_flight, retention })?)
-        }
-        StoreAddress::Redis(url) => {
-            Arc::new(Redis::open(url.as_str(), RedisOptions { max_in_flight, retention }).await?)
-        }
+        StoreAddress::Embedded(path) => Arc::new(Embedded::open(
+            path,
+            EmbeddedOptions { max_in_flight, retention, ..EmbeddedOptions::default() },
+        )?),
+        StoreAddress::Redis(url) => Arc::new(
+            Redis::open(url.as_str(), RedisOptions { max_in_flight, retention, ..RedisOptions::default() })
+                .await?,
+        ),
     })
 }
 

@@ -57,8 +57,8 @@ pub trait Store: Send + Sync + 'static {
     /// All registrations of all accounts, in the order of their ids.
     async fn callbacks(&self) -> Result<Vec<CallbackRow>, StoreError>;
 
-    /// Returns when registrations have been changed since this revision, by whichever process; at
-    /// most a second late. Never, where one process owns the store and knows what it writes.
+    /// Returns when registrations have been changed since this revision, by another process or by
+    /// the store itself; at most a second late.
     async fn callbacks_changed(&self, since: u64) {
         let _ = since;
         std::future::pending::<()>().await;

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::callbacks::read_limits;
 use super::chores::{CRASH_LIMIT, crashed};
+use super::circuits;
 use super::desk::{Desk, micros, read_destination, span_micros};
 use crate::event::{CallbackId, DeliveryId};
 
@@ -25,6 +26,7 @@ pub(super) fn recover(desk: &mut Desk, now: Timestamp) -> rusqlite::Result<()> {
     let crashes = count_crashes(desk, now)?;
     load_callbacks(desk)?;
     let waiting = load_queue(desk)?;
+    circuits::load(desk)?;
     desk.commit()?;
     if crashes > 0 {
         tracing::warn!(crashes, "the last process ended while attempts were under way; they are repeated");

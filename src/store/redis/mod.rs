@@ -25,7 +25,7 @@
 //! | `h:<delivery>` | hash | all of a delivery that changes: state, token, attempts, due … |
 //! | `r:<delivery>` | string | its request |
 //! | `a:<delivery>` | list | its attempts |
-//! | `d:<destination>` | hash | limits, in flight, rate, whose turn |
+//! | `d:<destination>` | hash | limits, in flight, rate, whose turn, circuit |
 //! | `q:<destination>` | zset | what waits for it, by time |
 //! | `qx:<destination>`, `zx` | zset, set | what waited for a removed registration; which those are |
 //! | `w`, `lp`, `lt` | zset | destinations whose time will come, in line, in line on trial |
@@ -66,6 +66,7 @@ use tokio::time::Instant;
 use self::claiming::{ClaimRequest, Claimer};
 use self::failure::{closed, full};
 use self::link::{Link, Script};
+use super::scheduler::CircuitRules;
 use super::{
     Acceptance, Accepted, CallbackChanges, CallbackRow, Claim, DedupeKey, DeliveryFilter, DeliveryRow,
     DeliveryView, EventRow, EventView, Lease, Page, Recall, Retention, Settlement, Store, StoreError,
@@ -106,11 +107,13 @@ pub struct Options {
     pub max_in_flight: usize,
     /// How long things are kept.
     pub retention: Retention,
+    /// When a receiver is only probed. Processes of one Redis should agree.
+    pub circuit: CircuitRules,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { max_in_flight: 512, retention: Retention::default() }
+        Self { max_in_flight: 512, retention: Retention::default(), circuit: CircuitRules::default() }
     }
 }
 
@@ -372,7 +375,7 @@ impl Store for Redis {
     }
 
     async fn settle(&self, settlement: Settlement) -> Result<bool, StoreError> {
-        self.open_only()?.settle(&settlement).await
+        Ok(self.open_only()?.settle(&settlement).await?.is_some())
     }
 
     async fn release(&self, leases: Vec<Lease>) -> Result<(), StoreError> {

@@ -22,7 +22,8 @@ local function allow_when_full()
 end
 
 local function load(id)
-  local h = call("HMGET", P .. "d:" .. id, "m", "i", "o", "e", "p", "c", "f", "v", "s", "z", "L")
+  local h = call("HMGET", P .. "d:" .. id, "m", "i", "o", "e", "p", "c", "f", "v", "s", "z", "L",
+    "O", "P", "N", "T")
   return {
     id = id,
     max = tonumber(h[1]) or UNCONFIGURED,
@@ -36,6 +37,11 @@ local function load(id)
     served = tonumber(h[9]) or 0,
     filed = h[10] or "",
     lease = tonumber(h[11]),
+    -- Only while its circuit is open.
+    since = tonumber(h[12]),
+    probes = tonumber(h[13]),
+    probe_at = tonumber(h[14]),
+    from_token = tonumber(h[15]),
   }
 end
 
@@ -56,6 +62,7 @@ local function refile(d)
         if d.even > latest then d.even = latest end
         if d.even - d.tolerance > at then at = d.even - d.tolerance end
       end
+      if d.probe_at and d.probe_at > at then at = d.probe_at end
       if at > now then
         filed, score = "w", at
       elseif d.proven then
@@ -76,6 +83,12 @@ local function refile(d)
   else
     call("HSET", key, "f", d.in_flight, "v", d.proven and 1 or 0, "s", d.served, "z", filed)
   end
+end
+
+-- Closes a destination's circuit, and forgets what was counted for it.
+local function close_circuit(d)
+  call("HDEL", P .. "d:" .. d.id, "O", "P", "N", "T", "x", "y")
+  d.since, d.probes, d.probe_at, d.from_token = nil, nil, nil, nil
 end
 
 -- Wakes one of the processes that wait for work.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::circuit::Circuit;
 use crate::store::{DestinationId, DestinationLimits, Rate};
 
 /// What is known of a destination that nobody configured: one of a registration that was removed
@@ -45,6 +46,7 @@ pub(super) struct Destination {
     /// The number of the grant that served it last; 0 for none.
     pub(super) served: u64,
     pub(super) bucket: Option<Bucket>,
+    pub(super) circuit: Circuit,
     pub(super) filed: Filed,
 }
 
@@ -59,6 +61,7 @@ impl Destination {
             trial: Trial::Yes,
             served: 0,
             bucket: None,
+            circuit: Circuit::default(),
             filed: Filed::Aside,
         }
     }
@@ -82,7 +85,10 @@ impl Destination {
             return None;
         }
         let (due, _) = self.queue.first()?;
-        Some(self.bucket.map_or(*due, |bucket| bucket.free_at().max(*due)))
+        let free_at = self.bucket.map_or(i64::MIN, Bucket::free_at);
+        // One whose circuit is open is on trial, and has one slot: a probe at a time.
+        let probe_at = self.circuit.open.map_or(i64::MIN, |open| open.probe_at);
+        Some(free_at.max(probe_at).max(*due))
     }
 
     pub(super) fn is_forgettable(&self) -> bool {

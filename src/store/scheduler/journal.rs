@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::circuit::Circuit;
 use super::destination::{Bucket, Queued, Trial, UNCONFIGURED};
 use super::{DestinationId, DestinationLimits, Held, Scheduler};
 use crate::event::DeliveryId;
@@ -13,6 +14,7 @@ pub(super) enum Change {
         destination: DestinationId,
         before: Option<DestinationLimits>,
         bucket: Option<Bucket>,
+        circuit: Circuit,
     },
     Queued {
         destination: DestinationId,
@@ -27,6 +29,7 @@ pub(super) enum Change {
         queue: BTreeSet<Queued>,
         limits: Option<DestinationLimits>,
         bucket: Option<Bucket>,
+        circuit: Circuit,
     },
     Granted {
         delivery: DeliveryId,
@@ -41,6 +44,7 @@ pub(super) enum Change {
         held: Held,
         trial: Trial,
         bucket: Option<Bucket>,
+        circuit: Circuit,
         requeued: Option<Queued>,
     },
 }
@@ -80,14 +84,16 @@ impl Scheduler {
     /// be forgotten before everything is taken back, or its limits would be lost.
     fn take_back(&mut self, change: Change) -> Option<DestinationId> {
         // The clock is not taken back.
-        let now = self.now;
+        let (now, rules) = (self.now, self.rules);
         match change {
-            Change::Configured { destination, before, bucket } => {
+            Change::Configured { destination, before, bucket, circuit } => {
                 let place = self.place_of(destination);
                 let entry = self.entry(place);
                 entry.configure(before.unwrap_or(UNCONFIGURED));
                 entry.configured = before.is_some();
                 entry.bucket = bucket.map(|bucket| bucket.clamped(now));
+                entry.circuit = circuit;
+                entry.circuit.clamp(&rules, now);
                 self.refile(place);
                 Some(destination)
             }
@@ -99,7 +105,7 @@ impl Scheduler {
                 self.put(destination, item);
                 None
             }
-            Change::Cancelled { destination, queue, limits, bucket } => {
+            Change::Cancelled { destination, queue, limits, bucket, circuit } => {
                 let place = self.place_of(destination);
                 self.queued += queue.len();
                 let entry = self.entry(place);
@@ -107,6 +113,8 @@ impl Scheduler {
                 entry.configure(limits.unwrap_or(UNCONFIGURED));
                 entry.configured = limits.is_some();
                 entry.bucket = bucket.map(|bucket| bucket.clamped(now));
+                entry.circuit = circuit;
+                entry.circuit.clamp(&rules, now);
                 self.refile(place);
                 None
             }
@@ -124,7 +132,7 @@ impl Scheduler {
                 self.refile(place);
                 None
             }
-            Change::Ended { delivery, held, trial, bucket, requeued } => {
+            Change::Ended { delivery, held, trial, bucket, circuit, requeued } => {
                 if let Some(item) = requeued {
                     self.take(held.destination, item);
                 }
@@ -133,6 +141,8 @@ impl Scheduler {
                 entry.in_flight += 1;
                 entry.trial = trial;
                 entry.bucket = bucket.map(|bucket| bucket.clamped(now));
+                entry.circuit = circuit;
+                entry.circuit.clamp(&rules, now);
                 self.hold(delivery, held);
                 self.refile(place);
                 None

@@ -7,12 +7,22 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::destination::UNCONFIGURED;
-use super::{CLOCK_STEP, Scheduler};
+use super::{CLOCK_STEP, CircuitChange, CircuitRules, Scheduler, Verdict};
 use crate::event::DeliveryId;
 use crate::store::{DestinationId, DestinationLimits, Lease, Rate};
 
 const MAX_IN_FLIGHT: usize = 6;
 const FIRST_TOKEN: u64 = 100;
+
+/// So short and so few that a few steps reach all of it.
+const RULES: CircuitRules = CircuitRules {
+    consecutive: 3,
+    share_of: 5,
+    slice: 1_000_000,
+    first_probe: 400_000,
+    longest_probe: 1_500_000,
+    give_up: 4_000_000,
+};
 
 #[derive(Clone, Debug)]
 struct Place {
@@ -23,6 +33,63 @@ struct Place {
     served: u64,
     /// When the next start would come if they came evenly.
     even: Option<i64>,
+    /// Attempts: the slice of time that each ended in, and whether it failed.
+    history: Vec<(i64, bool)>,
+    failures_in_a_row: u32,
+    open: Option<Open>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    since: i64,
+    probes: u32,
+    probe_at: i64,
+    from_token: u64,
+}
+
+impl Place {
+    fn close(&mut self) {
+        (self.failures_in_a_row, self.open) = (0, None);
+        self.history.clear();
+    }
+
+    fn count(&mut self, verdict: Verdict, token: u64, next_token: u64, now: i64) -> CircuitChange {
+        let failed = verdict == Verdict::Failed;
+        match &mut self.open {
+            _ if verdict == Verdict::Unknown => CircuitChange::Unchanged,
+            Some(open) if failed && token < open.from_token => CircuitChange::Unchanged,
+            Some(open) if failed => {
+                open.probes += 1;
+                open.probe_at = now + (400_000 << open.probes.min(2)).min(1_500_000);
+                if now - open.since >= 4_000_000 {
+                    CircuitChange::GivenUp
+                } else {
+                    CircuitChange::ProbeFailed
+                }
+            }
+            Some(_) => {
+                self.close();
+                CircuitChange::Closed
+            }
+            None => {
+                let slice = now.div_euclid(1_000_000);
+                if self.history.last().is_some_and(|(last, _)| *last > slice) {
+                    self.history.clear();
+                }
+                self.history.retain(|(other, _)| *other > slice - 5);
+                self.history.push((slice, failed));
+                self.failures_in_a_row = if failed { self.failures_in_a_row + 1 } else { 0 };
+                let failures = self.history.iter().filter(|(_, failed)| *failed).count();
+                let is_bad = self.history.len() >= 5 && failures * 2 > self.history.len();
+                if failed && (is_bad || self.failures_in_a_row >= 3) {
+                    let from_token = next_token;
+                    self.open = Some(Open { since: now, probes: 0, probe_at: now + 400_000, from_token });
+                    return CircuitChange::Opened;
+                }
+                CircuitChange::Unchanged
+            }
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -64,6 +131,9 @@ impl State {
             proven: false,
             served: 0,
             even: None,
+            history: Vec::new(),
+            failures_in_a_row: 0,
+            open: None,
         })
     }
 
@@ -79,13 +149,17 @@ impl State {
             (Some(rate), Some(even)) => even - interval(rate) * i64::from(rate.count - 1),
             _ => i64::MIN,
         };
-        Some(due.max(free_at))
+        let probe_at = place.open.map_or(i64::MIN, |open| open.probe_at);
+        Some(due.max(free_at).max(probe_at))
     }
 
     fn clamp(&mut self, now: i64) {
         for place in self.places.values_mut() {
             if let (Some(rate), Some(even)) = (place.limits.rate, &mut place.even) {
                 *even = (*even).min(now + interval(rate) * i64::from(rate.count));
+            }
+            if let Some(open) = &mut place.open {
+                open.probe_at = open.probe_at.min(now + RULES.longest_probe);
             }
         }
     }
@@ -178,7 +252,7 @@ enum Step {
     TakeCancelled { limit: usize },
     Claim { later: i64, slots: usize },
     SetClockBack { by: i64 },
-    Settle { which: usize, delivered: bool, next: Option<i64> },
+    Settle { which: usize, verdict: Verdict, next: Option<i64> },
     Release { which: usize },
     Expire { which: usize, waits: bool },
     SettleStale { which: usize },
@@ -190,6 +264,11 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let destination = 0..5_u8;
     let which = 0..100_usize;
     let rate = proptest::option::of((1..4_u32, 1..3_000_000_u64));
+    let verdict = prop_oneof![
+        5 => Just(Verdict::Failed),
+        4 => Just(Verdict::Delivered),
+        1 => Just(Verdict::Unknown),
+    ];
     let step = prop_oneof![
         2 => (destination.clone(), 0..5_u32, rate, proptest::bool::weighted(0.2)).prop_map(
             |(destination, max_in_flight, rate, paused)| Step::Configure {
@@ -204,8 +283,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (1..4_usize).prop_map(|limit| Step::TakeCancelled { limit }),
         8 => (0..1_500_000_i64, 1..5_usize).prop_map(|(later, slots)| Step::Claim { later, slots }),
         1 => (CLOCK_STEP + 1..20_000_000_i64).prop_map(|by| Step::SetClockBack { by }),
-        8 => (which.clone(), any::<bool>(), proptest::option::of(0..2_000_000_i64))
-            .prop_map(|(which, delivered, next)| Step::Settle { which, delivered, next }),
+        10 => (which.clone(), verdict, proptest::option::of(0..2_000_000_i64))
+            .prop_map(|(which, verdict, next)| Step::Settle { which, verdict, next }),
         2 => which.clone().prop_map(|which| Step::Release { which }),
         1 => (which.clone(), any::<bool>()).prop_map(|(which, waits)| Step::Expire { which, waits }),
         1 => which.prop_map(|which| Step::SettleStale { which }),
@@ -260,6 +339,9 @@ impl Pair {
                 if place.limits.rate != rate {
                     place.even = None;
                 }
+                if place.configured && place.limits.paused && !paused {
+                    place.close();
+                }
                 (place.limits, place.configured) = (limits, true);
                 self.real.configure(destination(id), limits);
             }
@@ -283,6 +365,7 @@ impl Pair {
             Step::Cancel { destination: id } => {
                 let place = self.model.state.place(destination(id));
                 (place.configured, place.limits, place.even) = (false, UNCONFIGURED, None);
+                place.close();
                 let queue = std::mem::take(&mut place.queue);
                 self.model.state.cancelled_now.extend(queue.into_iter().map(|(_, delivery)| delivery));
                 self.real.cancel(destination(id));
@@ -303,11 +386,16 @@ impl Pair {
                 self.step(&Step::Commit);
                 self.claim(now - by, 1);
             }
-            Step::Settle { which, delivered, next } => {
+            Step::Settle { which, verdict, next } => {
                 if let Some(lease) = self.held(which) {
                     let next = next.map(|delay| now + delay);
-                    self.end(lease, next, |place| place.proven = delivered);
-                    assert!(self.real.settle(lease, delivered, next));
+                    let next_token = self.model.token;
+                    let mut change = None;
+                    self.end(lease, next, |place| {
+                        place.proven = verdict == Verdict::Delivered;
+                        change = Some(place.count(verdict, lease.token, next_token, now));
+                    });
+                    assert_eq!(self.real.settle(lease, verdict, next, now), change);
                 }
             }
             Step::Release { which } => {
@@ -331,7 +419,7 @@ impl Pair {
             Step::SettleStale { which } => {
                 if let Some(lease) = self.held(which) {
                     let stale = Lease { token: lease.token - 1, ..lease };
-                    assert!(!self.real.settle(stale, true, None));
+                    assert_eq!(self.real.settle(stale, Verdict::Delivered, None, now), None);
                     assert!(!self.real.release(stale));
                     assert!(!self.real.expire(stale, true));
                 }
@@ -372,7 +460,7 @@ proptest! {
             grants: 0,
             token: FIRST_TOKEN,
         };
-        let mut pair = Pair { real: Scheduler::new(MAX_IN_FLIGHT, FIRST_TOKEN), model, made: 0 };
+        let mut pair = Pair { real: Scheduler::new(MAX_IN_FLIGHT, FIRST_TOKEN, RULES), model, made: 0 };
         pair.claim(1_000_000_000, 1);
         for step in steps {
             pair.step(&step);
