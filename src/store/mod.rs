@@ -21,7 +21,7 @@ use jiff::Timestamp;
 pub use record::{
     Acceptance, Accepted, Attempt, CallWrite, CallbackChanges, CallbackRow, CallbackState, Claim, DedupeKey,
     DeliveryFilter, DeliveryRequest, DeliveryRow, DeliveryState, DeliveryView, DestinationId,
-    DestinationLimits, EventRow, EventState, EventView, FailedDelivery, Lease, NewDelivery, Next,
+    DestinationLimits, EventRow, EventState, EventView, FailedDelivery, Lease, NewDelivery, Next, OrderKey,
     OutcomeKind, Page, Rate, Recall, Retention, Settlement, StoredCall,
 };
 

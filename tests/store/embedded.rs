@@ -80,7 +80,7 @@ fn a_file_of_the_first_format_is_read() {
     let connection = rusqlite::Connection::open(&path).unwrap();
     connection
         .execute_batch(
-            "ALTER TABLE callback DROP COLUMN deadline; DROP TABLE circuit; PRAGMA user_version = 1",
+            "ALTER TABLE callback DROP COLUMN deadline; DROP TABLE circuit; ALTER TABLE queue DROP COLUMN order_key; PRAGMA user_version = 1",
         )
         .unwrap();
     drop(connection);

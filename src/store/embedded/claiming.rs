@@ -270,20 +270,21 @@ impl Write for Retry {
         match (stored_state, due, leased_at) {
             (state::DEAD, None, None) => {
                 requeue_dead(desk, account, self.id, callback, destination, request, now)?;
+                desk.scheduler.enqueue(destination, self.id, now);
             }
             (state::OPEN, Some(due), None) => {
                 desk.connection
                     .prepare_cached("UPDATE queue SET due = ?2, tried = 0 WHERE delivery = ?1")?
                     .execute(params![id, now])?;
-                desk.scheduler.withdraw(destination, self.id, due);
+                desk.scheduler.reschedule(destination, self.id, due, now);
             }
             _ => return Ok(false),
         }
-        desk.scheduler.enqueue(destination, self.id, now);
         Ok(true)
     }
 }
 
+/// Those after it in its order have had their turn meanwhile: it waits for no other.
 fn requeue_dead(
     desk: &Desk,
     account: i64,

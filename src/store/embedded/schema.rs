@@ -15,12 +15,13 @@ const APPLICATION_ID: i32 = 0x5267_426b;
 
 /// The version of the tables below. A newer binary reads older files, an older binary refuses
 /// newer ones.
-const FORMAT: i32 = 4;
+const FORMAT: i32 = 5;
 
 /// What makes a file of the format before into one of this format, oldest first.
-const MIGRATIONS: [(i32, &str); 2] = [
+const MIGRATIONS: [(i32, &str); 3] = [
     (2, "ALTER TABLE callback ADD COLUMN deadline INTEGER NOT NULL DEFAULT 60000000;"),
     (4, super::circuits::TABLE),
+    (5, "ALTER TABLE queue ADD COLUMN order_key BLOB;"),
 ];
 
 /// How large the write-ahead log is left on disk once it has been written back.
@@ -150,7 +151,8 @@ CREATE TABLE queue (
     tried INTEGER NOT NULL,         -- attempts of the present run through the schedule
     crashes INTEGER NOT NULL,       -- in a row
     recorded INTEGER NOT NULL,      -- rows in attempt
-    leased_at INTEGER               -- NULL while it waits
+    leased_at INTEGER,              -- NULL while it waits
+    order_key BLOB                  -- NULL if it waits for no other
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE attempt (

@@ -72,7 +72,7 @@ while #claims < slots and bytes < room do
     local d = load(id)
     local delivery = call("ZPOPMIN", P .. "q:" .. id)[1]
     local key = P .. "h:" .. delivery
-    local h = call("HMGET", key, "c", "t", "a", "e", "s", "n")
+    local h = call("HMGET", key, "c", "t", "a", "e", "s", "n", "g")
     local request = call("GET", P .. "r:" .. delivery)
     local on_trial = not d.proven
     token = token + 1
@@ -96,6 +96,7 @@ while #claims < slots and bytes < room do
     else
       -- Its registration was removed, or a part of it is gone: set aside, and the rest goes on.
       d.proven = false
+      leave(delivery, id, h[7], is_whole)
       if is_whole then
         finish(delivery, h[3], h[4], "c", REMOVED, now, h[6])
       else

@@ -27,6 +27,7 @@
 //! | `a:<delivery>` | list | its attempts |
 //! | `d:<destination>` | hash | limits, in flight, rate, whose turn, circuit |
 //! | `q:<destination>` | zset | what waits for it, by time |
+//! | `g:<destination><order>` | zset | deliveries that go out in this order, by their place in it |
 //! | `qx:<destination>`, `zx` | zset, set | what waited for a removed registration; which those are |
 //! | `w`, `lp`, `lt` | zset | destinations whose time will come, in line, in line on trial |
 //! | `l` | zset | leased deliveries, by when the lease runs out |
@@ -76,7 +77,7 @@ use crate::context::CallKey;
 use crate::event::{AccountName, CallbackId, DeliveryId, EventId};
 
 /// The version of the keys. A newer binary reads an older one's, an older binary refuses newer.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Deliveries of one account that may be open at once; past it, its events are refused. What
 /// bounds all accounts together is Redis' `maxmemory`.

@@ -105,6 +105,32 @@ local function wake_for(d)
   end
 end
 
+-- Puts a delivery behind all of its order; whether it is held back.
+local function join(id, destination, order)
+  local key = P .. "g:" .. destination .. order
+  local last = call("ZREVRANGE", key, 0, 0, "WITHSCORES")
+  call("ZADD", key, (tonumber(last[2]) or 0) + 1, id)
+  return last[1] ~= nil
+end
+
+-- A delivery has ended: it is the turn of the next of its order, if it had one. The destination is
+-- to be filed anew afterwards.
+local function leave(id, destination, order, is_removed)
+  if not order then return end
+  local key = P .. "g:" .. destination .. order
+  local is_head = call("ZRANGE", key, 0, 0)[1] == id
+  call("ZREM", key, id)
+  local next_one = is_head and call("ZRANGE", key, 0, 0)[1]
+  if not next_one then return end
+  local due = tonumber(call("HGET", P .. "h:" .. next_one, "w")) or now
+  if is_removed then
+    call("ZADD", P .. "qx:" .. destination, due, next_one)
+    call("SADD", P .. "zx", destination)
+  else
+    call("ZADD", P .. "q:" .. destination, due, next_one)
+  end
+end
+
 -- Ends a delivery that will not be sent again. States: d delivered, x dead, f failed, c cancelled.
 local function finish(id, account, event, state, reason, at, attempts)
   local key = P .. "h:" .. id

@@ -66,13 +66,14 @@ end
 
 local id, next_state, ended = ARGV[2], ARGV[4], ARGV[6]
 local key = P .. "h:" .. id
-local h = call("HMGET", key, "k", "c", "d", "a", "e", "t", "s", "n")
+local h = call("HMGET", key, "k", "c", "d", "a", "e", "t", "s", "n", "g")
 if h[7] ~= "l" or h[1] ~= ARGV[3] then return { 0, "" } end
 local callback, destination, account, event = h[2], h[3], h[4], h[5]
 call("RPUSH", P .. "a:" .. id, ARGV[5])
 call("ZREM", P .. "l", id)
 local attempts = tonumber(h[8]) + 1
 local is_removed = call("HEXISTS", P .. "k:" .. callback, "r") == 1
+if next_state ~= "r" or is_removed then leave(id, destination, h[9], is_removed) end
 if next_state == "d" then
   finish(id, account, event, "d", nil, ended, attempts)
 elseif next_state == "x" then

@@ -15,7 +15,7 @@ use crate::event::{AccountName, CallbackId, DeliveryId, EventId, EventType};
 use crate::store::scheduler::{CircuitChange, CircuitRules, Scheduler};
 use crate::store::{
     Acceptance, Accepted, Attempt, CallbackRow, CallbackState, DedupeKey, DeliveryRequest, DestinationLimits,
-    EventRow, EventState, Lease, NewDelivery, Next, OutcomeKind, Rate, Settlement,
+    EventRow, EventState, Lease, NewDelivery, Next, OrderKey, OutcomeKind, Rate, Settlement,
 };
 
 const MAX_IN_FLIGHT: usize = 6;
@@ -70,8 +70,9 @@ impl Bench {
         self.runtime.block_on(self.shared.put_callback(&row)).unwrap();
     }
 
-    fn enqueue(&self, callback: CallbackId, delivery: DeliveryId, due: i64) {
-        let acceptance = acceptance(callback, delivery, self.now(), due);
+    fn enqueue(&self, callback: CallbackId, delivery: DeliveryId, due: i64, order: Option<OrderKey>) {
+        let mut acceptance = acceptance(callback, delivery, self.now(), due);
+        acceptance.deliveries[0].order = order;
         assert_eq!(self.runtime.block_on(self.shared.accept(&acceptance)).unwrap(), Accepted::Stored);
     }
 
@@ -141,6 +142,7 @@ fn acceptance(callback: CallbackId, delivery: DeliveryId, now: i64, due: i64) ->
             call: None,
             created_at: at(now),
             due: at(due),
+            order: None,
             request: DeliveryRequest {
                 method: "POST".to_owned(),
                 url: "https://receiver.example".to_owned(),
@@ -157,7 +159,7 @@ fn acceptance(callback: CallbackId, delivery: DeliveryId, now: i64, due: i64) ->
 #[derive(Clone, Debug)]
 enum Step {
     Configure { destination: usize, max_in_flight: u32, rate: Option<(u32, u64)>, paused: bool },
-    Enqueue { destination: usize, delay: i64 },
+    Enqueue { destination: usize, delay: i64, order: Option<u8> },
     Retry { which: usize },
     Remove { destination: usize },
     Claim { later: i64, slots: usize },
@@ -182,8 +184,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
                 destination, max_in_flight, rate, paused
             }
         ),
-        8 => (destination.clone(), -1_000_000..3_000_000_i64)
-            .prop_map(|(destination, delay)| Step::Enqueue { destination, delay }),
+        8 => (destination.clone(), -1_000_000..3_000_000_i64, proptest::option::of(0..2_u8))
+            .prop_map(|(destination, delay, order)| Step::Enqueue { destination, delay, order }),
         1 => which.clone().prop_map(|which| Step::Retry { which }),
         1 => destination.prop_map(|destination| Step::Remove { destination }),
         8 => (0..1_500_000_i64, 1..5_usize).prop_map(|(later, slots)| Step::Claim { later, slots }),
@@ -255,12 +257,16 @@ impl Pair<'_> {
                 self.scheduler.configure(callback.into(), limits);
                 self.limits.insert(callback, limits);
             }
-            Step::Enqueue { destination, delay } => {
+            Step::Enqueue { destination, delay, order } => {
                 self.made += 1;
                 let id = DeliveryId::from_bytes(self.made.to_be_bytes());
                 let callback = self.callbacks[destination];
-                self.bench.enqueue(callback, id, now + delay);
-                self.scheduler.enqueue(callback.into(), id, now + delay);
+                let order = order.map(|key| OrderKey([key; 16]));
+                self.bench.enqueue(callback, id, now + delay, order);
+                match order {
+                    Some(key) => self.scheduler.enqueue_in_order(callback.into(), id, now + delay, key),
+                    None => self.scheduler.enqueue(callback.into(), id, now + delay),
+                }
                 self.open.push(Known { id, callback, due: now + delay, crashes: 0, leases: None });
             }
             Step::Retry { which } => {
@@ -271,8 +277,7 @@ impl Pair<'_> {
                     let account = AccountName::from("acme");
                     let retried = self.bench.shared.retry(&account, known.id);
                     assert!(self.bench.runtime.block_on(retried).unwrap());
-                    assert!(self.scheduler.withdraw(known.callback.into(), known.id, known.due));
-                    self.scheduler.enqueue(known.callback.into(), known.id, now);
+                    assert!(self.scheduler.reschedule(known.callback.into(), known.id, known.due, now));
                     known.due = now;
                 }
             }
@@ -382,15 +387,15 @@ fn a_clock_that_is_set_back_blocks_nobody() {
     let callback = CallbackId::new();
     let rate = Some(Rate { count: 1, period: Duration::from_secs(2) });
     bench.configure(callback, DestinationLimits { max_in_flight: 10, rate, paused: false });
-    bench.enqueue(callback, DeliveryId::new(), START);
+    bench.enqueue(callback, DeliveryId::new(), START, None);
     let (leases, _) = bench.claim(1);
     assert!(bench.settle(leases[0], Next::Delivered));
-    bench.enqueue(callback, DeliveryId::new(), START);
+    bench.enqueue(callback, DeliveryId::new(), START, None);
     assert!(bench.claim(1).0.is_empty(), "the rate allows one in 2 s");
 
     // Its next start is an hour and 2 s away now, as the clock has it.
     bench.time.store(START - 3_600 * SECOND, Ordering::Relaxed);
-    bench.enqueue(callback, DeliveryId::new(), START - 3_600 * SECOND);
+    bench.enqueue(callback, DeliveryId::new(), START - 3_600 * SECOND, None);
     assert!(bench.claim(1).0.is_empty());
     bench.time.fetch_add(2 * SECOND, Ordering::Relaxed);
     assert_eq!(bench.claim(1).0.len(), 1);
@@ -401,7 +406,7 @@ fn tokens_grow_even_if_redis_forgets_the_last_one() {
     let server = RedisServer::start(&[]);
     let bench = Bench::new(&server);
     let callback = CallbackId::new();
-    bench.enqueue(callback, DeliveryId::new(), START);
+    bench.enqueue(callback, DeliveryId::new(), START, None);
     let (first, _) = bench.claim(1);
     bench.release(first[0]);
     server.ask(&[b"HDEL", b"{rb0}:n", b"k"]);

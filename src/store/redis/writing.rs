@@ -256,7 +256,8 @@ fn add_delivery(command: &mut Cmd, new: &NewDelivery, now: i64) {
         .arg(new.created_at.as_microsecond())
         .arg(new.due.as_microsecond())
         .arg(from_now(new.due, now))
-        .arg(form::write_request(new));
+        .arg(form::write_request(new))
+        .arg(new.order.map_or_else(Vec::new, |key| key.0.to_vec()));
 }
 
 fn add_failed(command: &mut Cmd, failed: &FailedDelivery) {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::circuit::Circuit;
+use super::order::Groups;
 use crate::store::{DestinationId, DestinationLimits, Rate};
 
 /// What is known of a destination that nobody configured: one of a registration that was removed
@@ -41,6 +42,8 @@ pub(super) struct Destination {
     /// Whether `limits` were given; a destination without is forgotten when it is idle.
     pub(super) configured: bool,
     pub(super) queue: BTreeSet<Queued>,
+    /// Those that go out in an order.
+    pub(super) groups: Groups,
     pub(super) in_flight: u32,
     pub(super) trial: Trial,
     /// The number of the grant that served it last; 0 for none.
@@ -57,6 +60,7 @@ impl Destination {
             limits: UNCONFIGURED,
             configured: false,
             queue: BTreeSet::new(),
+            groups: Groups::new(),
             in_flight: 0,
             trial: Trial::Yes,
             served: 0,

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::circuit::Circuit;
 use super::destination::{Bucket, Queued, Trial, UNCONFIGURED};
+use super::order::{self, Groups, Left};
 use super::{DestinationId, DestinationLimits, Held, Scheduler};
 use crate::event::DeliveryId;
 
@@ -20,6 +21,20 @@ pub(super) enum Change {
         destination: DestinationId,
         item: Queued,
     },
+    Joined {
+        destination: DestinationId,
+        item: Queued,
+    },
+    Left {
+        destination: DestinationId,
+        delivery: DeliveryId,
+        left: Left,
+    },
+    Rescheduled {
+        destination: DestinationId,
+        item: Queued,
+        before: i64,
+    },
     Withdrawn {
         destination: DestinationId,
         item: Queued,
@@ -27,6 +42,7 @@ pub(super) enum Change {
     Cancelled {
         destination: DestinationId,
         queue: BTreeSet<Queued>,
+        groups: Groups,
         limits: Option<DestinationLimits>,
         bucket: Option<Bucket>,
         circuit: Circuit,
@@ -54,14 +70,19 @@ impl Scheduler {
     pub fn commit(&mut self) {
         for change in std::mem::take(&mut self.journal) {
             match change {
-                Change::Withdrawn { destination, .. } => self.forget_if_idle(destination),
-                Change::Cancelled { destination, queue, .. } => {
+                Change::Withdrawn { destination, .. } | Change::Left { destination, .. } => {
+                    self.forget_if_idle(destination);
+                }
+                Change::Cancelled { destination, queue, groups, .. } => {
+                    self.cancelled.extend(order::held_back(&groups));
                     self.cancelled.extend(queue.into_iter().map(|(_, id)| DeliveryId::from_bytes(id)));
                     self.forget_if_idle(destination);
                 }
                 Change::Ended { held, .. } => self.forget_if_idle(held.destination),
                 Change::Configured { .. }
                 | Change::Queued { .. }
+                | Change::Joined { .. }
+                | Change::Rescheduled { .. }
                 | Change::Granted { .. }
                 | Change::TookCancelled { .. } => {}
             }
@@ -105,11 +126,25 @@ impl Scheduler {
                 self.put(destination, item);
                 None
             }
-            Change::Cancelled { destination, queue, limits, bucket, circuit } => {
+            Change::Joined { destination, item } => {
+                self.unjoin(destination, item);
+                Some(destination)
+            }
+            Change::Left { destination, delivery, left } => {
+                self.rejoin(destination, delivery, left);
+                None
+            }
+            Change::Rescheduled { destination, item, before } => {
+                self.move_to(destination, item, before);
+                None
+            }
+            Change::Cancelled { destination, queue, groups, limits, bucket, circuit } => {
                 let place = self.place_of(destination);
-                self.queued += queue.len();
+                self.queued += queue.len() + order::held_back(&groups).count();
+                self.ordered.extend(order::members(&groups).map(|(place, delivery)| (delivery, place)));
                 let entry = self.entry(place);
                 entry.queue = queue;
+                entry.groups = groups;
                 entry.configure(limits.unwrap_or(UNCONFIGURED));
                 entry.configured = limits.is_some();
                 entry.bucket = bucket.map(|bucket| bucket.clamped(now));

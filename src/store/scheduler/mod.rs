@@ -10,6 +10,7 @@
 //! grants to such destinations together take at most half of all slots, so that the dead ones
 //! never crowd out the living.
 //!
+//! Of the deliveries that go out in an order only the first is in the queue ([`order`]).
 //! A destination whose circuit is open takes nothing but a probe now and then ([`CircuitRules`]).
 //!
 //! Changes are kept in a journal until [`Scheduler::commit`], and [`Scheduler::rollback`] takes
@@ -20,6 +21,7 @@
 mod circuit;
 mod destination;
 mod journal;
+mod order;
 
 #[cfg(test)]
 mod model;
@@ -32,7 +34,7 @@ use self::circuit::Circuit;
 pub use self::circuit::{CircuitChange, CircuitRules, GIVEN_UP, Open, Verdict};
 use self::destination::{Destination, Filed, Queued, Trial, UNCONFIGURED};
 use self::journal::Change;
-use super::{DestinationId, DestinationLimits, Lease};
+use super::{DestinationId, DestinationLimits, Lease, OrderKey};
 use crate::event::DeliveryId;
 
 /// How far the clock may be set back before the destinations are sorted anew, in µs. Below that
@@ -54,6 +56,9 @@ pub struct Scheduler {
     proven_line: BTreeSet<InLine>,
     trial_line: BTreeSet<InLine>,
     held: HashMap<DeliveryId, Held>,
+    /// Deliveries that go out in an order and have not ended, with their place in it.
+    ordered: HashMap<DeliveryId, (OrderKey, u64)>,
+    next_sequence: u64,
     max_in_flight: usize,
     rules: CircuitRules,
     /// How many of `held` were granted on trial.
@@ -100,6 +105,8 @@ impl Scheduler {
             proven_line: BTreeSet::new(),
             trial_line: BTreeSet::new(),
             held: HashMap::new(),
+            ordered: HashMap::new(),
+            next_sequence: 0,
             max_in_flight: max_in_flight.max(1),
             rules,
             on_trial: 0,
@@ -181,12 +188,17 @@ impl Scheduler {
         }
     }
 
-    /// Takes a delivery out of its queue; `false` if it does not wait there for that time.
+    /// Takes a delivery out of its queue, for good; `false` if it does not wait there for that time.
     pub fn withdraw(&mut self, destination: DestinationId, delivery: DeliveryId, due: i64) -> bool {
         let item = (due, delivery.to_bytes());
+        if self.held_back(destination, item).is_some() {
+            self.leave(destination, delivery);
+            return true;
+        }
         let taken = self.take(destination, item);
         if taken {
             self.journal.push(Change::Withdrawn { destination, item });
+            self.leave(destination, delivery);
         }
         taken
     }
@@ -197,14 +209,18 @@ impl Scheduler {
         let Some(&place) = self.index.get(&destination) else { return };
         let entry = self.entry(place);
         let queue = std::mem::take(&mut entry.queue);
+        let groups = std::mem::take(&mut entry.groups);
         let limits = entry.configured.then_some(entry.limits);
         let (bucket, circuit) = (entry.bucket, entry.circuit);
         entry.configure(UNCONFIGURED);
         entry.configured = false;
         entry.circuit = Circuit::default();
-        self.queued -= queue.len();
+        self.queued -= queue.len() + order::held_back(&groups).count();
         self.refile(place);
-        self.journal.push(Change::Cancelled { destination, queue, limits, bucket, circuit });
+        for (_, delivery) in order::members(&groups) {
+            self.ordered.remove(&delivery);
+        }
+        self.journal.push(Change::Cancelled { destination, queue, groups, limits, bucket, circuit });
     }
 
     /// Up to `limit` deliveries whose destination was cancelled in an earlier commit.
@@ -292,6 +308,9 @@ impl Scheduler {
             self.put(held.destination, item);
         }
         self.journal.push(Change::Ended { delivery: lease.delivery, held, trial, bucket, circuit, requeued });
+        if requeued.is_none() {
+            self.leave(held.destination, lease.delivery);
+        }
         Some(changed)
     }
 

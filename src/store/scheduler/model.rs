@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::destination::UNCONFIGURED;
 use super::{CLOCK_STEP, CircuitChange, CircuitRules, Scheduler, Verdict};
 use crate::event::DeliveryId;
-use crate::store::{DestinationId, DestinationLimits, Lease, Rate};
+use crate::store::{DestinationId, DestinationLimits, Lease, OrderKey, Rate};
 
 const MAX_IN_FLIGHT: usize = 6;
 const FIRST_TOKEN: u64 = 100;
@@ -28,7 +28,7 @@ const RULES: CircuitRules = CircuitRules {
 struct Place {
     limits: DestinationLimits,
     configured: bool,
-    queue: Vec<(i64, DeliveryId)>,
+    queue: Vec<Queued>,
     proven: bool,
     served: u64,
     /// When the next start would come if they came evenly.
@@ -38,6 +38,9 @@ struct Place {
     failures_in_a_row: u32,
     open: Option<Open>,
 }
+
+/// When it is due, which it is, and of which order with which place in it.
+type Queued = (i64, DeliveryId, Option<(u8, u128)>);
 
 #[derive(Clone, Copy, Debug)]
 struct Open {
@@ -98,6 +101,7 @@ struct Held {
     destination: DestinationId,
     due: i64,
     on_trial: bool,
+    order: Option<(u8, u128)>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -137,6 +141,15 @@ impl State {
         })
     }
 
+    /// What of this destination waits for no other.
+    fn heads(&self, id: DestinationId) -> Vec<Queued> {
+        let queue = &self.places[&id].queue;
+        let held = self.held.iter().filter(|held| held.destination == id).map(|held| held.order);
+        let open: Vec<_> = queue.iter().map(|queued| queued.2).chain(held).flatten().collect();
+        let is_first = |(key, place): (u8, u128)| open.iter().all(|other| other.0 != key || other.1 >= place);
+        queue.iter().filter(|queued| queued.2.is_none_or(is_first)).copied().collect()
+    }
+
     fn eligible_at(&self, id: DestinationId) -> Option<i64> {
         let place = &self.places[&id];
         let in_flight = self.held.iter().filter(|held| held.destination == id).count();
@@ -144,7 +157,7 @@ impl State {
         if place.limits.paused || in_flight >= cap as usize {
             return None;
         }
-        let due = place.queue.iter().map(|(due, _)| *due).min()?;
+        let due = self.heads(id).iter().map(|queued| queued.0).min()?;
         let free_at = match (place.limits.rate, place.even) {
             (Some(rate), Some(even)) => even - interval(rate) * i64::from(rate.count - 1),
             _ => i64::MIN,
@@ -196,9 +209,10 @@ impl Model {
             let Some(destination) = next else { break };
             self.grants += 1;
             let grants = self.grants;
+            let first = self.state.heads(destination).into_iter().min().expect("it is eligible");
+            let (due, delivery, order) = first;
             let place = self.state.place(destination);
-            place.queue.sort_unstable();
-            let (due, delivery) = place.queue.remove(0);
+            place.queue.retain(|queued| *queued != first);
             place.served = grants;
             if let Some(rate) = place.limits.rate {
                 place.even = Some(place.even.unwrap_or(now).max(now) + interval(rate));
@@ -206,7 +220,7 @@ impl Model {
             let on_trial = !place.proven;
             let lease = Lease { delivery, token: self.token };
             self.token += 1;
-            let held = Held { lease, destination, due, on_trial };
+            let held = Held { lease, destination, due, on_trial, order };
             self.state.held.push(held.clone());
             granted.push(held);
         }
@@ -246,7 +260,8 @@ impl Model {
 #[derive(Clone, Debug)]
 enum Step {
     Configure { destination: u8, max_in_flight: u32, rate: Option<(u32, u64)>, paused: bool },
-    Enqueue { destination: u8, delay: i64 },
+    Enqueue { destination: u8, delay: i64, order: Option<u8> },
+    Reschedule { destination: u8, which: usize, delay: i64 },
     Withdraw { destination: u8, which: usize },
     Cancel { destination: u8 },
     TakeCancelled { limit: usize },
@@ -275,8 +290,11 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
                 destination, max_in_flight, rate, paused
             }
         ),
-        8 => (destination.clone(), -1_000_000..3_000_000_i64)
-            .prop_map(|(destination, delay)| Step::Enqueue { destination, delay }),
+        8 => (destination.clone(), -1_000_000..3_000_000_i64, proptest::option::of(0..2_u8))
+            .prop_map(|(destination, delay, order)| Step::Enqueue { destination, delay, order }),
+        1 => (destination.clone(), which.clone(), -1_000_000..3_000_000_i64).prop_map(
+            |(destination, which, delay)| Step::Reschedule { destination, which, delay }
+        ),
         1 => (destination.clone(), which.clone())
             .prop_map(|(destination, which)| Step::Withdraw { destination, which }),
         1 => destination.prop_map(|destination| Step::Cancel { destination }),
@@ -315,7 +333,7 @@ impl Pair {
         let held = self.model.state.end(lease).expect("it was picked among the held");
         let place = self.model.state.place(held.destination);
         change(place);
-        place.queue.extend(next.map(|due| (due, lease.delivery)));
+        place.queue.extend(next.map(|due| (due, lease.delivery, held.order)));
     }
 
     fn claim(&mut self, now: i64, slots: usize) {
@@ -345,11 +363,27 @@ impl Pair {
                 (place.limits, place.configured) = (limits, true);
                 self.real.configure(destination(id), limits);
             }
-            Step::Enqueue { destination: id, delay } => {
+            Step::Enqueue { destination: id, delay, order } => {
                 self.made += 1;
                 let delivery = DeliveryId::from_bytes(self.made.to_be_bytes());
-                self.model.state.place(destination(id)).queue.push((now + delay, delivery));
-                self.real.enqueue(destination(id), delivery, now + delay);
+                let queued = (now + delay, delivery, order.map(|key| (key, self.made)));
+                self.model.state.place(destination(id)).queue.push(queued);
+                match order {
+                    Some(key) => {
+                        let key = OrderKey([key; 16]);
+                        self.real.enqueue_in_order(destination(id), delivery, now + delay, key);
+                    }
+                    None => self.real.enqueue(destination(id), delivery, now + delay),
+                }
+            }
+            Step::Reschedule { destination: id, which, delay } => {
+                let queue = &mut self.model.state.place(destination(id)).queue;
+                let count = queue.len().max(1);
+                if let Some((due, delivery, _)) = queue.get_mut(which % count) {
+                    assert!(!self.real.reschedule(destination(id), *delivery, *due + 1, now));
+                    assert!(self.real.reschedule(destination(id), *delivery, *due, now + delay));
+                    *due = now + delay;
+                }
             }
             Step::Withdraw { destination: id, which } => {
                 let queue = &mut self.model.state.place(destination(id)).queue;
@@ -357,7 +391,7 @@ impl Pair {
                     let unknown = DeliveryId::from_bytes([0xff; 16]);
                     assert!(!self.real.withdraw(destination(id), unknown, now));
                 } else {
-                    let (due, delivery) = queue.remove(which % queue.len());
+                    let (due, delivery, _) = queue.remove(which % queue.len());
                     assert!(!self.real.withdraw(destination(id), delivery, due + 1));
                     assert!(self.real.withdraw(destination(id), delivery, due));
                 }
@@ -367,7 +401,12 @@ impl Pair {
                 (place.configured, place.limits, place.even) = (false, UNCONFIGURED, None);
                 place.close();
                 let queue = std::mem::take(&mut place.queue);
-                self.model.state.cancelled_now.extend(queue.into_iter().map(|(_, delivery)| delivery));
+                self.model.state.cancelled_now.extend(queue.into_iter().map(|queued| queued.1));
+                for held in
+                    self.model.state.held.iter_mut().filter(|held| held.destination == destination(id))
+                {
+                    held.order = None;
+                }
                 self.real.cancel(destination(id));
             }
             Step::TakeCancelled { limit } => {
