@@ -8,6 +8,7 @@
 //! and [`Store::put_callback`] (a registration and its limits).
 
 pub mod embedded;
+mod jobs;
 mod record;
 pub mod redis;
 pub mod scheduler;
@@ -18,6 +19,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
+pub use jobs::{
+    FinishJob, JobClaim, JobEnd, JobLease, JobPhase, JobRow, JobStanding, Jobs, NewJob, NoJobs, PutJob,
+    SharedJobs, SourceShare,
+};
 pub use record::{
     Acceptance, Accepted, Attempt, CallWrite, CallbackChanges, CallbackRow, CallbackState, Claim, DedupeKey,
     DeliveryFilter, DeliveryRequest, DeliveryRow, DeliveryState, DeliveryView, DestinationId,

@@ -7,6 +7,7 @@ mod circuits;
 mod claiming;
 mod crashing;
 mod embedded;
+mod jobs;
 mod ordering;
 mod reading;
 mod redis;

@@ -16,6 +16,7 @@ mod claiming;
 mod desk;
 mod failure;
 mod intake;
+mod jobs;
 mod reader;
 mod recovery;
 mod schema;

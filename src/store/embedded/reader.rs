@@ -73,11 +73,11 @@ impl Readers {
     }
 }
 
-fn damaged(column: usize, kind: Type, what: &str) -> rusqlite::Error {
+pub(super) fn damaged(column: usize, kind: Type, what: &str) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, kind, what.into())
 }
 
-fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
+pub(super) fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
     Timestamp::from_microsecond(row.get(column)?)
         .map_err(|_| damaged(column, Type::Integer, "a time out of range"))
 }

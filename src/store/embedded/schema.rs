@@ -18,8 +18,9 @@ const APPLICATION_ID: i32 = 0x5267_426b;
 const FORMAT: i32 = 5;
 
 /// What makes a file of the format before into one of this format, oldest first.
-const MIGRATIONS: [(i32, &str); 3] = [
+const MIGRATIONS: [(i32, &str); 4] = [
     (2, "ALTER TABLE callback ADD COLUMN deadline INTEGER NOT NULL DEFAULT 60000000;"),
+    (3, super::jobs::TABLES),
     (4, super::circuits::TABLE),
     (5, "ALTER TABLE queue ADD COLUMN order_key BLOB;"),
 ];
@@ -265,8 +266,9 @@ fn prepare(connection: &Connection, is_new: bool, format: i32) -> rusqlite::Resu
     connection.pragma_update(None, "foreign_keys", false)?;
     if is_new {
         connection.execute_batch(&format!(
-            "BEGIN IMMEDIATE; {TABLES} {circuits} PRAGMA application_id = {APPLICATION_ID}; \
+            "BEGIN IMMEDIATE; {TABLES} {jobs} {circuits} PRAGMA application_id = {APPLICATION_ID}; \
              PRAGMA user_version = {FORMAT}; COMMIT;",
+            jobs = super::jobs::TABLES,
             circuits = super::circuits::TABLE,
         ))?;
     } else if format < FORMAT {
