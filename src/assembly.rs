@@ -191,6 +191,7 @@ pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, 
         Limiter::new(rates),
         Arc::clone(&intake) as Arc<dyn job::Accept>,
     );
+    let announcer = Arc::clone(&intake);
     let service = Arc::new(Service {
         intake,
         api: api(settings, &store, &registry, ledger, &policy, &bodies),
@@ -212,6 +213,13 @@ pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, 
     rooms.spawn(worker.run(stop(), DRAIN_DEADLINE));
     rooms.spawn(job_worker.run(stop(), DRAIN_DEADLINE));
     rooms.spawn(listener.serve(service, tls, stop(), DRAIN_DEADLINE));
+    let stopped = stop();
+    rooms.spawn(async move {
+        tokio::select! {
+            () = stopped => {}
+            () = announcer.announce() => {}
+        }
+    });
     let (rendering, stopped) = (settings.limits.rendering, stop());
     rooms.spawn(async move {
         tokio::select! {

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::Source;
 use crate::context::{CallContext, CallKey, InvalidContext, Name, Value, Values};
 use crate::event::{DeliveryId, Event, EventType};
 use crate::registration::{Callback, MATCH_LIMIT, Occasion, Registry};
@@ -36,7 +35,6 @@ pub enum PlanFault {
 /// Everything that a plan is made of, apart from the call as it is stored.
 #[derive(Clone, Copy)]
 pub(super) struct Plan<'a> {
-    pub(super) source: &'a Source,
     pub(super) event: &'a Event,
     pub(super) row: &'a EventRow,
     pub(super) key: Option<&'a CallKey>,
@@ -92,8 +90,8 @@ impl Plan<'_> {
             values.set(Name::EventType, Value::Text(event_type.as_str()));
             let occasion = Occasion::new(&values);
             let matches = registry.matching(
-                &self.source.account,
-                &self.source.name,
+                &self.row.account,
+                &self.row.source,
                 *event_type,
                 &occasion,
                 self.row.received_at,
@@ -196,6 +194,7 @@ mod tests {
     use crate::context::{CallId, Facts, Json};
     use crate::destination::AddressPolicy;
     use crate::event::EventId;
+    use crate::intake::Source;
     use crate::provider;
     use crate::registration::{DefinitionLimits, NewCallback};
     use crate::signature::Verifier;
@@ -266,7 +265,7 @@ mod tests {
             body: Bytes::new(),
         };
         let dedupe = DedupeKey { source: source.name.clone(), digest: [0; 32], expires_at: now() };
-        let plan = Plan { source: &source, event, row: &row, key: Some(&key), dedupe: &dedupe };
+        let plan = Plan { event, row: &row, key: Some(&key), dedupe: &dedupe };
         plan.make(stored.map(|context| StoredCall { version: 7, context }), registry)
     }
 

@@ -24,10 +24,10 @@ pub use jobs::{
     SharedJobs, SourceShare,
 };
 pub use record::{
-    Acceptance, Accepted, Attempt, CallWrite, CallbackChanges, CallbackRow, CallbackState, Claim, DedupeKey,
-    DeliveryFilter, DeliveryRequest, DeliveryRow, DeliveryState, DeliveryView, DestinationId,
-    DestinationLimits, EventRow, EventState, EventView, FailedDelivery, Lease, NewDelivery, Next, OrderKey,
-    OutcomeKind, Page, Rate, Recall, Retention, Settlement, StoredCall,
+    Acceptance, Accepted, Announced, Announcement, Attempt, CallWrite, CallbackChanges, CallbackRow,
+    CallbackState, Claim, DedupeKey, DeliveryFilter, DeliveryRequest, DeliveryRow, DeliveryState,
+    DeliveryView, DestinationId, DestinationLimits, EventRow, EventState, EventView, FailedDelivery, Lease,
+    NewDelivery, Next, OrderKey, OutcomeKind, Page, Rate, Recall, Retention, Settlement, StoredCall,
 };
 
 use crate::context::CallKey;
@@ -115,6 +115,16 @@ pub trait Store: Send + Sync + 'static {
     /// the beginning: same id, same bytes. `false` if this account has none such, if it was never
     /// rendered, or if its registration was removed.
     async fn retry(&self, account: &AccountName, id: DeliveryId) -> Result<bool, StoreError>;
+
+    /// What the store did by itself and nobody was told of, at most `limit`.
+    async fn announcements(&self, limit: usize) -> Result<Vec<Announcement>, StoreError>;
+
+    /// Forgets announcements, by their marks.
+    async fn forget_announcements(&self, marks: &[Vec<u8>]) -> Result<(), StoreError>;
+
+    /// Returns when there may be announcements that there were not at the last look; at most a
+    /// second late.
+    async fn announces(&self);
 
     /// Removes some of what has outlived its retention at `now`, a bounded bit that stops nobody,
     /// and says how many rows that were; 0 when nothing is left. A store does this by itself.

@@ -205,6 +205,33 @@ pub struct DestinationLimits {
     pub paused: bool,
 }
 
+/// Something that the store did and that registrations may want to hear of. It is noted in the same
+/// write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Announcement {
+    /// Tells it from the others, when it is to be forgotten.
+    pub mark: Vec<u8>,
+    /// Whose it is.
+    pub account: AccountName,
+    /// The registration that was paused, or whose delivery is dead.
+    pub callback: CallbackId,
+    /// What was done.
+    pub what: Announced,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What an [`Announcement`] tells of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Announced {
+    /// A registration was paused, and not by its customer.
+    Paused,
+    /// This delivery is dead. There is no announcement of one that tells of an announcement.
+    Dead(DeliveryId),
+}
+
 /// A registration as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallbackRow {

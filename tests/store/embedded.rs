@@ -72,7 +72,8 @@ fn a_newer_file_is_refused() {
 }
 
 /// What each format was before the one after it, newest first.
-const STEPS_BACK: [&str; 4] = [
+const STEPS_BACK: [&str; 5] = [
+    "DROP TABLE announcement; PRAGMA user_version = 5",
     "ALTER TABLE queue DROP COLUMN order_key; PRAGMA user_version = 4",
     "DROP TABLE circuit; PRAGMA user_version = 3",
     "DROP TABLE job; PRAGMA user_version = 2",

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "everything here is a part of tests")]
 
 mod accepting;
+mod announcing;
 mod circuits;
 mod claiming;
 mod crashing;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, params};
 
+use super::announcements;
 use super::circuits;
 use super::desk::{Desk, micros, span_micros};
 use super::failure::WriteError;
@@ -82,12 +83,21 @@ impl Write for Remove {
     }
 }
 
-/// Pauses a registration in its row; its limits from now on, or nothing if there is none.
+/// Pauses a registration in its row, and notes it if that is new; its limits from now on, or nothing
+/// if there is none.
 pub(super) fn pause(
     desk: &Desk,
+    account: i64,
     callback: CallbackId,
     reason: &str,
 ) -> rusqlite::Result<Option<DestinationLimits>> {
+    let is_active = desk
+        .connection
+        .prepare_cached("SELECT 1 FROM callback WHERE id = ?1 AND removed_at IS NULL AND paused = 0")?
+        .exists([callback.to_bytes()])?;
+    if is_active {
+        announcements::paused(desk, account, callback, reason, micros(Timestamp::now()))?;
+    }
     desk.connection
         .prepare_cached(
             "UPDATE callback SET paused = 1, pause_reason = ?2 WHERE id = ?1 AND removed_at IS NULL \

@@ -154,7 +154,7 @@ impl Write for Box<Settlement> {
             desk.finish(account, lease.delivery, end, ended_at)?;
         }
         let paused = match &self.pause_callback {
-            Some(reason) => super::callbacks::pause(desk, callback, reason)?,
+            Some(reason) => super::callbacks::pause(desk, account, callback, reason)?,
             None => None,
         };
         let next = match (&self.next, end) {
@@ -170,7 +170,7 @@ impl Write for Box<Settlement> {
             desk.scheduler.configure(callback.into(), limits);
         }
         if let (Some(destination), Some(change)) = (destination, change) {
-            follow_circuit(desk, callback, destination, change)?;
+            follow_circuit(desk, account, callback, destination, change)?;
         }
         Ok(true)
     }
@@ -180,6 +180,7 @@ impl Write for Box<Settlement> {
 /// too long.
 fn follow_circuit(
     desk: &mut Desk,
+    account: i64,
     callback: CallbackId,
     destination: DestinationId,
     change: CircuitChange,
@@ -193,7 +194,7 @@ fn follow_circuit(
             circuits::keep(desk, destination)?;
             // One that several registrations share is probed on.
             if destination == callback.into()
-                && let Some(limits) = super::callbacks::pause(desk, callback, GIVEN_UP)?
+                && let Some(limits) = super::callbacks::pause(desk, account, callback, GIVEN_UP)?
             {
                 desk.scheduler.configure(destination, limits);
                 desk.note_paused(callback);

@@ -1,13 +1,15 @@
 //! What the writer writes with: the connection, the scheduler, and what it remembers of the file.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
+use super::announcements;
 use crate::event::{AccountName, CallbackId, DeliveryId};
 use crate::store::Retention;
 use crate::store::scheduler::Scheduler;
@@ -76,6 +78,9 @@ pub(super) struct Desk {
     /// Registrations that the store paused by itself, and who is told of them.
     paused_now: Vec<CallbackId>,
     pauses: Arc<Pauses>,
+    /// Somebody is to look at the announcements.
+    pub(super) announcing: Arc<Notify>,
+    announced_now: Cell<bool>,
     accounts: Accounts,
     /// What is leased, by token, the oldest first.
     leased: BTreeMap<u64, Leased>,
@@ -116,6 +121,8 @@ impl Desk {
             removed_now: Vec::new(),
             paused_now: Vec::new(),
             pauses,
+            announcing: Arc::default(),
+            announced_now: Cell::new(false),
             accounts: Accounts::default(),
             leased: BTreeMap::new(),
             granted_now: Vec::new(),
@@ -134,6 +141,9 @@ impl Desk {
         self.scheduler.commit();
         self.removed_now.clear();
         self.pauses.note(&mut self.paused_now);
+        if self.announced_now.take() {
+            self.announcing.notify_one();
+        }
         self.granted_now.clear();
         for token in self.ended_now.drain(..) {
             self.leased.remove(&token);
@@ -154,6 +164,7 @@ impl Desk {
             self.removed.remove(&callback);
         }
         self.paused_now.clear();
+        self.announced_now.set(false);
         for token in self.granted_now.drain(..) {
             self.leased.remove(&token);
         }
@@ -209,6 +220,10 @@ impl Desk {
         self.paused_now.push(callback);
     }
 
+    pub(super) fn note_announced(&self) {
+        self.announced_now.set(true);
+    }
+
     pub(super) fn note_granted(&mut self, token: u64, leased: Leased) {
         self.leased.insert(token, leased);
         self.granted_now.push(token);
@@ -254,6 +269,7 @@ impl Desk {
             )?
             .execute(params![account, id, end.state, end.reason, end.attempts, at])?;
         if end.state == state::DEAD {
+            announcements::dead(self, account, delivery, end.reason.unwrap_or_default(), at)?;
             // What a failed delivery came from is kept as long as the delivery.
             self.connection
                 .prepare_cached(

@@ -9,6 +9,7 @@
 //!
 //! Reads run on connections of their own and never wait for a write.
 
+mod announcements;
 mod callbacks;
 mod chores;
 mod circuits;
@@ -35,7 +36,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use rusqlite::Connection;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Notify, Semaphore, oneshot};
 
 use self::desk::{Desk, Pauses};
 use self::failure::{closed, full};
@@ -44,9 +45,9 @@ use self::schema::Ownership;
 use self::writer::{ClaimRequest, GivenBack, Message, Pending, Write, Writer};
 use super::scheduler::{CircuitRules, Scheduler};
 use super::{
-    Acceptance, Accepted, CallbackChanges, CallbackRow, Claim, DedupeKey, DeliveryFilter, DeliveryRow,
-    DeliveryView, EventRow, EventView, Lease, Page, Recall, Retention, Settlement, Store, StoreError,
-    StoredCall,
+    Acceptance, Accepted, Announcement, CallbackChanges, CallbackRow, Claim, DedupeKey, DeliveryFilter,
+    DeliveryRow, DeliveryView, EventRow, EventView, Lease, Page, Recall, Retention, Settlement, Store,
+    StoreError, StoredCall,
 };
 use crate::context::CallKey;
 use crate::event::{AccountName, CallbackId, DeliveryId, EventId};
@@ -86,6 +87,7 @@ pub struct Embedded {
     turns: Arc<Semaphore>,
     readers: Readers,
     pauses: Arc<Pauses>,
+    announcing: Arc<Notify>,
     closed: AtomicBool,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -123,6 +125,7 @@ impl Embedded {
         let scheduler = Scheduler::new(options.max_in_flight, first_token, options.circuit);
         let pauses = Arc::new(Pauses::new());
         let mut desk = Desk::new(connection, scheduler, options.retention, Arc::clone(&pauses));
+        let announcing = Arc::clone(&desk.announcing);
         recovery::recover(&mut desk, now).map_err(|error| schema::unusable(path, &error))?;
         let readers = Readers::open(path)?;
         let (outbox, inbox) = sync_channel(WAITING_WRITES + options.max_in_flight + WAITING_OTHERS);
@@ -140,6 +143,7 @@ impl Embedded {
             turns: Arc::new(Semaphore::new(WAITING_WRITES)),
             readers,
             pauses,
+            announcing,
             closed: AtomicBool::new(false),
             thread: Mutex::new(Some(thread)),
         })
@@ -279,6 +283,18 @@ impl Store for Embedded {
 
     async fn retry(&self, account: &AccountName, id: DeliveryId) -> Result<bool, StoreError> {
         self.write(claiming::Retry { account: Arc::clone(account), id, now: Timestamp::now() }).await
+    }
+
+    async fn announcements(&self, limit: usize) -> Result<Vec<Announcement>, StoreError> {
+        self.readers.read(move |connection| announcements::oldest(connection, limit)).await
+    }
+
+    async fn forget_announcements(&self, marks: &[Vec<u8>]) -> Result<(), StoreError> {
+        self.write(announcements::Forget(marks.to_vec())).await
+    }
+
+    async fn announces(&self) {
+        self.announcing.notified().await;
     }
 
     async fn sweep(&self, now: Timestamp) -> Result<usize, StoreError> {

@@ -31,6 +31,7 @@
 //! | `qx:<destination>`, `zx` | zset, set | what waited for a removed registration; which those are |
 //! | `w`, `lp`, `lt` | zset | destinations whose time will come, in line, in line on trial |
 //! | `l` | zset | leased deliveries, by when the lease runs out |
+//! | `an` | zset | what is to be announced, by time |
 //! | `wake` | list | one element while there is work that nobody was told of |
 //! | `i:<account>`, `ic:<registration>`, `ik:<account>\0<call>` | zset | deliveries, in the order of ids |
 //! | `o:<account>`, `is:<state>:<account>` | zset | those that are open, or ended without success |
@@ -69,9 +70,9 @@ use self::failure::{closed, full};
 use self::link::{Link, Script};
 use super::scheduler::CircuitRules;
 use super::{
-    Acceptance, Accepted, CallbackChanges, CallbackRow, Claim, DedupeKey, DeliveryFilter, DeliveryRow,
-    DeliveryView, EventRow, EventView, Lease, Page, Recall, Retention, Settlement, Store, StoreError,
-    StoredCall,
+    Acceptance, Accepted, Announcement, CallbackChanges, CallbackRow, Claim, DedupeKey, DeliveryFilter,
+    DeliveryRow, DeliveryView, EventRow, EventView, Lease, Page, Recall, Retention, Settlement, Store,
+    StoreError, StoredCall,
 };
 use crate::context::CallKey;
 use crate::event::{AccountName, CallbackId, DeliveryId, EventId};
@@ -142,6 +143,8 @@ struct Shared {
     given_back_some: Notify,
     /// The newest revision of the registrations that is known of.
     revision: watch::Sender<u64>,
+    /// There is something to announce.
+    announcing: Notify,
     closed: AtomicBool,
     closing: watch::Sender<bool>,
 }
@@ -261,6 +264,7 @@ impl Shared {
             given_back: Mutex::default(),
             given_back_some: Notify::new(),
             revision: watch::Sender::new(0),
+            announcing: Notify::new(),
             closed: AtomicBool::new(false),
             closing: watch::Sender::new(false),
         };
@@ -408,6 +412,18 @@ impl Store for Redis {
         let shared = self.open_only()?;
         let _turn = self.turn()?;
         shared.retry(account, id).await
+    }
+
+    async fn announcements(&self, limit: usize) -> Result<Vec<Announcement>, StoreError> {
+        self.open_only()?.announcements(limit).await
+    }
+
+    async fn forget_announcements(&self, marks: &[Vec<u8>]) -> Result<(), StoreError> {
+        self.open_only()?.forget_announcements(marks).await
+    }
+
+    async fn announces(&self) {
+        self.shared.announcing.notified().await;
     }
 
     async fn sweep(&self, now: Timestamp) -> Result<usize, StoreError> {

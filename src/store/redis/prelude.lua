@@ -131,6 +131,13 @@ local function leave(id, destination, order, is_removed)
   end
 end
 
+-- Notes something that registrations may want to hear of; delivery is nothing if the registration
+-- was paused. reading.rs takes it apart.
+local function announce(account, callback, delivery, reason, at)
+  call("ZADD", P .. "an", at, callback .. (delivery or string.rep("\0", 16)) ..
+    string.format("%.0f", at) .. "\0" .. account .. "\0" .. reason)
+end
+
 -- Ends a delivery that will not be sent again. States: d delivered, x dead, f failed, c cancelled.
 local function finish(id, account, event, state, reason, at, attempts)
   local key = P .. "h:" .. id
@@ -148,6 +155,11 @@ local function finish(id, account, event, state, reason, at, attempts)
   call("ZADD", P .. "xf", at, id)
   call("ZADD", P .. "is:" .. state .. ":" .. account, 0, id)
   if state == "x" then
+    local h = call("HMGET", key, "c", "y")
+    -- But not of one that would itself have told of such a thing, or that would never end.
+    if h[1] and h[2] ~= "delivery.dead" and h[2] ~= "callback.paused" then
+      announce(account, h[1], id, reason, tonumber(at))
+    end
     -- What a dead delivery came from is kept as long as the delivery.
     local received = call("ZSCORE", P .. "xe", event)
     if received then

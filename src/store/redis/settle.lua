@@ -93,6 +93,7 @@ local pause = ARGV[10]
 -- A destination that several registrations share is probed on.
 if change == GIVEN_UP and pause == "" and destination == callback then pause = ARGV[18] end
 if pause ~= "" and not is_removed and call("EXISTS", P .. "k:" .. callback) == 1 then
+  if call("HGET", P .. "k:" .. callback, "p") ~= "1" then announce(account, callback, nil, pause, now) end
   call("HSET", P .. "k:" .. callback, "p", 1, "s", pause)
   call("HSET", P .. "d:" .. callback, "p", 1, "c", 1)
   call("ZADD", P .. "kp", now, callback)
