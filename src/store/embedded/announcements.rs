@@ -104,7 +104,7 @@ impl Write for Forget {
 
     fn write(&self, desk: &mut Desk) -> Result<(), WriteError> {
         for mark in &self.0 {
-            let number = mark.as_slice().try_into().map(i64::from_be_bytes).unwrap_or(-1);
+            let number = mark.as_slice().try_into().map_or(-1, i64::from_be_bytes);
             desk.connection
                 .prepare_cached("DELETE FROM announcement WHERE number = ?1")?
                 .execute([number])?;

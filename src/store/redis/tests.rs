@@ -246,6 +246,7 @@ impl Pair<'_> {
         leases.len()
     }
 
+    #[allow(clippy::too_many_lines, reason = "each kind of step is a few lines, and all are in one place")]
     fn step(&mut self, step: &Step) {
         let now = self.bench.now();
         match *step {

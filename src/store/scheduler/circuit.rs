@@ -92,7 +92,7 @@ impl CircuitChange {
         match self {
             Self::Unchanged | Self::ProbeFailed => {}
             Self::Opened => {
-                tracing::warn!(%callback, "its receiver takes nothing: from now on it is only probed")
+                tracing::warn!(%callback, "its receiver takes nothing: from now on it is only probed");
             }
             Self::Closed => tracing::info!(%callback, "its receiver takes deliveries again"),
             Self::GivenUp => tracing::warn!(%callback, "its receiver has taken nothing for days"),

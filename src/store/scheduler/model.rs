@@ -347,6 +347,7 @@ impl Pair {
         assert_eq!(self.real.next_wakeup(now), self.model.next_wakeup(now));
     }
 
+    #[allow(clippy::too_many_lines, reason = "each kind of step is a few lines, and all are in one place")]
     fn step(&mut self, step: &Step) {
         let now = self.model.now;
         match *step {

@@ -65,16 +65,13 @@ impl Scheduler {
         self.ordered.insert(delivery, (key, sequence));
         let item = (due, delivery.to_bytes());
         let place = self.place_of(destination);
-        match self.entry(place).groups.get_mut(&key) {
-            Some(group) => {
-                group.waiting.insert(sequence, item);
-                self.queued += 1;
-            }
-            None => {
-                let group = Group { head: (sequence, delivery), waiting: BTreeMap::new() };
-                self.entry(place).groups.insert(key, group);
-                self.put(destination, item);
-            }
+        if let Some(group) = self.entry(place).groups.get_mut(&key) {
+            group.waiting.insert(sequence, item);
+            self.queued += 1;
+        } else {
+            let group = Group { head: (sequence, delivery), waiting: BTreeMap::new() };
+            self.entry(place).groups.insert(key, group);
+            self.put(destination, item);
         }
         self.journal.push(Change::Joined { destination, item });
     }
@@ -165,12 +162,11 @@ impl Scheduler {
         let head = (sequence, delivery);
         let group =
             self.entry(place).groups.entry(key).or_insert_with(|| Group { head, waiting: BTreeMap::new() });
-        let back = match held_back {
-            Some(item) => Some((sequence, item)),
-            None => {
-                group.head = head;
-                promoted
-            }
+        let back = if let Some(item) = held_back {
+            Some((sequence, item))
+        } else {
+            group.head = head;
+            promoted
         };
         if let Some((sequence, item)) = back {
             group.waiting.insert(sequence, item);
