@@ -7,9 +7,11 @@
 //! a delivery can start one sync after its event came in. What is leased is known in memory, and
 //! marked in the file so that a process that dies of an attempt is found out.
 //!
-//! Reads run on connections of their own and never wait for a write.
+//! Reads run on connections of their own and never wait for a write. So does what writes SQLite's
+//! log back into the file, all but its last bit, which is the writer's.
 
 mod callbacks;
+mod checkpoint;
 mod chores;
 mod claiming;
 mod desk;
@@ -36,6 +38,7 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 use tokio::sync::{Semaphore, oneshot};
 
+use self::checkpoint::Checkpoints;
 use self::desk::Desk;
 use self::failure::{closed, full};
 use self::reader::Readers;
@@ -117,9 +120,10 @@ impl Embedded {
         let scheduler = Scheduler::new(options.max_in_flight, now.as_microsecond().unsigned_abs());
         let mut desk = Desk::new(connection, scheduler, options.retention);
         recovery::recover(&mut desk, now).map_err(|error| schema::unusable(path, &error))?;
+        let checkpoints = Checkpoints::start(path, &mut desk.connection)?;
         let readers = Readers::open(path)?;
         let (outbox, inbox) = sync_channel(WAITING_WRITES + options.max_in_flight + WAITING_OTHERS);
-        let writer = Writer::new(desk, inbox, GivenBack::default());
+        let writer = Writer::new(desk, inbox, GivenBack::default(), checkpoints);
         let thread = std::thread::Builder::new()
             .name("ringback-store".to_owned())
             .spawn(move || {
