@@ -236,12 +236,19 @@ async fn open_store(settings: &Settings) -> Result<(SharedStore, SharedJobs), St
     };
     Ok(match &settings.store {
         StoreAddress::Embedded(path) => {
-            let store = Arc::new(Embedded::open(path, EmbeddedOptions { max_in_flight, retention })?);
+            let store = Arc::new(Embedded::open(
+                path,
+                EmbeddedOptions { max_in_flight, retention, ..EmbeddedOptions::default() },
+            )?);
             (Arc::clone(&store) as _, store)
         }
         StoreAddress::Redis(url) => {
             // Settings over a Redis name no provider that is asked.
-            let store = Redis::open(url.as_str(), RedisOptions { max_in_flight, retention }).await?;
+            let store = Redis::open(
+                url.as_str(),
+                RedisOptions { max_in_flight, retention, ..RedisOptions::default() },
+            )
+            .await?;
             (Arc::new(store), Arc::new(NoJobs))
         }
     })

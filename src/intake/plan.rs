@@ -4,11 +4,15 @@
 
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
+
 use super::Source;
 use crate::context::{CallContext, CallKey, InvalidContext, Name, Value, Values};
 use crate::event::{DeliveryId, Event, EventType};
 use crate::registration::{Callback, MATCH_LIMIT, Occasion, Registry};
-use crate::store::{Acceptance, CallWrite, DedupeKey, EventRow, FailedDelivery, NewDelivery, StoredCall};
+use crate::store::{
+    Acceptance, CallWrite, DedupeKey, EventRow, FailedDelivery, NewDelivery, OrderKey, StoredCall,
+};
 
 /// The most that is kept of one call, in bytes of its stored form. An event that would make it
 /// larger is rejected: a call that grows for ever would be read and written whole for each event.
@@ -162,9 +166,20 @@ impl Plan<'_> {
             call,
             created_at,
             due: created_at + delay,
+            order: self.key.filter(|_| callback.ordered).map(order_key),
             request,
         });
     }
+}
+
+/// What deliveries of this call have in common. An event without a call is in no order.
+fn order_key(call: &CallKey) -> OrderKey {
+    let mut hash = Sha256::new();
+    hash.update((call.space.len() as u64).to_be_bytes());
+    hash.update(call.space.as_bytes());
+    hash.update(call.id.as_str());
+    let digest = hash.finalize();
+    OrderKey(digest[..16].try_into().expect("SHA-256 has 32 bytes"))
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ pub use jobs::{
 pub use record::{
     Acceptance, Accepted, Attempt, CallWrite, CallbackChanges, CallbackRow, CallbackState, Claim, DedupeKey,
     DeliveryFilter, DeliveryRequest, DeliveryRow, DeliveryState, DeliveryView, DestinationId,
-    DestinationLimits, EventRow, EventState, EventView, FailedDelivery, Lease, NewDelivery, Next,
+    DestinationLimits, EventRow, EventState, EventView, FailedDelivery, Lease, NewDelivery, Next, OrderKey,
     OutcomeKind, Page, Rate, Recall, Retention, Settlement, StoredCall,
 };
 
@@ -62,8 +62,8 @@ pub trait Store: Send + Sync + 'static {
     /// All registrations of all accounts, in the order of their ids.
     async fn callbacks(&self) -> Result<Vec<CallbackRow>, StoreError>;
 
-    /// Returns when registrations have been changed since this revision, by whichever process; at
-    /// most a second late. Never, where one process owns the store and knows what it writes.
+    /// Returns when registrations have been changed since this revision, by another process or by
+    /// the store itself; at most a second late.
     async fn callbacks_changed(&self, since: u64) {
         let _ = since;
         std::future::pending::<()>().await;

@@ -137,6 +137,9 @@ pub struct NewDelivery {
     pub created_at: Timestamp,
     /// When its first attempt is due.
     pub due: Timestamp,
+    /// Of those with this key, and of its destination, only one goes out at a time, in the order in
+    /// which their events were accepted; `None` if it waits for no other.
+    pub order: Option<OrderKey>,
     /// The request to send, the same on every attempt.
     pub request: DeliveryRequest,
 }
@@ -186,6 +189,10 @@ impl From<CallbackId> for DestinationId {
         Self(id.to_bytes())
     }
 }
+
+/// What deliveries have in common that go out one after the other: a digest of their call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct OrderKey(pub [u8; 16]);
 
 /// What the scheduler must know of a destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

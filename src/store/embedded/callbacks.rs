@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, params};
 
+use super::circuits;
 use super::desk::{Desk, micros, span_micros};
 use super::failure::WriteError;
 use super::writer::Write;
@@ -43,6 +44,10 @@ impl Write for Box<CallbackRow> {
             ])?;
         if written == 1 {
             desk.scheduler.configure(self.id.into(), self.limits);
+            // From here on only the engine can fail, and then everything is taken back.
+            if desk.scheduler.open_circuit(self.id.into()).is_none() {
+                circuits::forget(desk, self.id.into())?;
+            }
         }
         Ok(())
     }
@@ -70,6 +75,7 @@ impl Write for Remove {
         if removed == 0 {
             return Ok(false);
         }
+        circuits::forget(desk, self.id.into())?;
         desk.note_removed(self.id);
         desk.scheduler.cancel(self.id.into());
         Ok(true)

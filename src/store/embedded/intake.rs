@@ -38,7 +38,11 @@ impl Write for Box<Acceptance> {
         }
         // Only now, when nothing can fail any more.
         for delivery in self.deliveries.iter().filter(|new| !desk.removed.contains(&new.callback)) {
-            desk.scheduler.enqueue(delivery.destination, delivery.id, micros(delivery.due));
+            let (destination, id, due) = (delivery.destination, delivery.id, micros(delivery.due));
+            match delivery.order {
+                Some(key) => desk.scheduler.enqueue_in_order(destination, id, due, key),
+                None => desk.scheduler.enqueue(destination, id, due),
+            }
         }
         Ok(Accepted::Stored)
     }
@@ -192,7 +196,7 @@ fn write_delivery(desk: &mut Desk, new: &NewDelivery) -> rusqlite::Result<()> {
         desk.connection
             .prepare_cached(
                 "INSERT INTO queue (delivery, account, callback, destination, request, due, tried, crashes, \
-                 recorded) VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0, 0)",
+                 recorded, order_key) VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0, 0, ?7)",
             )?
             .execute(params![
                 new.id.to_bytes(),
@@ -201,6 +205,7 @@ fn write_delivery(desk: &mut Desk, new: &NewDelivery) -> rusqlite::Result<()> {
                 destination,
                 request,
                 micros(new.due),
+                new.order.map(|key| key.0),
             ])?;
     }
     Ok(())

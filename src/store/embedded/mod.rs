@@ -13,6 +13,7 @@
 mod callbacks;
 mod checkpoint;
 mod chores;
+mod circuits;
 mod claiming;
 mod desk;
 mod failure;
@@ -39,15 +40,16 @@ use rusqlite::Connection;
 use tokio::sync::{Semaphore, oneshot};
 
 use self::checkpoint::Checkpoints;
-use self::desk::Desk;
+use self::desk::{Desk, Pauses};
 use self::failure::{closed, full};
 use self::reader::Readers;
 use self::schema::Ownership;
 use self::writer::{ClaimRequest, GivenBack, Message, Pending, Write, Writer};
-use super::scheduler::Scheduler;
+use super::scheduler::{CircuitRules, Scheduler};
 use super::{
-    Acceptance, Accepted, CallbackRow, Claim, DedupeKey, DeliveryFilter, DeliveryRow, DeliveryView, EventRow,
-    EventView, Lease, Page, Recall, Retention, Settlement, Store, StoreError, StoredCall,
+    Acceptance, Accepted, CallbackChanges, CallbackRow, Claim, DedupeKey, DeliveryFilter, DeliveryRow,
+    DeliveryView, EventRow, EventView, Lease, Page, Recall, Retention, Settlement, Store, StoreError,
+    StoredCall,
 };
 use crate::context::CallKey;
 use crate::event::{AccountName, CallbackId, DeliveryId, EventId};
@@ -70,11 +72,13 @@ pub struct Options {
     pub max_in_flight: usize,
     /// How long things are kept.
     pub retention: Retention,
+    /// When a receiver is only probed.
+    pub circuit: CircuitRules,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { max_in_flight: 512, retention: Retention::default() }
+        Self { max_in_flight: 512, retention: Retention::default(), circuit: CircuitRules::default() }
     }
 }
 
@@ -84,6 +88,7 @@ pub struct Embedded {
     /// Turns of the writes that may wait.
     turns: Arc<Semaphore>,
     readers: Readers,
+    pauses: Arc<Pauses>,
     closed: AtomicBool,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -117,8 +122,10 @@ impl Embedded {
     ) -> Result<Self, StoreError> {
         let now = Timestamp::now();
         // Tokens of an earlier process stay different from ours.
-        let scheduler = Scheduler::new(options.max_in_flight, now.as_microsecond().unsigned_abs());
-        let mut desk = Desk::new(connection, scheduler, options.retention);
+        let first_token = now.as_microsecond().unsigned_abs();
+        let scheduler = Scheduler::new(options.max_in_flight, first_token, options.circuit);
+        let pauses = Arc::new(Pauses::new());
+        let mut desk = Desk::new(connection, scheduler, options.retention, Arc::clone(&pauses));
         recovery::recover(&mut desk, now).map_err(|error| schema::unusable(path, &error))?;
         let checkpoints = Checkpoints::start(path, &mut desk.connection)?;
         let readers = Readers::open(path)?;
@@ -136,6 +143,7 @@ impl Embedded {
             outbox,
             turns: Arc::new(Semaphore::new(WAITING_WRITES)),
             readers,
+            pauses,
             closed: AtomicBool::new(false),
             thread: Mutex::new(Some(thread)),
         })
@@ -205,6 +213,23 @@ impl Store for Embedded {
 
     async fn callbacks(&self) -> Result<Vec<CallbackRow>, StoreError> {
         self.readers.read(reader::callbacks).await
+    }
+
+    async fn callbacks_changed(&self, since: u64) {
+        let mut revision = self.pauses.revision();
+        if revision.wait_for(|now| *now != since).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    async fn callback_changes(&self, since: u64) -> Result<CallbackChanges, StoreError> {
+        let revision = *self.pauses.revision().borrow();
+        let mut changed = self.callbacks().await?;
+        if since > 0 {
+            let paused = self.pauses.since(since);
+            changed.retain(|row| paused.contains(&row.id));
+        }
+        Ok(CallbackChanges { revision, is_complete: since == 0, changed, removed: Vec::new() })
     }
 
     async fn claim(&self, slots: usize) -> Result<Vec<Claim>, StoreError> {

@@ -15,12 +15,14 @@ const APPLICATION_ID: i32 = 0x5267_426b;
 
 /// The version of the tables below. A newer binary reads older files, an older binary refuses
 /// newer ones.
-const FORMAT: i32 = 3;
+const FORMAT: i32 = 5;
 
 /// What makes a file of the format before into one of this format, oldest first.
-const MIGRATIONS: [(i32, &str); 2] = [
+const MIGRATIONS: [(i32, &str); 4] = [
     (2, "ALTER TABLE callback ADD COLUMN deadline INTEGER NOT NULL DEFAULT 60000000;"),
     (3, super::jobs::TABLES),
+    (4, super::circuits::TABLE),
+    (5, "ALTER TABLE queue ADD COLUMN order_key BLOB;"),
 ];
 
 /// How large the write-ahead log is left on disk once it has been written back.
@@ -146,7 +148,8 @@ CREATE TABLE queue (
     tried INTEGER NOT NULL,         -- attempts of the present run through the schedule
     crashes INTEGER NOT NULL,       -- in a row
     recorded INTEGER NOT NULL,      -- rows in attempt
-    leased_at INTEGER               -- NULL while it waits
+    leased_at INTEGER,              -- NULL while it waits
+    order_key BLOB                  -- NULL if it waits for no other
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE attempt (
@@ -258,9 +261,10 @@ fn prepare(connection: &Connection, is_new: bool, format: i32) -> rusqlite::Resu
     connection.pragma_update(None, "foreign_keys", false)?;
     if is_new {
         connection.execute_batch(&format!(
-            "BEGIN IMMEDIATE; {TABLES} {jobs} PRAGMA application_id = {APPLICATION_ID}; \
+            "BEGIN IMMEDIATE; {TABLES} {jobs} {circuits} PRAGMA application_id = {APPLICATION_ID}; \
              PRAGMA user_version = {FORMAT}; COMMIT;",
             jobs = super::jobs::TABLES,
+            circuits = super::circuits::TABLE,
         ))?;
     } else if format < FORMAT {
         let steps = MIGRATIONS.iter().filter(|(to, _)| format < *to).map(|(_, step)| *step);

@@ -25,8 +25,9 @@
 //! | `h:<delivery>` | hash | all of a delivery that changes: state, token, attempts, due … |
 //! | `r:<delivery>` | string | its request |
 //! | `a:<delivery>` | list | its attempts |
-//! | `d:<destination>` | hash | limits, in flight, rate, whose turn |
+//! | `d:<destination>` | hash | limits, in flight, rate, whose turn, circuit |
 //! | `q:<destination>` | zset | what waits for it, by time |
+//! | `g:<destination><order>` | zset | deliveries that go out in this order, by their place in it |
 //! | `qx:<destination>`, `zx` | zset, set | what waited for a removed registration; which those are |
 //! | `w`, `lp`, `lt` | zset | destinations whose time will come, in line, in line on trial |
 //! | `l` | zset | leased deliveries, by when the lease runs out |
@@ -66,6 +67,7 @@ use tokio::time::Instant;
 use self::claiming::{ClaimRequest, Claimer};
 use self::failure::{closed, full};
 use self::link::{Link, Script};
+use super::scheduler::CircuitRules;
 use super::{
     Acceptance, Accepted, CallbackChanges, CallbackRow, Claim, DedupeKey, DeliveryFilter, DeliveryRow,
     DeliveryView, EventRow, EventView, Lease, Page, Recall, Retention, Settlement, Store, StoreError,
@@ -75,7 +77,7 @@ use crate::context::CallKey;
 use crate::event::{AccountName, CallbackId, DeliveryId, EventId};
 
 /// The version of the keys. A newer binary reads an older one's, an older binary refuses newer.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Deliveries of one account that may be open at once; past it, its events are refused. What
 /// bounds all accounts together is Redis' `maxmemory`.
@@ -106,11 +108,13 @@ pub struct Options {
     pub max_in_flight: usize,
     /// How long things are kept.
     pub retention: Retention,
+    /// When a receiver is only probed. Processes of one Redis should agree.
+    pub circuit: CircuitRules,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { max_in_flight: 512, retention: Retention::default() }
+        Self { max_in_flight: 512, retention: Retention::default(), circuit: CircuitRules::default() }
     }
 }
 
@@ -372,7 +376,7 @@ impl Store for Redis {
     }
 
     async fn settle(&self, settlement: Settlement) -> Result<bool, StoreError> {
-        self.open_only()?.settle(&settlement).await
+        Ok(self.open_only()?.settle(&settlement).await?.is_some())
     }
 
     async fn release(&self, leases: Vec<Lease>) -> Result<(), StoreError> {
