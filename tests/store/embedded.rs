@@ -199,3 +199,24 @@ fn a_log_that_was_cut_short_loses_only_what_was_not_answered() {
         assert!(store.recall(&second.dedupe, None).await.unwrap().duplicate_of.is_none());
     });
 }
+
+/// The log is written back while events come in, and begins anew: it does not grow with them.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_stays_bounded_under_load() {
+    /// A checkpoint begins at 16 MiB of log.
+    const LOAD: usize = 160 << 20;
+    const BODY: usize = 512 << 10;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    let store = open_embedded(&path);
+    let mut largest = 0;
+    for _ in 0..LOAD / BODY {
+        let mut acceptance = acceptance(&[]);
+        acceptance.event.body = vec![b'x'; BODY].into();
+        store.accept(acceptance).await.unwrap();
+        largest = largest.max(std::fs::metadata(path.with_extension("db-wal")).unwrap().len());
+    }
+    assert!(largest < LOAD as u64 / 2, "{largest} bytes of log");
+    assert!(std::fs::metadata(&path).unwrap().len() > LOAD as u64 / 2, "most is in the file");
+    store.close().await;
+}

@@ -7,10 +7,12 @@
 //! a delivery can start one sync after its event came in. What is leased is known in memory, and
 //! marked in the file so that a process that dies of an attempt is found out.
 //!
-//! Reads run on connections of their own and never wait for a write.
+//! Reads run on connections of their own and never wait for a write. So does what writes SQLite's
+//! log back into the file, all but its last bit, which is the writer's.
 
 mod announcements;
 mod callbacks;
+mod checkpoint;
 mod chores;
 mod circuits;
 mod claiming;
@@ -38,6 +40,7 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 use tokio::sync::{Notify, Semaphore, oneshot};
 
+use self::checkpoint::Checkpoints;
 use self::desk::{Desk, Pauses};
 use self::failure::{closed, full};
 use self::reader::Readers;
@@ -127,9 +130,10 @@ impl Embedded {
         let mut desk = Desk::new(connection, scheduler, options.retention, Arc::clone(&pauses));
         let announcing = Arc::clone(&desk.announcing);
         recovery::recover(&mut desk, now).map_err(|error| schema::unusable(path, &error))?;
+        let checkpoints = Checkpoints::start(path, &mut desk.connection)?;
         let readers = Readers::open(path)?;
         let (outbox, inbox) = sync_channel(WAITING_WRITES + options.max_in_flight + WAITING_OTHERS);
-        let writer = Writer::new(desk, inbox, GivenBack::default());
+        let writer = Writer::new(desk, inbox, GivenBack::default(), checkpoints);
         let thread = std::thread::Builder::new()
             .name("ringback-store".to_owned())
             .spawn(move || {

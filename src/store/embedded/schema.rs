@@ -30,11 +30,7 @@ const MIGRATIONS: [(i32, &str); 5] = [
 const JOURNAL_SIZE_LIMIT: u32 = 64 << 20;
 
 /// Bodies of some KiB fill such pages well, and each page of the log costs two system calls.
-const PAGE_SIZE: u32 = 8_192;
-
-/// Pages of log after which it is written back into the file: 8 MiB. Hot pages (queue, newest
-/// rows) are then written back once for many transactions instead of once for each few.
-const CHECKPOINT_PAGES: u32 = (8 << 20) / PAGE_SIZE;
+pub(super) const PAGE_SIZE: u32 = 8_192;
 
 /// The writer's page cache in KiB: holds the hot inner pages of every table.
 const WRITER_CACHE_KIB: u32 = 32 << 10;
@@ -262,7 +258,6 @@ fn prepare(connection: &Connection, is_new: bool, format: i32) -> rusqlite::Resu
     // NORMAL does not sync at commit, and a 200 stands for a commit.
     connection.pragma_update(None, "synchronous", "full")?;
     connection.pragma_update_and_check(None, "journal_size_limit", JOURNAL_SIZE_LIMIT, |_| Ok(()))?;
-    connection.pragma_update_and_check(None, "wal_autocheckpoint", CHECKPOINT_PAGES, |_| Ok(()))?;
     connection.pragma_update(None, "cache_size", -i64::from(WRITER_CACHE_KIB))?;
     connection.pragma_update(None, "foreign_keys", false)?;
     if is_new {
@@ -280,6 +275,14 @@ fn prepare(connection: &Connection, is_new: bool, format: i32) -> rusqlite::Resu
             .execute_batch(&format!("BEGIN IMMEDIATE; {steps} PRAGMA user_version = {FORMAT}; COMMIT;"))?;
     }
     Ok(())
+}
+
+/// Opens a connection that writes the log back, and nothing else.
+pub(super) fn open_log(path: &Path) -> Result<Connection, rusqlite::Error> {
+    let connection = Connection::open_with_flags(path, flags(OpenFlags::SQLITE_OPEN_READ_WRITE))?;
+    connection.pragma_update(None, "synchronous", "full")?;
+    connection.pragma_update(None, "cache_size", -i64::from(READER_CACHE_KIB))?;
+    Ok(connection)
 }
 
 /// Opens a connection that only reads.
