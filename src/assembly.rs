@@ -198,6 +198,7 @@ pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, 
         Limiter::new(rates),
         Arc::clone(&intake) as Arc<dyn job::Accept>,
     );
+    let announcer = Arc::clone(&intake);
     let service = Arc::new(Service {
         intake,
         api: api(settings, &store, &registry, (ledger, speech.clone()), &policy, &bodies),
@@ -219,6 +220,8 @@ pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, 
     rooms.spawn(worker.run(stop(), DRAIN_DEADLINE));
     rooms.spawn(job_worker.run(stop(), DRAIN_DEADLINE));
     rooms.spawn(listener.serve(service, tls, stop(), DRAIN_DEADLINE));
+    let announcing = async move { announcer.announce().await };
+    rooms.spawn(until(stop(), announcing));
     rooms.spawn(until(stop(), following.follow(stored.revision, settings.limits.rendering)));
     if let Some(speech) = speech {
         let retention = settings.retention.delivered.max(settings.retention.failed);
@@ -255,12 +258,14 @@ async fn open_store(settings: &Settings) -> Result<Stores, StoreError> {
     };
     Ok(match &settings.store {
         StoreAddress::Embedded(path) => {
-            let store = Arc::new(Embedded::open(path, EmbeddedOptions { max_in_flight, retention })?);
+            let options = EmbeddedOptions { max_in_flight, retention, ..EmbeddedOptions::default() };
+            let store = Arc::new(Embedded::open(path, options)?);
             Stores { store: Arc::clone(&store) as _, jobs: Arc::clone(&store) as _, requests: Some(store) }
         }
         StoreAddress::Redis(url) => {
             // Settings over a Redis name no provider that is asked.
-            let store = Redis::open(url.as_str(), RedisOptions { max_in_flight, retention }).await?;
+            let options = RedisOptions { max_in_flight, retention, ..RedisOptions::default() };
+            let store = Redis::open(url.as_str(), options).await?;
             Stores { store: Arc::new(store), jobs: Arc::new(NoJobs), requests: None }
         }
     })

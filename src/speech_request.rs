@@ -283,7 +283,7 @@ impl Parts {
                 let rendering = Rendering {
                     event,
                     event_type: EventType::SpeechCompleted,
-                    call: Some(&call.key.id),
+                    call: Some(&call.key),
                     at: now,
                 };
                 has_speech(&values).then(|| rendering.make(callback, &values, &mut bodies))

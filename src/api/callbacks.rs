@@ -149,6 +149,7 @@ fn show(callback: &Callback) -> Map<String, Body> {
     put("timeout_ms", json!(u64::try_from(callback.delivery.timeout.as_millis()).unwrap_or(u64::MAX)));
     put("max_in_flight", json!(callback.max_in_flight));
     put("rate_limit", json!(callback.rate_limit.map(|rate| rate.to_string())));
+    put("ordered", json!(callback.ordered));
     put("secret", json!("whsec_…"));
     put("description", json!(callback.description));
     put("expires_at", json!(callback.expires_at));

@@ -127,7 +127,6 @@ impl Accept for Intake {
             // After the call was read: a request that comes now is a conflict.
             let waiting = self.requests.waiting_for(&ended.call).await?;
             let planned = plan::Plan {
-                source,
                 event: &ended.event,
                 row: &row,
                 key,

@@ -4,6 +4,7 @@
 //! is answered with 200 that is not durable together with all that must be delivered because of
 //! it, and no answer waits for a fetch or for a delivery.
 
+mod announcing;
 mod jobs;
 mod plan;
 mod source;
@@ -283,7 +284,6 @@ impl Intake {
                 _ => Vec::new(),
             };
             let planned = plan::Plan {
-                source,
                 event: &event,
                 row: &row,
                 key: key.as_ref(),

@@ -2,7 +2,6 @@
 //! wants it. No I/O and no clock: the same event, context and registrations give the same plan,
 //! but for the new ids.
 
-use super::Source;
 use crate::context::{CallContext, CallKey, InvalidContext, Name, Value, Values};
 use crate::event::{DeliveryId, Event, EventType, SpeechRequestId};
 use crate::registration::{
@@ -28,7 +27,6 @@ pub enum PlanFault {
 /// Everything that a plan is made of, apart from the call as it is stored.
 #[derive(Clone, Copy)]
 pub(super) struct Plan<'a> {
-    pub(super) source: &'a Source,
     pub(super) event: &'a Event,
     pub(super) row: &'a EventRow,
     pub(super) key: Option<&'a CallKey>,
@@ -59,7 +57,7 @@ impl Plan<'_> {
         let at = self.event.at.map(|at| at.min(self.row.received_at));
         context.merge_owned(&self.event.facts, at, self.owner);
         if self.is_told {
-            context.note_source(&self.source.name);
+            context.note_source(&self.row.source);
         }
 
         let call =
@@ -108,8 +106,8 @@ impl Plan<'_> {
                 let values = values_for(view, *event_type);
                 let occasion = Occasion::new(&values);
                 let matches = registry.matching(
-                    &self.source.account,
-                    &self.source.name,
+                    &self.row.account,
+                    &self.row.source,
                     *event_type,
                     &occasion,
                     self.row.received_at,
@@ -129,8 +127,7 @@ impl Plan<'_> {
                 left = left.saturating_sub(matches.callbacks.len());
             }
         }
-        for request in self.waiting.iter().filter_map(|id| registry.speech_request(&self.source.account, *id))
-        {
+        for request in self.waiting.iter().filter_map(|id| registry.speech_request(&self.row.account, *id)) {
             self.answer(&request, &values_for, &mut bodies, acceptance);
         }
     }
@@ -162,8 +159,8 @@ impl Plan<'_> {
         bodies: &mut Bodies,
         acceptance: &mut Acceptance,
     ) -> DeliveryId {
-        let call = self.key.map(|key| &key.id);
-        let rendering = Rendering { event: self.row.id, event_type, call, at: self.row.received_at };
+        let rendering =
+            Rendering { event: self.row.id, event_type, call: self.key, at: self.row.received_at };
         match rendering.make(callback, values, bodies) {
             Rendered::Delivery(delivery) => {
                 let id = delivery.id;
@@ -194,6 +191,7 @@ mod tests {
     use crate::context::{CallId, Facts, Json};
     use crate::destination::AddressPolicy;
     use crate::event::EventId;
+    use crate::intake::Source;
     use crate::provider;
     use crate::registration::{DefinitionLimits, NewCallback};
     use crate::signature::Verifier;
@@ -265,7 +263,6 @@ mod tests {
         };
         let dedupe = DedupeKey { source: source.name.clone(), digest: [0; 32], expires_at: now() };
         let plan = Plan {
-            source: &source,
             event,
             row: &row,
             key: Some(&key),

@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use super::Callback;
-use crate::context::{CallId, Name, Value, Values};
+use crate::context::{CallKey, Name, Value, Values};
 use crate::event::{DeliveryId, EventId, EventType, SpeechRequestId};
-use crate::store::{DestinationId, FailedDelivery, NewDelivery};
+use crate::store::{DestinationId, FailedDelivery, NewDelivery, OrderKey};
 
 /// How many bytes of bodies were made for one write. They are made in memory and written in one
 /// transaction.
@@ -28,7 +28,7 @@ pub struct Rendering<'a> {
     /// What of the event they are for.
     pub event_type: EventType,
     /// The call, where there is one.
-    pub call: Option<&'a CallId>,
+    pub call: Option<&'a CallKey>,
     /// When they are made.
     pub at: Timestamp,
 }
@@ -66,7 +66,7 @@ impl Rendering<'_> {
             )),
             Ok(request) => Ok(request),
         };
-        let call = self.call.cloned();
+        let call = self.call.map(|key| key.id.clone());
         match rendered {
             Ok(request) => {
                 bodies.0 += request.body.len();
@@ -81,6 +81,7 @@ impl Rendering<'_> {
                     call,
                     created_at: self.at,
                     due: self.at + delay,
+                    order: self.call.filter(|_| callback.ordered).map(order_key),
                     request,
                 })
             }
@@ -110,6 +111,16 @@ fn destination(callback: &Callback) -> DestinationId {
     let origin = callback.request.url.origin();
     let digest = Sha256::digest(format!("{:?}", (&*callback.account, origin)));
     DestinationId(*digest.first_chunk().expect("a SHA-256 is longer"))
+}
+
+/// What deliveries of this call have in common. An event without a call is in no order.
+fn order_key(call: &CallKey) -> OrderKey {
+    let mut hash = Sha256::new();
+    hash.update((call.space.len() as u64).to_be_bytes());
+    hash.update(call.space.as_bytes());
+    hash.update(call.id.as_str());
+    let digest = hash.finalize();
+    OrderKey(digest[..16].try_into().expect("SHA-256 has 32 bytes"))
 }
 
 #[cfg(test)]

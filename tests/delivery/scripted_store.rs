@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use ringback::context::CallKey;
 use ringback::event::{AccountName, CallbackId, DeliveryId, EventId};
 use ringback::store::{
-    Acceptance, Accepted, CallbackRow, Claim, DedupeKey, DeliveryFilter, DeliveryRow, DeliveryView, EventRow,
-    EventView, Lease, Page, Recall, Settlement, Store, StoreError, StoredCall,
+    Acceptance, Accepted, Announcement, CallbackRow, Claim, DedupeKey, DeliveryFilter, DeliveryRow,
+    DeliveryView, EventRow, EventView, Lease, Page, Recall, Settlement, Store, StoreError, StoredCall,
 };
 use tokio::sync::Notify;
 
@@ -178,6 +178,16 @@ impl Store for ScriptedStore {
     async fn retry(&self, _: &AccountName, _: DeliveryId) -> Result<bool, StoreError> {
         Err(unavailable())
     }
+
+    async fn announcements(&self, _: usize) -> Result<Vec<Announcement>, StoreError> {
+        Err(unavailable())
+    }
+
+    async fn forget_announcements(&self, _: &[Vec<u8>]) -> Result<(), StoreError> {
+        Err(unavailable())
+    }
+
+    async fn announces(&self) {}
 
     async fn sweep(&self, _: Timestamp) -> Result<usize, StoreError> {
         Err(unavailable())

@@ -111,7 +111,7 @@ impl NewCallback {
         if expires_at.is_some_and(|end| end <= now) {
             reader.issue::<()>("/expires_at", "in_the_past", "this time has passed already");
         }
-        reader.not_yet();
+        let ordered = reader.ordered();
         reader.unknown_members();
 
         match (url, method, body) {
@@ -134,6 +134,7 @@ impl NewCallback {
                         .and_then(|number| u32::try_from(number).ok())
                         .unwrap_or(DEFAULT_MAX_IN_FLIGHT),
                     rate_limit,
+                    ordered,
                     description,
                     expires_at,
                     state: CallbackState::Active,
@@ -278,17 +279,14 @@ impl Members {
         })
     }
 
-    /// Members that the contract has but this version does not do yet: taking them in silence
-    /// would promise what does not happen.
-    fn not_yet(&mut self) {
-        if let Some(value) = self.take("ordered")
-            && value != Request::Bool(false)
-        {
-            self.issue::<()>(
-                "/ordered",
-                "not_supported",
-                "this version does not know `ordered` yet; leave it out",
-            );
+    fn ordered(&mut self) -> bool {
+        match self.take("ordered") {
+            None => false,
+            Some(Request::Bool(ordered)) => ordered,
+            Some(_) => {
+                self.issue::<()>("/ordered", "not_a_boolean", "`ordered` must be true or false");
+                false
+            }
         }
     }
 }
@@ -371,7 +369,7 @@ mod tests {
             (json!({"secret": "whsec_"}), "/secret", "bad_secret"),
             (json!({"description": "\u{fc}".repeat(501)}), "/description", "too_long"),
             (json!({"expires_at": "2026-03-30T12:00:00Z"}), "/expires_at", "in_the_past"),
-            (json!({"ordered": true}), "/ordered", "not_supported"),
+            (json!({"ordered": "yes"}), "/ordered", "not_a_boolean"),
             (json!({"callback_headers": ["a"]}), "/callback_headers", "not_an_object"),
             (json!({"callback_headers": {"a": 1}}), "/callback_headers/a", "not_a_text"),
             (
