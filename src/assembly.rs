@@ -18,7 +18,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use crate::api::{AccountRules, Api};
+use crate::api::{AccountRules, Api, Rooms};
 use crate::config::{Settings, StoreAddress, Tls};
 use crate::delivery::client::{InvalidCaFile, InvalidProxy, Proxy};
 use crate::delivery::{Client, ClientSettings, Worker};
@@ -151,15 +151,22 @@ pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, 
     let (paused, following) = (ledger.clone(), ledger.clone());
     let worker = Worker::new(
         Arc::clone(&store),
-        client,
+        client.clone(),
         Arc::clone(&registry),
         settings.delivery.max_in_flight,
         move |id, reason| paused.follow_pause(id, reason),
     );
     let bodies = Bodies::new(settings.limits.body);
+    let rooms = Rooms {
+        store: Arc::clone(&store),
+        registry: Arc::clone(&registry),
+        ledger,
+        client,
+        bodies: bodies.clone(),
+    };
     let service = Arc::new(Service {
         intake: intake(settings, &store, &registry, &bodies),
-        api: api(settings, &store, &registry, ledger, &policy, &bodies),
+        api: api(settings, &policy, rooms),
         operators_here: settings.operator_listen.is_none(),
         operators: Operators { store: Arc::clone(&store) },
     });
@@ -232,14 +239,7 @@ fn intake(settings: &Settings, store: &SharedStore, registry: &Arc<Registry>, bo
     )
 }
 
-fn api(
-    settings: &Settings,
-    store: &SharedStore,
-    registry: &Arc<Registry>,
-    ledger: Ledger,
-    policy: &AddressPolicy,
-    bodies: &Bodies,
-) -> Api {
+fn api(settings: &Settings, policy: &AddressPolicy, rooms: Rooms) -> Api {
     let limiter =
         Limiter::new(settings.accounts.iter().map(|account| (Arc::clone(&account.name), account.requests)));
     let limits = template::Limits {
@@ -261,15 +261,7 @@ fn api(
             (Arc::clone(&account.name), AccountRules { callbacks: account.callbacks, definition })
         })
         .collect();
-    Api::new(
-        settings.tokens.clone(),
-        rules,
-        limiter,
-        Arc::clone(store),
-        Arc::clone(registry),
-        ledger,
-        bodies.clone(),
-    )
+    Api::new(settings.tokens.clone(), rules, limiter, rooms)
 }
 
 /// The server's side of TLS, with the operator's certificate.

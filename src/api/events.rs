@@ -15,6 +15,7 @@ impl Api {
         let no_such_event = || Problem::not_found("this account has no such event");
         let id: EventId = id.parse().map_err(|_| no_such_event())?;
         let event = self.store.event(&call.account, id).await?.ok_or_else(no_such_event)?;
+        call.takes_nothing()?;
         Ok(answer(StatusCode::OK, show(&event).to_string()))
     }
 }

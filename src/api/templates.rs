@@ -32,7 +32,8 @@ pub(super) fn check(call: &Call<'_>) -> Result<Answer, Problem> {
 }
 
 /// `GET /v1/placeholders`: the catalogue.
-pub(super) fn placeholders() -> Answer {
+pub(super) fn placeholders(call: &Call<'_>) -> Result<Answer, Problem> {
+    call.takes_nothing()?;
     let names: Vec<Body> = Name::ALL
         .into_iter()
         .map(|name| {
@@ -45,7 +46,7 @@ pub(super) fn placeholders() -> Answer {
             })
         })
         .collect();
-    answer(StatusCode::OK, json!({"data": names, "next": null}).to_string())
+    Ok(answer(StatusCode::OK, json!({"data": names, "next": null}).to_string()))
 }
 
 impl Api {

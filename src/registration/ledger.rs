@@ -5,6 +5,7 @@
 //! the store while the customer changes it, and other processes over the same store.
 
 use std::collections::HashSet;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +29,20 @@ struct Book {
     sealer: Option<Arc<Sealer>>,
     /// Whoever holds this is the only one who writes a registration.
     turn: Mutex<()>,
+}
+
+/// Why a registration was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError<E> {
+    /// This account has none such.
+    #[error("there is no such registration")]
+    Unknown,
+    /// The change was refused.
+    #[error("the change was refused")]
+    Refused(E),
+    /// It could not be stored.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// Why a registration was not added.
@@ -74,12 +89,33 @@ impl Ledger {
         id: CallbackId,
         state: CallbackState,
     ) -> Result<Option<Arc<Callback>>, StoreError> {
+        let change = |callback: &Callback| Ok((Callback { state, ..callback.clone() }, ()));
+        match self.change::<_, Infallible>(account, id, change).await {
+            Ok((callback, ())) => Ok(Some(callback)),
+            Err(ChangeError::Unknown) => Ok(None),
+            Err(ChangeError::Store(error)) => Err(error),
+            Err(ChangeError::Refused(never)) => match never {},
+        }
+    }
+
+    /// Changes a registration of this account; as it is then, and what else `change` says. It sees
+    /// the registration as it is now, and nobody of this process changes that meanwhile.
+    ///
+    /// # Errors
+    /// There is none such, `change` refused, or the store did not take it.
+    pub async fn change<T: Send + 'static, E: Send + 'static>(
+        &self,
+        account: &AccountName,
+        id: CallbackId,
+        change: impl FnOnce(&Callback) -> Result<(Callback, T), E> + Send + 'static,
+    ) -> Result<(Arc<Callback>, T), ChangeError<E>> {
         let account = Arc::clone(account);
         self.to_the_end(async move |book| {
             let _turn = book.turn.lock().await;
-            let Some(callback) = book.registry.get(&account, id) else { return Ok(None) };
-            book.put(Callback { state, ..(*callback).clone() }).await?;
-            Ok(book.registry.get(&account, id))
+            let callback = book.registry.get(&account, id).ok_or(ChangeError::Unknown)?;
+            let (changed, more) = change(&callback).map_err(ChangeError::Refused)?;
+            book.put(changed).await?;
+            Ok((book.registry.get(&account, id).ok_or(ChangeError::Unknown)?, more))
         })
         .await
     }

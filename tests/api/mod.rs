@@ -1,5 +1,7 @@
 //! The customers' API, over HTTP, with the real process.
 
+mod callbacks;
+
 use hyper::StatusCode;
 use ringback::http::Client;
 use serde_json::{Value, json};

@@ -31,6 +31,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "config",
             "context",
+            "delivery",
             "event",
             "http",
             "limit",
