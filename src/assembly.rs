@@ -6,7 +6,7 @@
 //!            registration, template, context
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -258,7 +258,14 @@ fn api(settings: &Settings, policy: &AddressPolicy, rooms: Rooms) -> Api {
                 timeout: settings.delivery.timeout,
                 sources: own.map(|source| source.name.as_ref().to_owned()).collect(),
             };
-            (Arc::clone(&account.name), AccountRules { callbacks: account.callbacks, definition })
+            let own = settings.sources.iter().filter(|source| source.account == account.name);
+            let call_spaces: BTreeSet<_> = own.map(|source| Arc::clone(&source.call_space)).collect();
+            let rules = AccountRules {
+                callbacks: account.callbacks,
+                definition,
+                call_spaces: call_spaces.into_iter().collect(),
+            };
+            (Arc::clone(&account.name), rules)
         })
         .collect();
     Api::new(settings.tokens.clone(), rules, limiter, rooms)

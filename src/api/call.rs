@@ -84,9 +84,7 @@ impl Call<'_> {
         }
         match self.json()? {
             Body::Object(members) => Ok(BodyMembers(members)),
-            _ => {
-                Err(Problem::invalid(vec![Issue::new("", "not_an_object", "the body must be a JSON object")]))
-            }
+            _ => Err(Problem::not_an_object()),
         }
     }
 
@@ -136,7 +134,7 @@ impl Call<'_> {
 }
 
 /// Refuses names that nobody asked for.
-fn unknown<'a>(what: &str, names: impl Iterator<Item = &'a str>, issues: &mut Vec<Issue>) {
+pub(super) fn unknown<'a>(what: &str, names: impl Iterator<Item = &'a str>, issues: &mut Vec<Issue>) {
     let mut more = 0_usize;
     for (position, name) in names.enumerate() {
         if position < MAX_UNKNOWN {

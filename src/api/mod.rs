@@ -5,6 +5,7 @@
 
 mod call;
 mod callbacks;
+mod calls;
 mod deliveries;
 mod events;
 mod routes;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use hyper::body::Incoming;
 use hyper::http::request::Parts;
 use hyper::{Request, StatusCode};
-use serde_json::Value as Body;
+use serde::Serialize;
 
 pub use self::routes::routes;
 
@@ -38,6 +39,8 @@ pub struct AccountRules {
     pub callbacks: usize,
     /// What its registrations are held against.
     pub definition: DefinitionLimits,
+    /// The spaces in which its sources count their calls, each once.
+    pub call_spaces: Vec<Arc<str>>,
 }
 
 /// What the API works with.
@@ -105,6 +108,9 @@ impl Api {
             Operation::Check => templates::check(&call),
             Operation::Render => self.render(&call).await,
             Operation::Placeholders => templates::placeholders(&call),
+            Operation::ListCalls => self.list_calls(&call).await,
+            Operation::ShowCall => self.show_call(&call, id).await,
+            Operation::ListEvents => self.list_events(&call).await,
             Operation::ShowEvent => self.show_event(&call, id).await,
             Operation::ListDeliveries => self.list_deliveries(&call).await,
             Operation::ShowDelivery => self.show_delivery(&call, id).await,
@@ -136,6 +142,12 @@ impl Api {
 }
 
 /// A list: its rows and the cursor of the next part.
-fn list(rows: &[Body], next: Option<&str>) -> Answer {
-    crate::http::json(StatusCode::OK, serde_json::json!({"data": rows, "next": next}).to_string())
+fn list<T: Serialize>(rows: &[T], next: Option<&str>) -> Answer {
+    #[derive(Serialize)]
+    struct List<'a, T> {
+        data: &'a [T],
+        next: Option<&'a str>,
+    }
+    let body = serde_json::to_vec(&List { data: rows, next }).expect("texts and numbers are always JSON");
+    crate::http::json(StatusCode::OK, body)
 }

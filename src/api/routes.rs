@@ -18,6 +18,9 @@ pub(super) enum Operation {
     Check,
     Render,
     Placeholders,
+    ListCalls,
+    ShowCall,
+    ListEvents,
     ShowEvent,
     ListDeliveries,
     ShowDelivery,
@@ -42,6 +45,9 @@ const ROUTES: &[Route] = &[
     ("/v1/templates/check", &[("POST", O::Check)]),
     ("/v1/templates/render", &[("POST", O::Render)]),
     ("/v1/placeholders", &[("GET", O::Placeholders)]),
+    ("/v1/calls", &[("GET", O::ListCalls)]),
+    ("/v1/calls/{id}", &[("GET", O::ShowCall)]),
+    ("/v1/events", &[("GET", O::ListEvents)]),
     ("/v1/events/{id}", &[("GET", O::ShowEvent)]),
     ("/v1/deliveries", &[("GET", O::ListDeliveries)]),
     ("/v1/deliveries/{id}", &[("GET", O::ShowDelivery)]),
@@ -108,6 +114,23 @@ impl Operation {
         match self {
             Self::ListCallbacks => &["limit", "cursor"],
             Self::ListDeliveries => &["callback_id", "call_id", "state", "since", "until", "limit", "cursor"],
+            Self::ListEvents => &["source", "type", "state", "call_id", "since", "until", "limit", "cursor"],
+            Self::ListCalls => &[
+                "min_duration",
+                "max_duration",
+                "call_status",
+                "from",
+                "till",
+                "language",
+                "phrase",
+                "summary",
+                "rank_description",
+                "rank_min",
+                "rank_max",
+                "limit",
+                "cursor",
+            ],
+            Self::ShowCall => &["call_space"],
             _ => &[],
         }
     }
@@ -126,7 +149,7 @@ mod tests {
     fn a_path_is_found_with_its_variable_segment_decoded() {
         let id = |path| Place::find(path).map(|place| place.id);
         assert_eq!(id("/v1/callbacks").as_deref(), Some(""));
-        assert_eq!(id("/v1/events/a%2Fb%20c").as_deref(), Some("a/b c"));
+        assert_eq!(id("/v1/calls/a%2Fb%20c").as_deref(), Some("a/b c"));
         assert_eq!(id("/v1/callbacks/x/rotate-secret").as_deref(), Some("x"));
         for path in [
             "/v1/callbacks/",
@@ -134,7 +157,7 @@ mod tests {
             "/v1/callbacks/x/",
             "/v1/callbacks/x/other",
             "/v1",
-            "/v1/events/%FF",
+            "/v1/calls/%FF",
             "v1/callbacks",
             "/v1/callbacks//pause",
         ] {

@@ -117,6 +117,22 @@ impl Problem {
         Self { retry_after: Some(retry_after), ..problem }
     }
 
+    /// The body is JSON, and no object.
+    #[must_use]
+    pub fn not_an_object() -> Self {
+        Self::invalid(vec![Issue::new("", "not_an_object", "the body must be a JSON object")])
+    }
+
+    /// Something stored cannot be read; what it is, the log says.
+    #[must_use]
+    pub fn damaged() -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "store_damaged",
+            "something stored cannot be read; the operator's log names it",
+        )
+    }
+
     /// The status that it answers with.
     #[must_use]
     pub fn status(&self) -> StatusCode {
@@ -153,11 +169,7 @@ impl From<StoreError> for Problem {
             }
             StoreError::Unusable(_) | StoreError::Corrupt { .. } => {
                 tracing::error!(%error, "a request cannot be answered");
-                Self::new(
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    "store_damaged",
-                    "something stored cannot be read; the operator's log names it",
-                )
+                Self::damaged()
             }
         }
     }

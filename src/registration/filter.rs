@@ -157,6 +157,17 @@ fn text(value: Value<'_>) -> Option<&str> {
 }
 
 impl Filter {
+    /// Whether the filter takes this event, or this call.
+    #[must_use]
+    pub fn takes(&self, occasion: &Occasion<'_>) -> bool {
+        let is = |needle: Option<&Needle>, value: Option<&str>| {
+            needle.is_none_or(|needle| value == Some(needle.lower()))
+        };
+        is(self.call_status.as_ref(), occasion.call_status())
+            && is(self.language.as_ref(), occasion.language())
+            && self.takes_apart_from_indexed(occasion)
+    }
+
     /// Whether the filter takes this event. `call_status` and `language` are left to the index,
     /// which finds by them.
     pub(super) fn takes_apart_from_indexed<'o>(&self, occasion: &'o Occasion<'_>) -> bool {

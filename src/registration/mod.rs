@@ -19,7 +19,7 @@ mod sample;
 mod secrets;
 
 pub use callback::{Callback, DeliverySettings, MASK, StoredCallbackError};
-pub use definition::{DefinitionLimits, NewCallback, read_new_secret};
+pub use definition::{DefinitionLimits, NewCallback, read_filter, read_new_secret};
 pub use filter::{Filter, Needle, Occasion};
 pub use issue::{Issue, Place};
 pub use ledger::{AddError, ChangeError, Ledger};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::Value as Request;
+use serde_json::{Map, Value as Request};
 
 use self::members::{Members, closest};
 use super::filter::Needle;
@@ -162,6 +162,17 @@ pub fn read_new_secret(request: Request) -> Result<SigningSecret, Vec<Issue>> {
     } else {
         Err(reader.issues)
     }
+}
+
+/// Reads the filters of a search, which are those of a registration.
+///
+/// # Errors
+/// Every problem of them.
+pub fn read_filter(parameters: Map<String, Request>) -> Result<Filter, Vec<Issue>> {
+    let mut reader = Members::new("", parameters);
+    let filter = reader.filter(None);
+    reader.unknown_members();
+    if reader.issues.is_empty() { Ok(filter) } else { Err(reader.issues) }
 }
 
 fn members_of(request: Request) -> Result<Members, Vec<Issue>> {
