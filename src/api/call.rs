@@ -7,7 +7,7 @@ use super::AccountRules;
 use super::routes::Operation;
 use crate::event::AccountName;
 use crate::http::{Held, Problem, Query};
-use crate::registration::Issue;
+use crate::registration::{Issue, Once};
 
 /// The most rows of a list.
 const MAX_LIMIT: usize = 250;
@@ -25,6 +25,8 @@ pub(super) struct Call<'a> {
     pub(super) operation: Operation,
     pub(super) query: Query,
     pub(super) body: Held,
+    /// What makes it the same request, if it is to be done once.
+    pub(super) once: Option<Once>,
 }
 
 /// The members of a body's object.

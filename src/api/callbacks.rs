@@ -7,7 +7,7 @@ use hyper::body::Bytes;
 use jiff::Timestamp;
 use serde_json::{Map, Value as Body, json};
 
-use super::{Api, Call, list};
+use super::{Api, Call, list, once};
 use crate::event::CallbackId;
 use crate::http::{Answer, Problem, json as answer};
 use crate::quantity::spell_duration;
@@ -34,16 +34,21 @@ impl Api {
         let secret = callback.delivery.secrets.newest().expose();
         let mut shown = self.show_with(&callback, &warnings);
         shown.insert("secret".to_owned(), json!(secret));
-        self.ledger.add(callback, call.rules.callbacks).await.map_err(|error| match error {
-            AddError::Full(most) => Problem::new(
+        let shown = Body::Object(shown).to_string();
+        let remembered = call.once.map(|once| (once, once::spell(StatusCode::CREATED, &shown)));
+        match self.ledger.add(callback, call.rules.callbacks, remembered).await {
+            Ok(()) => {
+                tracing::info!(callback = %id, account = &*call.account, "callback registered");
+                Ok(answer(StatusCode::CREATED, shown))
+            }
+            Err(AddError::Repeated(repeat)) => once::again(repeat),
+            Err(AddError::Full(most)) => Err(Problem::new(
                 StatusCode::TOO_MANY_REQUESTS,
                 "too_many_callbacks",
                 format!("this account may have {most} callbacks at most; remove one first"),
-            ),
-            AddError::Store(error) => error.into(),
-        })?;
-        tracing::info!(callback = %id, account = &*call.account, "callback registered");
-        Ok(answer(StatusCode::CREATED, Body::Object(shown).to_string()))
+            )),
+            Err(AddError::Store(error)) => Err(error.into()),
+        }
     }
 
     pub(super) fn list_callbacks(&self, call: &Call<'_>) -> Result<Answer, Problem> {
@@ -134,13 +139,14 @@ impl Api {
                 .rotate(secret, Timestamp::now())
                 .map_err(|refused| Problem::rate_limited(refused.retry_after, refused.to_string()))?;
             let delivery = Arc::new(DeliverySettings { secrets, ..(*callback.delivery).clone() });
-            Ok::<_, Problem>((Callback { delivery, ..callback.clone() }, ()))
+            let rotated = Callback { delivery, ..callback.clone() };
+            let mut shown = show(&rotated);
+            shown.insert("secret".to_owned(), json!(exposed));
+            Ok::<_, Problem>((rotated, once::spell(StatusCode::OK, &Body::Object(shown).to_string())))
         };
-        let (callback, ()) = self.ledger.change(&call.account, id, rotate).await?;
+        let repeat = self.ledger.change_once(&call.account, id, call.once, rotate).await?;
         tracing::info!(callback = %id, account = &*call.account, "secret rotated");
-        let mut shown = show(&callback);
-        shown.insert("secret".to_owned(), json!(exposed));
-        Ok(answer(StatusCode::OK, Body::Object(shown).to_string()))
+        once::again(repeat)
     }
 
     pub(super) fn find(&self, call: &Call<'_>, id: &str) -> Result<Arc<Callback>, Problem> {

@@ -8,6 +8,7 @@ mod callbacks;
 mod calls;
 mod deliveries;
 mod events;
+mod once;
 mod routes;
 mod templates;
 mod trial;
@@ -95,6 +96,9 @@ impl Api {
             Place::find(parts.uri.path()).ok_or_else(|| Problem::not_found("there is no such path"))?;
         let call = self.admit(&parts, &place, body).await?;
         let id = place.id.as_str();
+        if let Some(answer) = self.earlier(&call).await? {
+            return Ok(answer);
+        }
         match call.operation {
             Operation::Register => self.register(call).await,
             Operation::ListCallbacks => self.list_callbacks(&call),
@@ -137,7 +141,8 @@ impl Api {
         let operation =
             place.operation(&parts.method).ok_or_else(|| Problem::method_not_allowed(place.allow()))?;
         let body = self.bodies.read(body).await?;
-        Ok(Call { account, rules, operation, query, body })
+        let once = if operation.creates() { once::read(parts, identity, body.bytes())? } else { None };
+        Ok(Call { account, rules, operation, query, body, once })
     }
 }
 

@@ -135,6 +135,11 @@ impl Operation {
         }
     }
 
+    /// Whether it creates something, so that a repeat with the same `Idempotency-Key` must not.
+    pub(super) const fn creates(self) -> bool {
+        matches!(self, Self::Register | Self::RotateSecret)
+    }
+
     /// Whether it takes a request with nothing in it: what is in it is refused by name.
     pub(super) const fn takes_no_members(self) -> bool {
         matches!(self, Self::Pause | Self::Resume | Self::RetryDelivery)

@@ -12,6 +12,7 @@ mod filter;
 mod index;
 mod issue;
 mod ledger;
+mod once;
 mod registry;
 mod request;
 mod retry;
@@ -23,6 +24,7 @@ pub use definition::{DefinitionLimits, NewCallback, read_filter, read_new_secret
 pub use filter::{Filter, Needle, Occasion};
 pub use issue::{Issue, Place};
 pub use ledger::{AddError, ChangeError, Ledger};
+pub use once::{Once, Repeat};
 pub use registry::{MATCH_LIMIT, Matches, Registry};
 pub use request::{CallbackUrl, InvalidCallbackUrl, Method, RequestFault, RequestTemplate};
 pub use retry::RetrySchedule;

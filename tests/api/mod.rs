@@ -1,6 +1,7 @@
 //! The customers' API, over HTTP, with the real process.
 
 mod callbacks;
+mod idempotency;
 mod lists;
 
 use hyper::StatusCode;
