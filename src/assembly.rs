@@ -19,12 +19,13 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::api::{AccountRules, Api, Rooms};
-use crate::config::{Settings, StoreAddress, Tls};
+use crate::config::{self, Settings, StoreAddress, Tls};
 use crate::delivery::client::{InvalidCaFile, InvalidProxy, Proxy};
 use crate::delivery::{Client, ClientSettings, Worker};
 use crate::destination::AddressPolicy;
 use crate::http::{Answer, Bodies, Handler, Listener, ListenerError, Problem, Proxies, json};
 use crate::intake::{CalledAs, Intake, Source};
+use crate::job;
 use crate::limit::Limiter;
 use crate::network::Networks;
 use crate::provider;
@@ -32,7 +33,7 @@ use crate::registration::{Callback, DefinitionLimits, Ledger, Registry, StoredCa
 use crate::shutdown::{DRAIN_DEADLINE, Shutdown};
 use crate::store::embedded::{Embedded, Options as EmbeddedOptions};
 use crate::store::redis::{Options as RedisOptions, Redis};
-use crate::store::{Retention, SharedStore, StoreError};
+use crate::store::{NoJobs, Retention, SharedJobs, SharedStore, StoreError};
 use crate::template;
 
 /// Why Ringback did not start.
@@ -78,11 +79,18 @@ pub struct Running {
     address: SocketAddr,
     operator_address: Option<SocketAddr>,
     store: SharedStore,
+    desk: Arc<job::Desk>,
     rooms: JoinSet<()>,
     shutdown: Shutdown,
 }
 
 impl Running {
+    /// Where speech jobs are submitted.
+    #[must_use]
+    pub fn jobs(&self) -> &Arc<job::Desk> {
+        &self.desk
+    }
+
     /// Where providers and customers are answered.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
@@ -125,7 +133,7 @@ impl Running {
 /// A room cannot be built. Nothing is left running then.
 pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, StartError> {
     let tls = settings.tls.as_ref().map(acceptor).transpose()?;
-    let store = open_store(settings).await?;
+    let (store, jobs) = open_store(settings).await?;
     let registry = Arc::new(Registry::default());
     let sealer = settings.sealer.as_deref();
     let mut unusable = Vec::new();
@@ -142,9 +150,17 @@ pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, 
     }
 
     let policy = AddressPolicy::new(settings.delivery.allow_networks.clone());
+    let proxy = settings.delivery.proxy.as_ref().map(|url| Proxy::parse(url.as_str())).transpose()?;
+    // Providers are where the operator says, which may be within his own network.
+    let everywhere = ["0.0.0.0/0", "::/0"].map(|network| network.parse().expect("a network"));
+    let provider_client = Client::new(ClientSettings {
+        policy: AddressPolicy::new(everywhere.to_vec()),
+        proxy: proxy.clone(),
+        ca_files: settings.delivery.ca_files.clone(),
+    })?;
     let client = Client::new(ClientSettings {
         policy: policy.clone(),
-        proxy: settings.delivery.proxy.as_ref().map(|url| Proxy::parse(url.as_str())).transpose()?,
+        proxy,
         ca_files: settings.delivery.ca_files.clone(),
     })?;
     let ledger = Ledger::new(Arc::clone(&store), Arc::clone(&registry), settings.sealer.clone());
@@ -164,8 +180,26 @@ pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, 
         client,
         bodies: bodies.clone(),
     };
+    let desk = Arc::new(job::Desk::new(
+        settings.sources.iter().filter_map(|source| provider_of(settings, source)).collect(),
+        settings.speech_provider.clone(),
+        settings.speech_timeout,
+        Arc::clone(&store),
+        Arc::clone(&jobs),
+    ));
+    let intake = Arc::new(intake(settings, &store, jobs, &desk, &registry, &bodies));
+    let rates = settings
+        .sources
+        .iter()
+        .map(|source| (Arc::clone(&source.name), source.api.as_ref().and_then(|api| api.rate_limit)));
+    let job_worker = job::Worker::new(
+        Arc::clone(&desk),
+        provider_client,
+        Limiter::new(rates),
+        Arc::clone(&intake) as Arc<dyn job::Accept>,
+    );
     let service = Arc::new(Service {
-        intake: intake(settings, &store, &registry, &bodies),
+        intake,
         api: api(settings, &policy, rooms),
         operators_here: settings.operator_listen.is_none(),
         operators: Operators { store: Arc::clone(&store) },
@@ -183,6 +217,7 @@ pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, 
         async move { shutdown.requested().await }
     };
     rooms.spawn(worker.run(stop(), DRAIN_DEADLINE));
+    rooms.spawn(job_worker.run(stop(), DRAIN_DEADLINE));
     rooms.spawn(listener.serve(service, tls, stop(), DRAIN_DEADLINE));
     let (rendering, stopped) = (settings.limits.rendering, stop());
     rooms.spawn(async move {
@@ -195,10 +230,11 @@ pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, 
         let operators = Arc::new(Operators { store: Arc::clone(&store) });
         rooms.spawn(listener.serve(operators, None, stop(), DRAIN_DEADLINE));
     }
-    Ok(Running { address, operator_address, store, rooms, shutdown: shutdown.clone() })
+    Ok(Running { address, operator_address, store, desk, rooms, shutdown: shutdown.clone() })
 }
 
-async fn open_store(settings: &Settings) -> Result<SharedStore, StoreError> {
+/// The store, and the speech jobs that it keeps.
+async fn open_store(settings: &Settings) -> Result<(SharedStore, SharedJobs), StoreError> {
     let max_in_flight = settings.delivery.max_in_flight;
     let retention = Retention {
         delivered: settings.retention.delivered,
@@ -207,28 +243,72 @@ async fn open_store(settings: &Settings) -> Result<SharedStore, StoreError> {
     };
     Ok(match &settings.store {
         StoreAddress::Embedded(path) => {
-            Arc::new(Embedded::open(path, EmbeddedOptions { max_in_flight, retention })?)
+            let store = Arc::new(Embedded::open(path, EmbeddedOptions { max_in_flight, retention })?);
+            (Arc::clone(&store) as _, store)
         }
         StoreAddress::Redis(url) => {
-            Arc::new(Redis::open(url.as_str(), RedisOptions { max_in_flight, retention }).await?)
+            // Settings over a Redis name no provider that is asked.
+            let store = Redis::open(url.as_str(), RedisOptions { max_in_flight, retention }).await?;
+            (Arc::new(store), Arc::new(NoJobs))
         }
     })
 }
 
-fn intake(settings: &Settings, store: &SharedStore, registry: &Arc<Registry>, bodies: &Bodies) -> Intake {
+/// A source whose provider is asked.
+fn provider_of(settings: &Settings, source: &config::Source) -> Option<job::Provider> {
+    let api = source.api.as_ref()?;
+    let adapter = adapter_of(source);
+    let asked = adapter.api()?;
+    let base_url = api.base_url.clone().unwrap_or_else(|| asked.base_url().to_owned());
+    let max_jobs = api.max_jobs.unwrap_or(asked.pace().max_jobs);
+    // Who is not told where we are cannot call; then the provider is asked now and again.
+    let webhook_url = settings.public_url.as_ref().map(|base| {
+        let mut url = format!("{base}/v1/ingest/{}", source.name);
+        if let Some(secret) = &source.url_secret {
+            url.push('/');
+            url.extend(percent_encoding::percent_encode(secret.expose(), percent_encoding::NON_ALPHANUMERIC));
+        }
+        url
+    });
+    Some(job::Provider {
+        source: Arc::clone(&source.name),
+        account: Arc::clone(&source.account),
+        base_url,
+        credentials: api.credentials.clone(),
+        max_jobs,
+        webhook_url,
+        adapter,
+    })
+}
+
+fn adapter_of(source: &config::Source) -> Arc<dyn provider::Adapter> {
+    provider::adapter(source.provider, source.map.clone())
+        .expect("settings name only providers that there are")
+}
+
+fn intake(
+    settings: &Settings,
+    store: &SharedStore,
+    jobs: SharedJobs,
+    desk: &Arc<job::Desk>,
+    registry: &Arc<Registry>,
+    bodies: &Bodies,
+) -> Intake {
     let limiter =
         Limiter::new(settings.sources.iter().map(|source| (Arc::clone(&source.name), source.rate_limit)));
     let sources = settings.sources.iter().map(|source| Source {
         name: source.name.as_ref().to_owned(),
         account: Arc::clone(&source.account),
         call_space: Arc::clone(&source.call_space),
-        adapter: provider::adapter(source.provider).expect("settings name only providers that there are"),
+        adapter: adapter_of(source),
         verifier: source.verify.clone(),
     });
     Intake::new(
         sources.collect(),
         limiter,
         Arc::clone(store),
+        jobs,
+        Arc::clone(desk),
         Arc::clone(registry),
         bodies.clone(),
         match &settings.public_url {
@@ -291,7 +371,7 @@ fn acceptor(tls: &Tls) -> Result<TlsAcceptor, StartError> {
 
 /// Everything that is answered on the main address.
 struct Service {
-    intake: Intake,
+    intake: Arc<Intake>,
     api: Api,
     operators_here: bool,
     operators: Operators,
@@ -349,15 +429,17 @@ mod tests {
     #[tokio::test]
     async fn a_room_that_ends_by_itself_stops_the_others() {
         let folder = tempfile::tempdir().unwrap();
-        let store: SharedStore =
-            Arc::new(Embedded::open(&folder.path().join("ringback.db"), EmbeddedOptions::default()).unwrap());
+        let path = folder.path().join("ringback.db");
+        let embedded = Arc::new(Embedded::open(&path, EmbeddedOptions::default()).unwrap());
+        let (store, jobs): (SharedStore, SharedJobs) = (Arc::clone(&embedded) as _, embedded);
+        let desk = Arc::new(job::Desk::new(Vec::new(), None, Duration::ZERO, Arc::clone(&store), jobs));
         let shutdown = Shutdown::new();
         let mut rooms = JoinSet::new();
         let other = shutdown.clone();
         rooms.spawn(async move { other.requested().await });
         rooms.spawn(async { panic!("a defect") });
         let address = ([127, 0, 0, 1], 0).into();
-        let running = Running { address, operator_address: None, store, rooms, shutdown };
+        let running = Running { address, operator_address: None, store, desk, rooms, shutdown };
         let finished = tokio::time::timeout(Duration::from_secs(10), running.finished()).await;
         assert!(!finished.expect("everything stops"));
     }

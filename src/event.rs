@@ -1,7 +1,7 @@
 //! Normalised events and the ids of everything that Ringback stores.
 //!
 //! An id is 128 bits, sortable by the time of its making (a ULID: 48 bits of milliseconds, then 80
-//! random bits), and prints with a prefix that says what it names: `ev_`, `cb_`, `dl_`, `sr_`.
+//! random bits), and prints with a prefix that says what it names: `ev_`, `cb_`, `dl_`, `sj_`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -84,6 +84,12 @@ id!(
     /// Names one delivery, and is the `webhook-id` of each of its attempts: `dl_…`.
     DeliveryId,
     "dl_"
+);
+
+id!(
+    /// Names one speech job: `sj_…`.
+    JobId,
+    "sj_"
 );
 
 /// A text that is not an id of the kind that was asked for.
@@ -187,6 +193,17 @@ pub struct Event {
     pub raw: Json,
     /// What could not be read and was left out, a sentence each. No values: these may be logged.
     pub warnings: Vec<String>,
+    /// What it only gives notice of.
+    pub notice: Option<Notice>,
+}
+
+/// What a thin event gives notice of: its provider must be asked for the rest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// The job of this id, by the provider's count, stands otherwise than before.
+    Job(String),
+    /// There are results of the event's call.
+    Results,
 }
 
 #[cfg(test)]

@@ -14,9 +14,10 @@
 //! | [`telemetry`], [`shutdown`] | the log; signals and the drain |
 //! | [`http`] | the accept loop, capped bodies, answers and problems, shared by the next two |
 //! | [`intake`] | provider-facing: raw bytes → verified → event → one durable write → 200 |
+//! | [`job`] | speech jobs: submitted, polled, fetched; what they make goes to `intake` |
 //! | [`api`] | customer-facing: registrations, previews, deliveries |
 //! | [`signature`] | schemes that verify and sign; secrets that never print |
-//! | [`provider`] | one adapter a file: verified request → event |
+//! | [`provider`] | one adapter a file: verified request → event; how it is asked; presets |
 //! | [`event`] | normalised events, and ids |
 //! | [`context`] | call, speech, user, campaign, lead; the catalogue of names; foreign JSON |
 //! | [`registration`] | callbacks, and which events they want |
@@ -58,6 +59,7 @@ mod escape;
 pub mod event;
 pub mod http;
 pub mod intake;
+pub mod job;
 pub mod limit;
 pub mod network;
 pub mod provider;

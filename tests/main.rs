@@ -8,6 +8,7 @@ mod delivery;
 mod fixtures;
 mod house;
 mod interop;
+mod job;
 mod path;
 mod process;
 mod redis_server;

@@ -14,12 +14,15 @@ use super::value::{read_address, read_durability, read_name, read_network, read_
 use super::{Environment, Problem, verify};
 use crate::event::AccountName;
 use crate::limit::Rate;
-use crate::provider;
+use crate::provider::{self, Credentials, InvalidEntry, Mapping};
 use crate::quantity::parse_size;
 use crate::signature::{Sealer, Secret};
 
 /// The longest time that anything is kept: ten years.
 const MAX_RETENTION: Duration = Duration::from_hours(24 * 3653);
+
+/// The longest that a speech job may be configured to take.
+const MAX_SPEECH_TIMEOUT: Duration = Duration::from_hours(24 * 30);
 
 /// What arguments and environment say instead of the file.
 #[derive(Clone, Debug, Default)]
@@ -74,7 +77,8 @@ fn read_settings(mut section: Section<'_, '_>, replaced: &Replaced) -> Settings 
     }
     if let Some(entry) = section.take("source") {
         let mut taken = HashSet::new();
-        settings.sources = entry.list(|entry| read_source(&entry, &names, &mut taken));
+        let store = &settings.store;
+        settings.sources = entry.list(|entry| read_source(&entry, &names, &mut taken, store));
     }
     let mut table = |name, read: &mut dyn FnMut(&mut Section<'_, '_>)| {
         if let Some(mut section) = section.take(name).and_then(|entry| entry.section()) {
@@ -83,7 +87,13 @@ fn read_settings(mut section: Section<'_, '_>, replaced: &Replaced) -> Settings 
         }
     };
     table("speech", &mut |section| {
-        settings.speech_provider = section.take("provider").and_then(|entry| owned(&entry));
+        if let Some(reason) = keeps_no_jobs(&settings.store) {
+            section.problem(reason);
+        }
+        settings.speech_provider =
+            section.take("provider").and_then(|entry| read_speech_provider(&entry, &settings.sources));
+        let bounds = [Duration::from_secs(1), MAX_SPEECH_TIMEOUT];
+        settings.speech_timeout = section.duration("timeout", bounds, settings.speech_timeout);
     });
     table("delivery", &mut |section| read_delivery(section, &mut settings.delivery));
     table("retention", &mut |section| read_retention(section, &mut settings.retention));
@@ -177,6 +187,7 @@ fn read_source<'d>(
     entry: &Entry<'d, '_>,
     accounts: &HashSet<&str>,
     taken: &mut HashSet<&'d str>,
+    store: &StoreAddress,
 ) -> Option<Source> {
     let mut section = entry.section()?;
     let name = section.require("name", "the end of its URL").and_then(|entry| {
@@ -205,42 +216,130 @@ fn read_source<'d>(
     });
     let verify = section
         .require("verify", "how its requests are verified; { scheme = \"none\" } if they are not")
-        .and_then(|entry| verify::read(&entry));
+        .and_then(|entry| Some((verify::read(&entry)?, url_secret(&entry))));
     let rate_limit = section.take("rate_limit").and_then(|entry| entry.parse(str::parse::<Rate>));
     let call_space = section.take("call_space").and_then(|entry| entry.full_text());
-    let api = section.take("api").and_then(|entry| read_api(&entry));
-    // The mapping of `provider = "custom"`, which this version does not have.
-    section.take("map");
+    let api = section.take("api").and_then(|entry| {
+        if let Some(reason) = keeps_no_jobs(store) {
+            entry.problem(reason);
+        }
+        let (api, given) = read_api(&entry)?;
+        let adapter = provider::adapter(provider?, None)?;
+        match adapter.api().map(|asked| asked.missing(&api.credentials)) {
+            None => entry.problem("this provider cannot be asked; leave it out"),
+            // What is there and cannot be read has a problem of its own.
+            Some(Some(key)) if !given.contains(&key) => {
+                entry.absence(format!("missing: `{key}`, without which {} cannot be asked", provider?));
+            }
+            Some(_) => {}
+        }
+        Some(api)
+    });
+    let map = section.take("map").map(|entry| read_map(&entry));
+    match provider {
+        Some(provider) if map.is_some() && !provider::is_mapped(provider) => {
+            section.problem_at("map", format!("{provider} is read without a table; leave it out"));
+        }
+        Some(provider::CUSTOM) if map.is_none() => {
+            section.problem_at("map", "missing: where the names of the catalogue are in the body");
+        }
+        _ => {}
+    }
     section.finish();
+    let (verify, url_secret) = verify?;
     Some(Source {
         name: name?,
         account: account?,
         provider: provider?,
-        verify: verify?,
+        verify,
+        url_secret,
         rate_limit,
         call_space: call_space.unwrap_or(Source::CALL_SPACE).into(),
         api,
+        map,
     })
 }
 
-fn read_api(entry: &Entry<'_, '_>) -> Option<ProviderApi> {
+/// Why providers cannot be asked, if they cannot: the store must keep the jobs that this makes.
+fn keeps_no_jobs(store: &StoreAddress) -> Option<&'static str> {
+    match store {
+        StoreAddress::Embedded(_) => None,
+        StoreAddress::Redis(_) => Some(
+            "this version keeps speech jobs in the embedded store only, and the store is a Redis; \
+             leave it out, or let the store be sqlite:ringback.db",
+        ),
+    }
+}
+
+/// The table of a mapping. What is wrong with an entry does not hide what is wrong with another.
+fn read_map(entry: &Entry<'_, '_>) -> Mapping {
+    let mut mapping = Mapping::default();
+    for (name, entry) in entry.entries().unwrap_or_default() {
+        match mapping.add(name, &entry.to_json()) {
+            Ok(()) => {}
+            Err(InvalidEntry::UnknownName) => match closest(name, Mapping::names()) {
+                Some(meant) => entry.problem(format!("there is no name {name:?}; did you mean {meant:?}?")),
+                None => entry.problem(format!("there is no name {name:?}; see `ringback placeholders`")),
+            },
+            Err(error @ InvalidEntry::Wrong(_)) => entry.problem(error.to_string()),
+        }
+    }
+    mapping
+}
+
+/// The secret of a URL, once more: what is to be given to the provider is known to nobody else.
+fn url_secret(entry: &Entry<'_, '_>) -> Option<Secret> {
     let mut section = entry.section()?;
-    let base_url = section.take("base_url").and_then(|entry| entry.parse(read_url));
-    let app_id = section.take("app_id").and_then(|entry| owned(&entry));
-    let mut secret = |name| {
-        let secret = section.take(name)?.secret()?;
-        Some(Secret::from_bytes(secret.as_bytes()))
+    let scheme = section.take("scheme")?.text()?;
+    if scheme != "url-secret" || section.take("parameter").is_some() {
+        return None;
+    }
+    let secrets = section.take("secret")?.secrets();
+    secrets.first().map(|secret| Secret::from_bytes(secret.as_bytes()))
+}
+
+/// The source that transcribes, one that can be asked.
+fn read_speech_provider(entry: &Entry<'_, '_>, sources: &[Source]) -> Option<Arc<str>> {
+    let name = entry.full_text()?;
+    let Some(source) = sources.iter().find(|source| &*source.name == name) else {
+        let meant = closest(name, sources.iter().map(|source| &*source.name));
+        let hint = meant.map(|name| format!("; did you mean {name:?}?")).unwrap_or_default();
+        entry.absence(format!("there is no source {name:?}{hint}"));
+        return None;
     };
-    let api = ProviderApi {
-        base_url,
+    if source.api.is_none() {
+        entry.problem(format!("the source {name:?} has no `api`, so that it cannot be asked"));
+    }
+    Some(Arc::clone(&source.name))
+}
+
+/// How a provider is asked, and the credentials' keys that are there.
+fn read_api(entry: &Entry<'_, '_>) -> Option<(ProviderApi, Vec<&'static str>)> {
+    let mut section = entry.section()?;
+    let base_url = section.take("base_url").and_then(|entry| read_public_url(&entry));
+    let max_jobs = section.take("max_jobs").and_then(|entry| entry.integer(1..=10_000));
+    let rate_limit = section.take("rate_limit").and_then(|entry| entry.parse(str::parse::<Rate>));
+    let mut given = Vec::new();
+    let app_id = section.take("app_id").and_then(|entry| {
+        given.push("app_id");
+        owned(&entry)
+    });
+    let mut secret = |name| {
+        let entry = section.take(name)?;
+        given.push(name);
+        Some(Secret::from_bytes(entry.secret()?.as_bytes()))
+    };
+    let credentials = Credentials {
         app_id,
         token: secret("token"),
         app_secret: secret("app_secret"),
         key: secret("key"),
         signing_secret: secret("signing_secret"),
     };
+    let max_jobs = max_jobs.and_then(|count| usize::try_from(count).ok());
+    let api = ProviderApi { base_url, credentials, max_jobs, rate_limit };
     section.finish();
-    Some(api)
+    Some((api, given))
 }
 
 fn read_delivery(section: &mut Section<'_, '_>, delivery: &mut Delivery) {

@@ -178,7 +178,7 @@ mod tests {
         assert_eq!(settings.listen.to_string(), "127.0.0.1:8080");
         assert_eq!(settings.store, StoreAddress::Embedded("ringback.db".into()));
         assert_eq!(settings.accounts.len(), 1);
-        assert!(settings.sources.iter().map(|source| source.provider).eq(crate::provider::names()));
+        assert!(settings.sources.iter().map(|source| source.provider).eq(crate::provider::built_in()));
         assert!(settings.sources.iter().all(|source| *source.name == *source.provider));
         assert_eq!(settings.warnings().len(), settings.sources.len());
 

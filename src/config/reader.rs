@@ -3,6 +3,7 @@
 //! A [`Section`] is a table whose keys are taken one by one; whatever was not taken when it is
 //! finished is an unknown key. Reading goes on behind every problem, so that all are found.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -12,6 +13,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{Environment, Place, Problem};
+use crate::context::Json;
 
 /// The text that is read, and its problems so far.
 pub(super) struct Document<'a> {
@@ -23,7 +25,7 @@ pub(super) struct Document<'a> {
 }
 
 /// Keys of the contract that are read and checked, and have no effect in this version.
-const NOT_YET: [&str; 3] = ["source.api", "source.map", "speech"];
+const NOT_YET: [&str; 0] = [];
 
 struct Found {
     offset: usize,
@@ -296,6 +298,24 @@ impl<'d, 'a> Entry<'d, 'a> {
         items.iter().enumerate().map(item).filter_map(&mut read).collect()
     }
 
+    /// The entries of the table that this is, by their keys.
+    pub(super) fn entries(&self) -> Option<Vec<(&'d str, Entry<'d, 'a>)>> {
+        let Some(table) = self.value.get_ref().as_table() else {
+            self.expected("a table");
+            return None;
+        };
+        let entry = |(name, value): (&'d Spanned<Cow<'a, str>>, _)| {
+            let name: &str = name.get_ref();
+            (name, Entry { document: self.document, value, key: join(&self.key, name) })
+        };
+        Some(table.iter().map(entry).collect())
+    }
+
+    /// The value as JSON, which has no dates: one is the text that it is written as.
+    pub(super) fn to_json(&self) -> Json {
+        to_json(self.value.get_ref())
+    }
+
     /// The table that this is.
     pub(super) fn section(&self) -> Option<Section<'d, 'a>> {
         let table = self.value.get_ref().as_table();
@@ -303,6 +323,27 @@ impl<'d, 'a> Entry<'d, 'a> {
             self.expected("a table");
         }
         table.map(|table| Section::new(self.document, table, self.key.clone(), self.value.span()))
+    }
+}
+
+fn to_json(value: &DeValue<'_>) -> Json {
+    match value {
+        DeValue::String(text) => Json::from(&**text),
+        DeValue::Integer(integer) => {
+            let plain = Json::number(integer.as_str()).filter(|_| integer.radix() == 10);
+            plain.unwrap_or_else(|| Json::from(integer.as_str()))
+        }
+        DeValue::Float(float) => Json::number(float.as_str()).unwrap_or_else(|| Json::from(float.as_str())),
+        DeValue::Boolean(value) => Json::Bool(*value),
+        DeValue::Datetime(date) => Json::from(&*date.to_string()),
+        DeValue::Array(items) => Json::Array(items.iter().map(|item| to_json(item.get_ref())).collect()),
+        DeValue::Table(table) => {
+            let member = |(name, value): (&Spanned<Cow<'_, str>>, &Spanned<DeValue<'_>>)| {
+                let name: &str = name.get_ref();
+                (name.into(), to_json(value.get_ref()))
+            };
+            Json::Object(table.iter().map(member).collect())
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use url::Url;
 use super::Tokens;
 use crate::event::AccountName;
 use crate::limit::Rate;
-use crate::provider;
+use crate::provider::{self, Credentials, Mapping};
 use crate::signature::{Sealer, Secret, Verifier};
 
 /// Everything that can be configured, checked.
@@ -36,7 +36,9 @@ pub struct Settings {
     /// The sources, each name once.
     pub sources: Vec<Source>,
     /// The source that transcribes where a call's own source does not.
-    pub speech_provider: Option<String>,
+    pub speech_provider: Option<Arc<str>>,
+    /// How long a speech job may take; one that takes longer fails.
+    pub speech_timeout: Duration,
     /// How deliveries go out.
     pub delivery: Delivery,
     /// How long things are kept.
@@ -134,6 +136,10 @@ pub struct Source {
     pub call_space: Arc<str>,
     /// How the provider is asked, if it is.
     pub api: Option<ProviderApi>,
+    /// The secret that the URL given to its provider ends with, if it is verified by one.
+    pub url_secret: Option<Secret>,
+    /// Where its requests say what, where the provider is read by a mapping.
+    pub map: Option<Mapping>,
 }
 
 impl Source {
@@ -141,21 +147,17 @@ impl Source {
     pub const CALL_SPACE: &str = "default";
 }
 
-/// How a provider that has jobs is asked.
+/// How a provider is asked.
 #[derive(Clone, Debug, Default)]
 pub struct ProviderApi {
-    /// Where, if not where the provider's documentation says.
-    pub base_url: Option<Url>,
-    /// A bearer token, or the token of a URL.
-    pub token: Option<Secret>,
-    /// The id of an application.
-    pub app_id: Option<String>,
-    /// The secret of an application.
-    pub app_secret: Option<Secret>,
-    /// An API key.
-    pub key: Option<Secret>,
-    /// What the provider signs its answers with.
-    pub signing_secret: Option<Secret>,
+    /// Where, if not where the provider's documentation says; without a slash at its end.
+    pub base_url: Option<String>,
+    /// What with.
+    pub credentials: Credentials,
+    /// Jobs that it works on at once, if not as many as its documentation says.
+    pub max_jobs: Option<usize>,
+    /// How often.
+    pub rate_limit: Option<Rate>,
 }
 
 /// How deliveries go out.
@@ -267,6 +269,8 @@ impl Settings {
     pub const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
     /// The file of the store where nothing else is said.
     pub const STORE: &str = "ringback.db";
+    /// How long a speech job may take where nothing else is said.
+    pub const SPEECH_TIMEOUT: Duration = Duration::from_hours(24);
     /// The account when Ringback is tried out.
     pub const TRIAL_ACCOUNT: &str = "default";
 
@@ -284,6 +288,7 @@ impl Settings {
             tokens: Tokens::default(),
             sources: Vec::new(),
             speech_provider: None,
+            speech_timeout: Self::SPEECH_TIMEOUT,
             delivery: Delivery::default(),
             retention: Retention::default(),
             sealer: None,
@@ -294,7 +299,7 @@ impl Settings {
     }
 
     /// What Ringback runs with when there is no configuration file: one account, one unverified
-    /// source for each provider, named after it, and receivers on loopback allowed. Whoever
+    /// source for each provider that needs no table to be read, named after it, and receivers on loopback allowed. Whoever
     /// listens on another address than loopback with it gives everything away; [`Settings::load`]
     /// refuses that.
     #[must_use]
@@ -308,10 +313,12 @@ impl Settings {
             rate_limit: None,
             call_space: Source::CALL_SPACE.into(),
             api: None,
+            url_secret: None,
+            map: None,
         };
         let loopback = ["127.0.0.0/8", "::1/128"].map(|net| net.parse().expect("a network"));
         Self {
-            sources: provider::names().map(source).collect(),
+            sources: provider::built_in().map(source).collect(),
             accounts: vec![Account { name: account.clone(), callbacks: Account::CALLBACKS, requests: None }],
             delivery: Delivery { allow_networks: loopback.to_vec(), ..Delivery::default() },
             trying_out: true,

@@ -43,6 +43,11 @@ impl Facts {
         }
     }
 
+    /// Takes a name out again.
+    pub fn remove(&mut self, name: Name) {
+        self.0.retain(|(other, _)| *other != name);
+    }
+
     /// The value of a name.
     #[must_use]
     pub fn get(&self, name: Name) -> Option<&Json> {

@@ -24,7 +24,8 @@ impl BackOff {
 }
 
 /// A random number from 0 to 1, for jitter and nothing secret.
-pub(super) fn random_share() -> f64 {
+#[must_use]
+pub fn random_share() -> f64 {
     // Each state has keys of its own, drawn from the system's randomness once a thread.
     let bits = RandomState::new().hash_one(());
     f64::from(u32::try_from(bits >> 32).expect("32 bits are left")) / f64::from(u32::MAX)

@@ -7,6 +7,7 @@ mod outcome;
 mod schedule;
 mod worker;
 
+pub use back_off::random_share;
 pub use client::{Client, ClientSettings};
 pub use outcome::{RetryAfter, attempt_of};
 pub use schedule::{Decision, MAX_JITTER, MAX_RETRY_AFTER, next};

@@ -4,6 +4,7 @@
 //! is answered with 200 that is not durable together with all that must be delivered because of
 //! it, and no answer waits for a fetch or for a delivery.
 
+mod jobs;
 mod plan;
 mod source;
 
@@ -25,11 +26,12 @@ pub use source::Source;
 use crate::context::CallKey;
 use crate::event::{Event, EventId};
 use crate::http::{Answer, Bodies, Caller, Problem, Proxies, header_text, json};
+use crate::job::Desk;
 use crate::limit::{Limiter, Rate};
 use crate::provider::Reading;
 use crate::registration::Registry;
 use crate::signature::{Refused, SignedRequest, Verified};
-use crate::store::{Accepted, DedupeKey, EventRow, EventState, SharedStore, StoreError};
+use crate::store::{Accepted, DedupeKey, EventRow, EventState, SharedJobs, SharedStore, StoreError};
 
 /// For how long a repeat of an event that has an id of its own is recognised: as long as events
 /// are kept by default.
@@ -59,6 +61,8 @@ pub struct Intake {
     warnings: Limiter,
     store: SharedStore,
     registry: Arc<Registry>,
+    desk: Arc<Desk>,
+    jobs: SharedJobs,
     bodies: Bodies,
     called_as: CalledAs,
     proxies: Proxies,
@@ -103,10 +107,13 @@ struct Receipt {
 impl Intake {
     /// Intake for these sources, each within its rate.
     #[must_use]
+    #[allow(clippy::too_many_arguments, reason = "it joins as many rooms; only the assembly calls it")]
     pub fn new(
         sources: Vec<Source>,
         limiter: Limiter,
         store: SharedStore,
+        jobs: SharedJobs,
+        desk: Arc<Desk>,
         registry: Arc<Registry>,
         bodies: Bodies,
         called_as: CalledAs,
@@ -119,6 +126,8 @@ impl Intake {
             limiter,
             store,
             registry,
+            desk,
+            jobs,
             bodies,
             called_as,
             proxies,
@@ -236,19 +245,16 @@ impl Intake {
         &self,
         source: &Source,
         verified: &Verified,
-        event: Event,
+        mut event: Event,
         received_at: Timestamp,
     ) -> Result<Receipt, Problem> {
+        let noticed = self.heed(source, &mut event).await?;
         let dedupe = dedupe_key(source, verified, &event, received_at);
         let id = EventId::new();
         for warning in &event.warnings {
             tracing::warn!(event = %id, source = source.name, warning, "part of an event was left out");
         }
-        let key = event.call_id.clone().map(|call_id| CallKey {
-            account: Arc::clone(&source.account),
-            space: Arc::clone(&source.call_space),
-            id: call_id,
-        });
+        let key = noticed.call().cloned().or_else(|| source.call_key(&event));
         let mut row = source.event_row(id, verified, received_at);
         row.types.clone_from(&event.types);
         row.call.clone_from(&key);
@@ -261,6 +267,7 @@ impl Intake {
             let recall = self.store.recall(&dedupe, key.as_ref()).await?;
             if let Some(first) = recall.duplicate_of {
                 tracing::debug!(event = %first, source = source.name, "event repeated");
+                self.pass_on(source, &noticed, key.as_ref(), first, received_at).await?;
                 return Ok(Receipt { event: first, duplicate: true });
             }
             let planned = plan::Plan { source, event: &event, row: &row, key: key.as_ref(), dedupe: &dedupe };
@@ -275,18 +282,26 @@ impl Intake {
             match self.store.accept(acceptance).await? {
                 Accepted::Stored => {
                     tracing::debug!(event = %id, source = source.name, deliveries, "event accepted");
+                    self.pass_on(source, &noticed, key.as_ref(), id, received_at).await?;
                     return Ok(Receipt { event: id, duplicate: false });
                 }
-                Accepted::Duplicate(first) => return Ok(Receipt { event: first, duplicate: true }),
+                Accepted::Duplicate(first) => {
+                    self.pass_on(source, &noticed, key.as_ref(), first, received_at).await?;
+                    return Ok(Receipt { event: first, duplicate: true });
+                }
                 Accepted::Conflict => {}
             }
         }
-        Err(StoreError::Unavailable {
-            reason: "the call is written to faster than this event can be merged",
-            retry_after: CONFLICT_RETRY_AFTER,
-            source: None,
-        }
-        .into())
+        Err(conflict().into())
+    }
+}
+
+/// Other events of the call were faster, again and again.
+fn conflict() -> StoreError {
+    StoreError::Unavailable {
+        reason: "the call is written to faster than this event can be merged",
+        retry_after: CONFLICT_RETRY_AFTER,
+        source: None,
     }
 }
 
@@ -297,6 +312,15 @@ impl Receipt {
 }
 
 impl Source {
+    /// The call that an event says it belongs to.
+    fn call_key(&self, event: &Event) -> Option<CallKey> {
+        event.call_id.clone().map(|id| CallKey {
+            account: Arc::clone(&self.account),
+            space: Arc::clone(&self.call_space),
+            id,
+        })
+    }
+
     /// The part of the stored event that the request says.
     fn event_row(&self, id: EventId, verified: &Verified, received_at: Timestamp) -> EventRow {
         let request = verified.request();

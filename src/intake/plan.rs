@@ -218,6 +218,7 @@ mod tests {
             facts: read,
             raw: Json::from("raw"),
             warnings: Vec::new(),
+            notice: None,
         }
     }
 
@@ -227,7 +228,7 @@ mod tests {
             name: "dialer".to_owned(),
             account: "acme".into(),
             call_space: "default".into(),
-            adapter: provider::adapter("commpeak").unwrap(),
+            adapter: provider::adapter("commpeak", None).unwrap(),
             verifier: Verifier::None,
         };
         let key = CallKey {

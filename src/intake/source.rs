@@ -15,7 +15,7 @@ pub struct Source {
     /// The space in which it counts its calls.
     pub call_space: Arc<str>,
     /// How its requests are read.
-    pub adapter: &'static dyn Adapter,
+    pub adapter: Arc<dyn Adapter>,
     /// How they are verified.
     pub verifier: Verifier,
 }

@@ -2,8 +2,11 @@
 
 use url::form_urlencoded;
 
+use jiff::Timestamp;
+
 use super::Unreadable;
 use crate::context::{CallId, Facts, Json, Name};
+use crate::event::{Event, EventType};
 use crate::signature::SignedRequest;
 
 /// Reads a body that must be a JSON object.
@@ -16,6 +19,19 @@ pub(super) fn json_object(body: &[u8]) -> Result<Json, Unreadable> {
         Json::Object(_) => Ok(json),
         _ => Err(Unreadable("the body is JSON, but not an object (byte 0)".to_owned())),
     }
+}
+
+/// Reads any JSON, or a form as an object of texts.
+///
+/// # Errors
+/// It is neither.
+pub(super) fn any(request: &SignedRequest) -> Result<Json, Unreadable> {
+    let body = &*request.body;
+    let text = body.trim_ascii_start();
+    if request.is_form() && !text.starts_with(b"{") {
+        return form(text).ok_or_else(|| Unreadable("the form is empty (byte 0)".to_owned()));
+    }
+    Json::parse(body).map_err(|error| Unreadable(format!("the body is not JSON: {error}")))
 }
 
 /// Reads an object from a query (`GET`), a form, or JSON. Of a form or query it is an object of
@@ -63,6 +79,40 @@ pub(super) fn event_id(told: &Json) -> Option<String> {
         Json::Null | Json::Bool(_) | Json::Array(_) | Json::Object(_) => return None,
     };
     (!id.is_empty() && id.len() <= MAX_EVENT_ID).then(|| id.to_string())
+}
+
+/// What is being read out of a body: facts, and warnings of what could not be read.
+#[derive(Default)]
+pub(super) struct Findings {
+    pub(super) facts: Facts,
+    pub(super) warnings: Vec<String>,
+}
+
+impl Findings {
+    /// Puts a value that may be there.
+    pub(super) fn put(&mut self, name: Name, value: Option<&Json>) {
+        if let Some(value) = value {
+            self.put_own(name, value.clone());
+        }
+    }
+
+    /// Puts a value that was made of several.
+    pub(super) fn put_own(&mut self, name: Name, value: Json) {
+        self.facts.put(name, value, &mut self.warnings);
+    }
+
+    /// The event that tells them.
+    pub(super) fn into_event(
+        mut self,
+        types: Vec<EventType>,
+        provider_event_id: Option<String>,
+        at: Option<Timestamp>,
+        raw: Json,
+    ) -> Event {
+        let call_id = call_id(&self.facts, &mut self.warnings);
+        let Self { facts, warnings } = self;
+        Event { types, provider_event_id, at, call_id, facts, raw, warnings, notice: None }
+    }
 }
 
 /// The longest event id that is taken, in bytes; the store keeps it as a key.

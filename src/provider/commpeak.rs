@@ -44,6 +44,7 @@ fn read_event(raw: Json) -> Event {
         facts,
         raw,
         warnings,
+        notice: None,
     }
 }
 

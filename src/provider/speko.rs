@@ -6,6 +6,7 @@
 //! seen and where the API's own answers have them: at the top, and in the objects `data`, `call`
 //! and `report`. What else there is stays in `raw`.
 
+mod api;
 mod transcript;
 
 use std::collections::HashMap;
@@ -13,9 +14,10 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 
 use self::transcript::Transcript;
+use super::api::Api;
 use super::{Adapter, Reading, Unreadable, body};
 use crate::context::{Facts, Json, Name, read_time};
-use crate::event::{Event, EventType};
+use crate::event::{Event, EventType, Notice};
 use crate::signature::Verified;
 
 /// Reads `call.status`, `call.report`, `call.analysis` and `call.recording`.
@@ -34,6 +36,10 @@ impl Adapter for Speko {
             return Ok(Reading::Answer("{}"));
         }
         Ok(Reading::Event(Box::new(read_event(raw))))
+    }
+
+    fn api(&self) -> Option<&dyn Api> {
+        Some(self)
     }
 }
 
@@ -79,7 +85,9 @@ fn read_event(raw: Json) -> Event {
     };
     let call_id = body::call_id(&facts, &mut warnings);
     let provider_event_id = first(&body.envelopes, &["event_id"]).and_then(body::event_id);
-    Event { types: vec![event_type], provider_event_id, at, call_id, facts, raw, warnings }
+    let is_thin = Kind::of(&raw) == Some(Kind::Report) && !body.has_report();
+    let notice = is_thin.then_some(Notice::Results);
+    Event { types: vec![event_type], provider_event_id, at, call_id, facts, raw, warnings, notice }
 }
 
 /// The objects of a body in which fields are looked for; of each list the first that has a field.
@@ -156,11 +164,14 @@ impl<'a> Body<'a> {
             let start = self.start(kind).and_then(|start| read_time(start.into()));
             put(Name::SpeechPhrases, transcript.to_phrases(start).as_ref());
         }
-        // A thin report tells only that there is one.
-        let is_here = transcript.is_some() || !self.reports.is_empty() || report("summary").is_some();
-        if kind == Kind::Report && is_here {
+        if kind == Kind::Report && self.has_report() {
             put(Name::SpeechTaskState, Some(&Json::from("completed")));
         }
+    }
+
+    /// A thin report tells only that there is one.
+    fn has_report(&self) -> bool {
+        !self.reports.is_empty() || self.transcript().is_some() || first(&self.report, &["summary"]).is_some()
     }
 
     fn transcript(&self) -> Option<Transcript<'a>> {

@@ -8,6 +8,7 @@
 //! and [`Store::put_callback`] (a registration and its limits).
 
 pub mod embedded;
+mod jobs;
 mod list;
 mod record;
 pub mod redis;
@@ -19,6 +20,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
+pub use jobs::{
+    FinishJob, JobClaim, JobEnd, JobLease, JobPhase, JobRow, JobStanding, Jobs, NewJob, NoJobs, PutJob,
+    SharedJobs, SourceShare,
+};
 pub use list::{CONTEXTS_LIMIT, CallMark, DeliveryFilter, EventFilter, Found, ListedCall, Page, SCAN_LIMIT};
 pub use record::{
     Acceptance, Accepted, Answered, Attempt, CallWrite, CallbackChanges, CallbackRow, CallbackState, Claim,

@@ -1,12 +1,16 @@
 //! What only the embedded store has: a file.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ringback::event::DeliveryId;
 use ringback::store::embedded::{Embedded, Options};
-use ringback::store::{DeliveryFilter, DeliveryState, Page, SharedStore, Store, StoreError};
+use ringback::store::{
+    CallbackRow, DeliveryFilter, DeliveryState, Jobs, Page, PutJob, SharedStore, Store, StoreError,
+};
 
-use super::sample::{UNLIMITED, acceptance, account, callback, queue};
+use super::jobs::job;
+use super::sample::{UNLIMITED, acceptance, account, callback, now, queue};
 use super::{copy_as_after_power_cut, open_embedded};
 
 fn refusal(path: &std::path::Path) -> String {
@@ -61,31 +65,44 @@ fn a_newer_file_is_refused() {
     let path = folder.path().join("store.db");
     drop(open_embedded(&path));
     let connection = rusqlite::Connection::open(&path).unwrap();
-    connection.pragma_update(None, "user_version", 3).unwrap();
+    connection.pragma_update(None, "user_version", 4).unwrap();
     drop(connection);
     let text = refusal(&path);
-    assert!(text.contains("newer ringback (format 3; this one reads up to 2)"), "{text}");
+    assert!(text.contains("newer ringback (format 4; this one reads up to 3)"), "{text}");
 }
 
+/// What each format was before the one after it, newest first.
+const STEPS_BACK: [&str; 2] = [
+    "DROP TABLE job; PRAGMA user_version = 2",
+    "ALTER TABLE callback DROP COLUMN deadline; PRAGMA user_version = 1",
+];
+
 #[test]
-fn a_file_of_the_first_format_is_read() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("store.db");
-    let row = callback(UNLIMITED);
-    block_on(async {
-        let store = open_embedded(&path);
-        store.put_callback(row.clone()).await.unwrap();
-        store.close().await;
-    });
-    let connection = rusqlite::Connection::open(&path).unwrap();
-    connection.execute_batch("ALTER TABLE callback DROP COLUMN deadline; PRAGMA user_version = 1").unwrap();
-    drop(connection);
-    let deadline = std::time::Duration::from_mins(1);
-    for _ in 0..2 {
-        let store = open_embedded(&path);
-        let rows = block_on(store.callbacks()).unwrap();
-        assert_eq!(rows, [ringback::store::CallbackRow { deadline, ..row.clone() }]);
-        block_on(store.close());
+fn files_of_earlier_formats_are_read_and_take_jobs() {
+    for steps in 1..=STEPS_BACK.len() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.db");
+        let row = callback(UNLIMITED);
+        block_on(async {
+            let store = open_embedded(&path);
+            store.put_callback(row.clone()).await.unwrap();
+            store.close().await;
+        });
+        let connection = rusqlite::Connection::open(&path).unwrap();
+        for step in &STEPS_BACK[..steps] {
+            connection.execute_batch(step).unwrap();
+        }
+        drop(connection);
+        // The first format did not know deadlines: each is taken for the longest.
+        let deadline = if steps == 2 { Duration::from_mins(1) } else { row.deadline };
+        let job = job("a", now());
+        for expected in [PutJob::Stored, PutJob::Known(job.id)] {
+            let store = open_embedded(&path);
+            let rows = block_on(store.callbacks()).unwrap();
+            assert_eq!(rows, [CallbackRow { deadline, ..row.clone() }]);
+            assert_eq!(block_on(store.put_job(job.clone(), 9)).unwrap(), expected);
+            block_on(store.close());
+        }
     }
 }
 

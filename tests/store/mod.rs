@@ -6,6 +6,7 @@ mod accepting;
 mod claiming;
 mod crashing;
 mod embedded;
+mod jobs;
 mod listing;
 mod reading;
 mod redis;

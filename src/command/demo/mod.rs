@@ -158,6 +158,8 @@ fn settings(folder: &Folder, token: &Token) -> Settings {
         rate_limit: None,
         call_space: Source::CALL_SPACE.into(),
         api: None,
+        url_secret: None,
+        map: None,
     };
     let mut settings = Settings {
         listen: ([127, 0, 0, 1], 0).into(),

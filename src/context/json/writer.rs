@@ -48,6 +48,9 @@ impl Value<'_> {
 /// What is still to be written of an array or object whose bracket was written.
 pub(crate) struct Writing<'a> {
     inner: Open<'a>,
+    /// What is open around the inner one, and around that. Apart, since more than two are seldom
+    /// open at once, and these two are then in registers.
+    around: Option<Open<'a>>,
     outer: SmallVec<[Open<'a>; FEW]>,
     /// Whether nothing of the inner one was written.
     is_first: bool,
@@ -85,7 +88,7 @@ impl<'a> Writing<'a> {
     }
 
     fn new(open: Open<'a>) -> Self {
-        Self { inner: open, outer: SmallVec::new(), is_first: true, member: None }
+        Self { inner: open, around: None, outer: SmallVec::new(), is_first: true, member: None }
     }
 
     /// Appends all of it.
@@ -115,6 +118,7 @@ impl<'a> Writing<'a> {
     pub(crate) fn write<'c>(&mut self, mut cursor: Cursor<'c>) -> (Cursor<'c>, Halt<'a>) {
         // What is at hand is in registers until this halts.
         let mut inner = mem::replace(&mut self.inner, Open::Array([].iter()));
+        let mut around = self.around.take();
         let mut is_first = self.is_first;
         let mut member = self.member.take();
         let halt = loop {
@@ -124,40 +128,29 @@ impl<'a> Writing<'a> {
             let json = if let Some(member) = member.take() {
                 member
             } else {
-                let comma = usize::from(!is_first);
+                let next = match &mut inner {
+                    Open::Array(items) => items.next().map(|item| (None, item)),
+                    Open::Object(members) => members.next().map(|(name, member)| (Some(name), member)),
+                };
+                let Some((name, json)) = next else {
+                    let bracket = if matches!(inner, Open::Array(_)) { b']' } else { b'}' };
+                    cursor = cursor.put([bracket], 1);
+                    let Some(open) = around else { break Halt::End };
+                    inner = open;
+                    around = self.outer.pop();
+                    is_first = false;
+                    continue;
+                };
+                cursor = cursor.put([b','], usize::from(!is_first));
                 is_first = false;
-                let close;
-                match &mut inner {
-                    Open::Array(items) => {
-                        if let Some(item) = items.next() {
-                            cursor = cursor.put([b','], comma);
-                            item
-                        } else {
-                            close = b']';
-                            cursor = cursor.put([close], 1);
-                            let Some(around) = self.outer.pop() else { break Halt::End };
-                            inner = around;
-                            continue;
-                        }
+                if let Some(name) = name {
+                    if name.len() >= escape::LONG {
+                        member = Some(json);
+                        break Halt::Name(name);
                     }
-                    Open::Object(members) => {
-                        if let Some((name, json)) = members.next() {
-                            cursor = cursor.put([b','], comma);
-                            if name.len() >= escape::LONG {
-                                member = Some(json);
-                                break Halt::Name(name);
-                            }
-                            cursor = short_string(name, cursor).put([b':'], 1);
-                            json
-                        } else {
-                            close = b'}';
-                            cursor = cursor.put([close], 1);
-                            let Some(around) = self.outer.pop() else { break Halt::End };
-                            inner = around;
-                            continue;
-                        }
-                    }
+                    cursor = short_string(name, cursor).put([b':'], 1);
                 }
+                json
             };
             if let Json::Text(text) = json {
                 if text.len() >= escape::LONG {
@@ -175,21 +168,22 @@ impl<'a> Writing<'a> {
                 continue;
             }
             hint::cold_path();
-            cursor = match json {
-                Json::Object(members) => {
-                    self.outer.push(mem::replace(&mut inner, Open::Object(members.iter())));
-                    is_first = true;
-                    cursor.put([b'{'], 1)
+            let (open, bracket) = match json {
+                Json::Object(members) => (Open::Object(members.iter()), b'{'),
+                Json::Array(items) => (Open::Array(items.iter()), b'['),
+                json => {
+                    cursor = literal(json, cursor);
+                    continue;
                 }
-                Json::Array(items) => {
-                    self.outer.push(mem::replace(&mut inner, Open::Array(items.iter())));
-                    is_first = true;
-                    cursor.put([b'['], 1)
-                }
-                json => literal(json, cursor),
             };
+            cursor = cursor.put([bracket], 1);
+            is_first = true;
+            if let Some(outer) = around.replace(mem::replace(&mut inner, open)) {
+                self.outer.push(outer);
+            }
         };
-        (self.inner, self.is_first, self.member) = (inner, is_first, member);
+        (self.inner, self.around) = (inner, around);
+        (self.is_first, self.member) = (is_first, member);
         (cursor, halt)
     }
 }

@@ -3,6 +3,7 @@
 //! What it never does: follow a redirect, ask for or undo a content encoding, keep a cookie, read
 //! more than 16 KiB of an answer, or dial an address that the policy did not check.
 
+mod api;
 mod connector;
 mod error;
 mod proxy;
@@ -21,6 +22,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use jiff::Timestamp;
 use tokio::time::{Instant, timeout_at};
 
+pub use api::{ApiAnswer, ApiRequest, AskError};
 pub use connector::CONNECT_LIMIT;
 pub use error::{ConnectError, ConnectPhase, SendError, Unsendable};
 pub use proxy::{InvalidProxy, Proxy};

@@ -13,7 +13,7 @@ use crate::destination::TargetUrl;
 use crate::signature::sign;
 
 /// What receivers see of us.
-const AGENT: &str = concat!("ringback/", env!("CARGO_PKG_VERSION"));
+pub(super) const AGENT: &str = concat!("ringback/", env!("CARGO_PKG_VERSION"));
 
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");

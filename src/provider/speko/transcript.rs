@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use super::{first, first_time};
 use crate::context::Json;
+use crate::provider::utterance::{self, Utterance};
 
 /// What was said, in its order.
 pub(super) enum Transcript<'a> {
@@ -44,24 +45,12 @@ impl<'a> Transcript<'a> {
         }
     }
 
-    /// The transcript as text: a line an utterance, so that a line break within one is a space.
+    /// The transcript as text.
     pub(super) fn to_result(&self) -> Json {
-        let entries = match self {
-            Self::Entries(entries) => entries,
-            Self::Text(text) => return Json::from(*text),
-        };
-        let mut result = String::new();
-        for (index, entry) in entries.iter().enumerate() {
-            if index > 0 {
-                result.push('\n');
-            }
-            if let Some(speaker) = entry.speaker {
-                result.push_str(&one_line(speaker));
-                result.push_str(": ");
-            }
-            result.push_str(&one_line(entry.text));
+        match self {
+            Self::Entries(entries) => utterance::to_result(&utterances(entries, None)),
+            Self::Text(text) => Json::from(*text),
         }
-        Json::Text(result.into())
     }
 
     /// The utterances as `speech_phrases`, with their times in milliseconds from the beginning of
@@ -71,23 +60,23 @@ impl<'a> Transcript<'a> {
         let Self::Entries(entries) = self else { return None };
         let first = self.start();
         let zero = call_start.filter(|start| first.is_none_or(|first| *start <= first)).or(first);
-        let milliseconds = |time: Option<Timestamp>| match (time, zero) {
-            (Some(time), Some(zero)) => {
-                let milliseconds = time.duration_since(zero).as_millis();
-                Json::Number(milliseconds.to_string().into())
-            }
-            _ => Json::Null,
-        };
-        let phrases = entries.iter().map(|entry| {
-            Json::Object(vec![
-                ("text".into(), Json::from(entry.text)),
-                ("speaker".into(), entry.speaker.map_or(Json::Null, Json::from)),
-                ("start_ms".into(), milliseconds(entry.start)),
-                ("end_ms".into(), milliseconds(entry.end)),
-            ])
-        });
-        Some(Json::Array(phrases.collect()))
+        Some(utterance::to_phrases(&utterances(entries, zero)))
     }
+}
+
+/// The entries, with their times from `zero` on.
+fn utterances(entries: &[Entry<'_>], zero: Option<Timestamp>) -> Vec<Utterance> {
+    let milliseconds = |time: Option<Timestamp>| {
+        let time = time?.duration_since(zero?).as_millis();
+        Some(i64::try_from(time).expect("timestamps are fewer milliseconds apart"))
+    };
+    let utterance = |entry: &Entry<'_>| Utterance {
+        text: entry.text.to_owned(),
+        speaker: entry.speaker.map(str::to_owned),
+        start_ms: milliseconds(entry.start),
+        end_ms: milliseconds(entry.end),
+    };
+    entries.iter().map(utterance).collect()
 }
 
 impl<'a> Entry<'a> {
@@ -108,8 +97,4 @@ fn index(entry: &Json) -> Option<u64> {
         Json::Number(spelling) => spelling.parse().ok(),
         _ => None,
     }
-}
-
-fn one_line(text: &str) -> String {
-    text.replace("\r\n", " ").replace(['\n', '\r'], " ")
 }

@@ -143,6 +143,7 @@ pub(super) fn sweep_some(desk: &mut Desk, now: Timestamp) -> rusqlite::Result<us
              (SELECT account, key FROM answered WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)",
         )?
         .execute(params![micros(now), SWEEP_CHUNK])?;
+    removed += super::jobs::sweep(connection, failed.at)?;
     removed += sweep_calls(connection, &calls)?;
     Ok(removed)
 }

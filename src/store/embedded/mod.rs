@@ -15,6 +15,7 @@ mod claiming;
 mod desk;
 mod failure;
 mod intake;
+mod jobs;
 mod lists;
 mod reader;
 mod recovery;

@@ -73,7 +73,7 @@ impl Readers {
     }
 }
 
-fn damaged(column: usize, kind: Type, what: &str) -> rusqlite::Error {
+pub(super) fn damaged(column: usize, kind: Type, what: &str) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, kind, what.into())
 }
 

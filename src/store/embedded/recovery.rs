@@ -22,6 +22,7 @@ const SUSPECT_SPACING: Duration = Duration::from_millis(500);
 /// Fills the desk from its file.
 pub(super) fn recover(desk: &mut Desk, now: Timestamp) -> rusqlite::Result<()> {
     desk.begin()?;
+    super::jobs::recover(desk)?;
     let crashes = count_crashes(desk, now)?;
     load_callbacks(desk)?;
     let waiting = load_queue(desk)?;

@@ -15,7 +15,13 @@ const APPLICATION_ID: i32 = 0x5267_426b;
 
 /// The version of the tables below. A newer binary reads older files, an older binary refuses
 /// newer ones.
-const FORMAT: i32 = 2;
+const FORMAT: i32 = 3;
+
+/// What makes a file of the format before into one of this format, oldest first.
+const MIGRATIONS: [(i32, &str); 2] = [
+    (2, "ALTER TABLE callback ADD COLUMN deadline INTEGER NOT NULL DEFAULT 60000000;"),
+    (3, super::jobs::TABLES),
+];
 
 /// How large the write-ahead log is left on disk once it has been written back.
 const JOURNAL_SIZE_LIMIT: u32 = 64 << 20;
@@ -273,14 +279,15 @@ fn prepare(connection: &Connection, is_new: bool, format: i32) -> rusqlite::Resu
     connection.pragma_update(None, "foreign_keys", false)?;
     if is_new {
         connection.execute_batch(&format!(
-            "BEGIN IMMEDIATE; {TABLES} PRAGMA application_id = {APPLICATION_ID}; \
-             PRAGMA user_version = {FORMAT}; COMMIT;"
+            "BEGIN IMMEDIATE; {TABLES} {jobs} PRAGMA application_id = {APPLICATION_ID}; \
+             PRAGMA user_version = {FORMAT}; COMMIT;",
+            jobs = super::jobs::TABLES,
         ))?;
-    } else if format == 1 {
-        connection.execute_batch(&format!(
-            "BEGIN IMMEDIATE; ALTER TABLE callback ADD COLUMN deadline INTEGER NOT NULL DEFAULT 60000000; \
-             PRAGMA user_version = {FORMAT}; COMMIT;"
-        ))?;
+    } else if format < FORMAT {
+        let steps = MIGRATIONS.iter().filter(|(to, _)| format < *to).map(|(_, step)| *step);
+        let steps: String = steps.collect();
+        connection
+            .execute_batch(&format!("BEGIN IMMEDIATE; {steps} PRAGMA user_version = {FORMAT}; COMMIT;"))?;
     }
     connection.execute_batch(LATER)?;
     Ok(())

@@ -1,0 +1,125 @@
+//! Where intake and speech jobs meet: notices that events give of jobs, and the events that jobs
+//! end as.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use hyper::body::Bytes;
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+
+use super::{ID_REPEAT, Intake, MERGE_TRIES, Source, conflict, lock_index, now, plan};
+use crate::context::{CallKey, Name};
+use crate::event::{Event, EventId, EventType, JobId, Notice};
+use crate::job::{Accept, AcceptError, Ended};
+use crate::store::{Accepted, DedupeKey, EventRow, EventState, FinishJob, StoreError};
+
+/// What is to be done because of a notice, once the event is durable.
+pub(super) enum Noticed {
+    /// Nothing.
+    Nothing,
+    /// To look at this job, which is of this call.
+    Job(JobId, CallKey),
+    /// To fetch the results of the event's call.
+    Results,
+}
+
+impl Noticed {
+    /// The call that the event belongs to, although it does not say so.
+    pub(super) fn call(&self) -> Option<&CallKey> {
+        match self {
+            Self::Job(_, call) => Some(call),
+            Self::Nothing | Self::Results => None,
+        }
+    }
+}
+
+impl Intake {
+    /// What an event gives notice of. One of a job belongs to the job's call; if the job is over,
+    /// or is not one of ours, it says nothing of any call. Where results can be fetched, the event
+    /// that only announces them does not stand for them.
+    pub(super) async fn heed(&self, source: &Source, event: &mut Event) -> Result<Noticed, StoreError> {
+        match &event.notice {
+            Some(Notice::Job(id)) => {
+                let job = self.desk.job_of_provider(&source.name, id).await?;
+                if let Some(job) = job.filter(|job| job.end.is_none()) {
+                    return Ok(Noticed::Job(job.job.id, job.job.call));
+                }
+                event.facts.remove(Name::SpeechTaskState);
+                Ok(Noticed::Nothing)
+            }
+            Some(Notice::Results) if event.call_id.is_some() && self.desk.can_fetch(&source.name) => {
+                event.types.retain(|event_type| *event_type != EventType::SpeechCompleted);
+                if event.types.is_empty() {
+                    event.types.push(EventType::ProviderOther);
+                }
+                Ok(Noticed::Results)
+            }
+            None | Some(Notice::Results) => Ok(Noticed::Nothing),
+        }
+    }
+
+    /// Does what follows from a notice. It comes before the answer: a provider that gets none sends
+    /// its event again, and with it the notice.
+    pub(super) async fn pass_on(
+        &self,
+        source: &Source,
+        noticed: &Noticed,
+        call: Option<&CallKey>,
+        event: EventId,
+        received_at: Timestamp,
+    ) -> Result<(), StoreError> {
+        match (noticed, call) {
+            (Noticed::Job(job, _), _) => self.desk.look_at(*job, received_at).await,
+            (Noticed::Results, Some(call)) => self.desk.fetch(&source.name, call, event, received_at).await,
+            (Noticed::Results, None) | (Noticed::Nothing, _) => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl Accept for Intake {
+    async fn accept(&self, ended: &Ended) -> Result<FinishJob, AcceptError> {
+        let Some(source) = self.sources.get(&ended.source) else {
+            return Err(AcceptError::Unusable("its source is not configured any more".to_owned()));
+        };
+        let received_at = now();
+        for warning in &ended.event.warnings {
+            tracing::warn!(source = source.name, warning, "part of a job's results was left out");
+        }
+        let row = EventRow {
+            id: EventId::new(),
+            account: Arc::clone(&ended.call.account),
+            source: source.name.clone(),
+            provider: source.adapter.name().to_owned(),
+            state: EventState::Accepted,
+            types: ended.event.types.clone(),
+            call: Some(ended.call.clone()),
+            received_at,
+            // Nobody posted it: it was asked for.
+            method: "JOB".to_owned(),
+            path: format!("/{}", ended.lease.job),
+            content_type: "application/json".to_owned(),
+            body: Bytes::from(ended.event.raw.to_compact()),
+        };
+        let dedupe = DedupeKey {
+            source: source.name.clone(),
+            digest: Sha256::digest(format!("job {}", ended.lease.job)).into(),
+            expires_at: received_at + ID_REPEAT,
+        };
+        let key = Some(&ended.call);
+        let _turn = self.call_locks[lock_index(&ended.call)].lock().await;
+        for _ in 0..MERGE_TRIES {
+            let recall = self.store.recall(&dedupe, key).await?;
+            let planned = plan::Plan { source, event: &ended.event, row: &row, key, dedupe: &dedupe };
+            let acceptance = planned
+                .make(recall.call, &self.registry)
+                .map_err(|fault| AcceptError::Unusable(fault.to_string()))?;
+            match self.jobs.finish_job(ended.lease, ended.end.clone(), acceptance).await? {
+                FinishJob::Accepted(Accepted::Conflict) => {}
+                finished => return Ok(finished),
+            }
+        }
+        Err(conflict().into())
+    }
+}

@@ -1,0 +1,177 @@
+//! One exchange with a provider: the session, the request, and what a status means.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::desk::Provider;
+use super::machine::Step;
+use crate::context::Json;
+use crate::delivery::RetryAfter;
+use crate::delivery::client::{ApiAnswer, ApiRequest, Client};
+use crate::limit::Limiter;
+use crate::provider::{Access, Ask, Undocumented};
+use crate::signature::Secret;
+
+/// How long an exchange may take, to the last byte.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The most that is read of an answer: what a call's context may hold.
+const MAX_ANSWER: usize = 16 << 20;
+
+/// How long an exchange may wait for its turn within the source's rate.
+const MAX_WAIT: Duration = Duration::from_secs(20);
+
+/// Asks providers.
+pub(super) struct Asker {
+    client: Client,
+    limiter: Limiter,
+    sessions: HashMap<Arc<str>, Mutex<Option<Opened>>>,
+}
+
+/// A session, and when it is opened anew.
+struct Opened {
+    token: Arc<Secret>,
+    until: Instant,
+}
+
+/// Why there is no answer to work with. What goes on from it is [`Step`]'s to say; what it holds
+/// is for the log, and no part of a URL, a token or an answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Trouble {
+    /// The rate is used up for longer than can be waited.
+    #[error("the rate of the source is used up")]
+    Limited(Duration),
+    /// 429.
+    #[error("the provider has too much to do")]
+    Busy(Option<Duration>),
+    /// 401 or 403: the credentials are wrong, or will be valid again.
+    #[error("the provider refuses the credentials with status {0}")]
+    Unauthorized(u16),
+    /// Another 4xx.
+    #[error("the provider answers with status {0}")]
+    Refused(u16),
+    /// Any other status.
+    #[error("the provider answers with status {0}")]
+    Status(u16, Option<Duration>),
+    /// No answer, or not all of it.
+    #[error("{0}")]
+    Unreachable(String),
+    /// An answer that is not what the provider documents.
+    #[error(transparent)]
+    Undocumented(#[from] Undocumented),
+}
+
+impl Trouble {
+    pub(super) fn step(&self) -> Step {
+        match self {
+            Self::Limited(pause) => Step::Limited(*pause),
+            Self::Busy(wish) => Step::Busy(*wish),
+            Self::Refused(status) => Step::Refused(*status),
+            Self::Status(_, wish) => Step::Unavailable(*wish),
+            Self::Unauthorized(_) | Self::Unreachable(_) | Self::Undocumented(_) => Step::Unavailable(None),
+        }
+    }
+
+    /// Whether what was asked for is not there.
+    pub(super) fn is_absent(&self) -> bool {
+        matches!(self, Self::Refused(_))
+    }
+}
+
+impl Asker {
+    pub(super) fn new(client: Client, limiter: Limiter, sources: impl Iterator<Item = Arc<str>>) -> Self {
+        Self { client, limiter, sessions: sources.map(|source| (source, Mutex::default())).collect() }
+    }
+
+    /// Sends the request that `make` makes, and reads the answer. A session that the provider does
+    /// not know any more is opened anew, once.
+    pub(super) async fn ask(
+        &self,
+        provider: &Provider,
+        make: &(dyn Fn(Access<'_>) -> Ask + Sync),
+    ) -> Result<Json, Trouble> {
+        let session = self.session(provider, None).await?;
+        match self.send(provider, make(access(provider, session.as_deref()))).await {
+            Err(Trouble::Unauthorized(_)) if session.is_some() => {
+                let session = self.session(provider, session.as_ref()).await?;
+                self.send(provider, make(access(provider, session.as_deref()))).await
+            }
+            answer => answer,
+        }
+    }
+
+    /// The token of the present session, if the provider has sessions; another one than `refused`.
+    /// Whoever comes while one is being opened waits for it.
+    async fn session(
+        &self,
+        provider: &Provider,
+        refused: Option<&Arc<Secret>>,
+    ) -> Result<Option<Arc<Secret>>, Trouble> {
+        let Some(login) = provider.api().login(&provider.credentials) else { return Ok(None) };
+        let sessions = self.sessions.get(&provider.source).expect("every source has its place");
+        let mut opened = sessions.lock().await;
+        if let Some(session) = &*opened
+            && session.until > Instant::now()
+            && !refused.is_some_and(|refused| Arc::ptr_eq(refused, &session.token))
+        {
+            return Ok(Some(Arc::clone(&session.token)));
+        }
+        let answer = self.send(provider, login).await.map_err(|trouble| match trouble {
+            // A refused login is about the credentials, whatever the status: no job is to blame.
+            Trouble::Refused(status) => Trouble::Unauthorized(status),
+            other => other,
+        })?;
+        let session = provider.api().session(&answer)?;
+        let token = Arc::new(session.token);
+        *opened = Some(Opened { token: Arc::clone(&token), until: Instant::now() + session.lasts });
+        Ok(Some(token))
+    }
+
+    async fn send(&self, provider: &Provider, ask: Ask) -> Result<Json, Trouble> {
+        let waiting_since = Instant::now();
+        while let Err(limited) = self.limiter.check(&provider.source) {
+            if waiting_since.elapsed() + limited.retry_after > MAX_WAIT {
+                return Err(Trouble::Limited(limited.retry_after));
+            }
+            tokio::time::sleep(limited.retry_after).await;
+        }
+        let url = zeroize::Zeroizing::new(format!("{}{}", provider.base_url, *ask.path));
+        let headers: Vec<(&str, &str)> =
+            ask.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let request = ApiRequest {
+            method: ask.method,
+            url: &url,
+            headers: &headers,
+            body: ask.body.as_ref().map(|body| body.as_slice()),
+            max_answer: MAX_ANSWER,
+            timeout: TIMEOUT,
+        };
+        let answer =
+            self.client.ask(&request).await.map_err(|error| Trouble::Unreachable(error.to_string()))?;
+        read(&answer)
+    }
+}
+
+fn access<'a>(provider: &'a Provider, session: Option<&'a Secret>) -> Access<'a> {
+    Access { credentials: &provider.credentials, session, now: Timestamp::now() }
+}
+
+fn read(answer: &ApiAnswer) -> Result<Json, Trouble> {
+    let wish = answer.retry_after.map(|wish| match wish {
+        RetryAfter::Delay(delay) => delay,
+        RetryAfter::At(at) => Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default(),
+    });
+    match answer.status {
+        200..300 => Json::parse(&answer.body).map_err(|_| Undocumented("it is not JSON").into()),
+        429 => Err(Trouble::Busy(wish)),
+        status @ (401 | 403) => Err(Trouble::Unauthorized(status)),
+        status @ (408 | 425) => Err(Trouble::Status(status, wish)),
+        status @ 400..500 => Err(Trouble::Refused(status)),
+        status => Err(Trouble::Status(status, wish)),
+    }
+}

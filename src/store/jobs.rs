@@ -1,0 +1,247 @@
+//! Speech jobs: what must be durable of them, and who may work on which.
+//!
+//! Apart from [`Store`](super::Store), whose three writes know nothing of jobs. The two meet in
+//! [`Jobs::finish_job`]: what a job made, everything that must be delivered because of it, and the
+//! job's end are one atomic write.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use super::{Acceptance, Accepted, StoreError};
+use crate::context::CallKey;
+use crate::event::JobId;
+
+/// The jobs of a store, shared by every room that reads or writes.
+pub type SharedJobs = Arc<dyn Jobs>;
+
+/// What every store does with jobs. All methods are cancel-safe, as those of
+/// [`Store`](super::Store) are.
+#[async_trait]
+pub trait Jobs: Send + Sync + 'static {
+    /// Writes a new job, unless there is one of its source with the same key that has not failed,
+    /// or its account has `max_open` that are not over.
+    async fn put_job(&self, job: NewJob, max_open: usize) -> Result<PutJob, StoreError>;
+
+    /// Leases up to `slots` jobs whose time has come, of these sources only, those first that are
+    /// due longest. Of a source that has as many jobs at work as it may, none that is still to be
+    /// submitted is taken.
+    async fn claim_jobs(
+        &self,
+        now: Timestamp,
+        slots: usize,
+        sources: &[SourceShare],
+    ) -> Result<Vec<JobClaim>, StoreError>;
+
+    /// When the next job of these sources can be claimed, as far as time decides it.
+    async fn next_job(&self, sources: &[SourceShare]) -> Result<Option<Timestamp>, StoreError>;
+
+    /// Writes how a job stands after it was worked on, and ends its lease. `false`, and nothing, if
+    /// the lease is not held any more.
+    async fn settle_job(&self, lease: JobLease, standing: JobStanding) -> Result<bool, StoreError>;
+
+    /// Accepts the event that ends a job, and ends it, in one atomic and durable write.
+    /// [`FinishJob::Lost`], and nothing, if the lease is not held any more; a conflict or a repeat
+    /// of the acceptance leaves the job as it is.
+    async fn finish_job(
+        &self,
+        lease: JobLease,
+        end: JobEnd,
+        acceptance: Acceptance,
+    ) -> Result<FinishJob, StoreError>;
+
+    /// Makes a job that is not over due now. If it is worked on at this moment, it is due again
+    /// right afterwards. `false` if there is none.
+    async fn hasten_job(&self, id: JobId, now: Timestamp) -> Result<bool, StoreError>;
+
+    /// The job that the provider of a source keeps under this id.
+    async fn job_of_provider(&self, source: &str, id: &str) -> Result<Option<JobRow>, StoreError>;
+
+    /// A job.
+    async fn job(&self, id: JobId) -> Result<Option<JobRow>, StoreError>;
+}
+
+/// A job to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewJob {
+    /// Its id.
+    pub id: JobId,
+    /// The source whose provider does it.
+    pub source: String,
+    /// What makes it the same job, within its source.
+    pub key: String,
+    /// The call that it is of.
+    pub call: CallKey,
+    /// The name of the token that submitted it; `None` if a provider's notice did.
+    pub submitted_by: Option<String>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// By when it must be over.
+    pub deadline: Timestamp,
+    /// How it stands.
+    pub standing: JobStanding,
+}
+
+/// How a job stands while it is not over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobStanding {
+    /// What is to be done next.
+    pub phase: JobPhase,
+    /// When.
+    pub due: Timestamp,
+    /// How often in a row the provider could not be asked, or answered with an error.
+    pub failures: u32,
+    /// How often it said that the job is not done.
+    pub polls: u32,
+    /// The provider's id of the job, once it has given one.
+    pub provider_job: Option<String>,
+    /// The job room's own JSON, opaque to the store.
+    pub task: Vec<u8>,
+}
+
+/// What is to be done next with a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum JobPhase {
+    /// To hand it over to the provider.
+    Submitted,
+    /// To ask whether it is done: the provider is at work.
+    Processing,
+    /// To fetch what it made.
+    Fetching,
+}
+
+impl JobPhase {
+    /// Every phase, in their order: a job never goes back.
+    pub const ALL: [Self; 3] = [Self::Submitted, Self::Processing, Self::Fetching];
+
+    /// Its name in the store.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Submitted => "submitted",
+            Self::Processing => "processing",
+            Self::Fetching => "fetching",
+        }
+    }
+
+    /// The phase of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|phase| phase.as_str() == name)
+    }
+}
+
+/// What became of a [`NewJob`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PutJob {
+    /// It is written and durable.
+    Stored,
+    /// There was one with its key: this one.
+    Known(JobId),
+    /// Its account has too many.
+    Full,
+}
+
+/// How many jobs of a source may be at work at its provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceShare {
+    /// The source.
+    pub source: Arc<str>,
+    /// How many.
+    pub max_jobs: usize,
+}
+
+/// The right to work on a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct JobLease {
+    /// The job.
+    pub job: JobId,
+    /// Tells this lease from every other one of the same job.
+    pub token: u64,
+}
+
+/// A job that was leased.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobClaim {
+    /// The right to work on it.
+    pub lease: JobLease,
+    /// The job.
+    pub job: JobRow,
+}
+
+/// A job as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobRow {
+    /// What it was made as; its standing is the present one.
+    pub job: NewJob,
+    /// How it ended, if it is over.
+    pub end: Option<JobEnd>,
+}
+
+/// How a job ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JobEnd {
+    /// What it made is an event.
+    Completed,
+    /// It made nothing, for this reason.
+    Failed(String),
+}
+
+/// What became of the end of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FinishJob {
+    /// The lease is another's; nothing was written.
+    Lost,
+    /// What became of the acceptance. The job is over if it was stored, or had been before.
+    Accepted(Accepted),
+}
+
+/// The jobs of a store that keeps none: there are none, and a new one is refused.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoJobs;
+
+#[async_trait]
+impl Jobs for NoJobs {
+    async fn put_job(&self, _: NewJob, _: usize) -> Result<PutJob, StoreError> {
+        Err(StoreError::Unavailable {
+            reason: "this store keeps no speech jobs",
+            retry_after: Duration::from_mins(1),
+            source: None,
+        })
+    }
+
+    async fn claim_jobs(
+        &self,
+        _: Timestamp,
+        _: usize,
+        _: &[SourceShare],
+    ) -> Result<Vec<JobClaim>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn next_job(&self, _: &[SourceShare]) -> Result<Option<Timestamp>, StoreError> {
+        Ok(None)
+    }
+
+    async fn settle_job(&self, _: JobLease, _: JobStanding) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    async fn finish_job(&self, _: JobLease, _: JobEnd, _: Acceptance) -> Result<FinishJob, StoreError> {
+        Ok(FinishJob::Lost)
+    }
+
+    async fn hasten_job(&self, _: JobId, _: Timestamp) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    async fn job_of_provider(&self, _: &str, _: &str) -> Result<Option<JobRow>, StoreError> {
+        Ok(None)
+    }
+
+    async fn job(&self, _: JobId) -> Result<Option<JobRow>, StoreError> {
+        Ok(None)
+    }
+}
