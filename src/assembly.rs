@@ -18,7 +18,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use crate::api::{AccountRules, Api, Rooms};
+use crate::api::{AccountRules, Api, Rooms, answer_document};
 use crate::config::{self, Settings, StoreAddress, Tls};
 use crate::delivery::client::{InvalidCaFile, InvalidProxy, Proxy};
 use crate::delivery::{Client, ClientSettings, Worker};
@@ -385,6 +385,9 @@ impl Handler for Service {
             let end = rest.find('/').unwrap_or(rest.len());
             let (name, sub_path) = (rest[..end].to_owned(), rest[end..].to_owned());
             return self.intake.answer(&name, &sub_path, request, peer).await;
+        }
+        if path == "/openapi.json" {
+            return answer_document(request.method());
         }
         if path.starts_with("/v1/") {
             return self.api.answer(request).await;

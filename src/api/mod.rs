@@ -9,6 +9,7 @@ mod calls;
 mod deliveries;
 mod events;
 mod once;
+mod openapi;
 mod routes;
 mod templates;
 mod trial;
@@ -21,7 +22,8 @@ use hyper::http::request::Parts;
 use hyper::{Request, StatusCode};
 use serde::Serialize;
 
-pub use self::routes::routes;
+pub use self::openapi::{DOCUMENT, answer as answer_document};
+pub use self::routes::{KnownRoute, routes};
 
 use self::call::Call;
 use self::routes::{Operation, Place};

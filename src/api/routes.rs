@@ -54,9 +54,27 @@ const ROUTES: &[Route] = &[
     ("/v1/deliveries/{id}/retry", &[("POST", O::RetryDelivery)]),
 ];
 
-/// Every method and path that customers are answered at.
-pub fn routes() -> impl Iterator<Item = (&'static str, &'static str)> {
-    ROUTES.iter().flat_map(|(path, methods)| methods.iter().map(move |(method, _)| (*method, *path)))
+/// What customers may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownRoute {
+    /// The method.
+    pub method: &'static str,
+    /// The path, its variable segments in braces.
+    pub path: &'static str,
+    /// The parameters of its query, beside `token`.
+    pub parameters: &'static [&'static str],
+}
+
+/// Every method of every path that customers are answered at.
+pub fn routes() -> impl Iterator<Item = KnownRoute> {
+    ROUTES.iter().flat_map(|(path, methods)| {
+        let route = |(method, operation): &(&'static str, Operation)| KnownRoute {
+            method,
+            path,
+            parameters: operation.parameters(),
+        };
+        methods.iter().map(route)
+    })
 }
 
 /// What a path leads to.

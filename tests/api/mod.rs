@@ -3,6 +3,7 @@
 mod callbacks;
 mod idempotency;
 mod lists;
+mod openapi;
 
 use hyper::StatusCode;
 use ringback::http::Client;
