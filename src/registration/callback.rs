@@ -320,7 +320,7 @@ pub(super) mod tests {
         let secrets = callback.delivery.secrets.rotate(SigningSecret::generate(), Timestamp::now()).unwrap();
         let delivery = Arc::new(DeliverySettings { secrets, ..(*callback.delivery).clone() });
         let state = CallbackState::Paused("410 from the receiver".to_owned());
-        let paused = Callback { state, delivery, ..callback };
+        let paused = Callback { delivery, state, ..callback };
         let row = paused.to_row(None);
         assert!(row.limits.paused);
         let read = Callback::from_row(&row, None, RENDERING).unwrap();

@@ -267,13 +267,11 @@ impl Book {
         let Some((once, answer)) = once else { return self.put(callback).await.map(|()| None) };
         let sealer = self.sealer.as_deref();
         let remember = once.remember(&answer, sealer);
-        match self.store.put_callback_once(callback.to_row(sealer), remember).await? {
-            Some(answered) => once.compare(answered, sealer).map(Some),
-            None => {
-                self.registry.put(callback);
-                Ok(None)
-            }
+        if let Some(answered) = self.store.put_callback_once(callback.to_row(sealer), remember).await? {
+            return once.compare(answered, sealer).map(Some);
         }
+        self.registry.put(callback);
+        Ok(None)
     }
 
     async fn answered(&self, account: &AccountName, once: Once) -> Result<Option<Repeat>, StoreError> {

@@ -41,12 +41,12 @@ impl Once {
         if answered.fingerprint != self.fingerprint {
             return Ok(Repeat::Other);
         }
-        let sealed = std::str::from_utf8(&answered.answer).ok().filter(|text| Sealer::is_sealed(text));
-        let Some(sealed) = sealed else { return Ok(Repeat::Same(answered.answer)) };
+        let text = std::str::from_utf8(&answered.answer).ok().filter(|text| Sealer::is_sealed(text));
+        let Some(text) = text else { return Ok(Repeat::Same(answered.answer)) };
         let damaged = |reason: String| StoreError::Corrupt { what: "answer", reason };
         let sealer =
             sealer.ok_or_else(|| damaged("it is sealed, and `secrets.key` is not configured".to_owned()))?;
-        let answer = sealer.open(sealed).map_err(|fault| damaged(fault.to_string()))?;
+        let answer = sealer.open(text).map_err(|fault| damaged(fault.to_string()))?;
         Ok(Repeat::Same(answer.expose().to_vec()))
     }
 }

@@ -41,8 +41,8 @@ async fn a_change_is_for_later_events_and_outlives_a_restart() {
     let path = format!("/v1/callbacks/{}", registered["id"].as_str().unwrap());
     home.call(&client, "POST", &format!("{path}/pause"), "").await;
     post_event(&home, &client, "before").await;
-    let patch = json!({"callback_data": "[<call_id>]", "description": "changed", "timeout_ms": 4000});
-    let (status, changed) = home.call(&client, "PATCH", &path, patch.to_string()).await;
+    let change = json!({"callback_data": "[<call_id>]", "description": "changed", "timeout_ms": 4000});
+    let (status, changed) = home.call(&client, "PATCH", &path, change.to_string()).await;
     assert_eq!(status, StatusCode::OK, "{changed}");
     assert_eq!((&changed["description"], &changed["state"]), (&json!("changed"), &json!("paused")));
     assert_eq!(changed["secret"], "whsec_…");

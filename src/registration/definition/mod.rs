@@ -242,15 +242,14 @@ impl Fields {
             Some(base) => base.description.clone(),
             None => reader.bounded_text("description", MAX_DESCRIPTION),
         };
-        let expires_at = match reader.kept("expires_at", base) {
-            Some(base) => base.expires_at,
-            None => {
-                let expires_at = reader.time("expires_at");
-                if expires_at.is_some_and(|end| end <= now) {
-                    reader.issue::<()>("/expires_at", "in_the_past", "this time has passed already");
-                }
-                expires_at
+        let expires_at = if let Some(base) = reader.kept("expires_at", base) {
+            base.expires_at
+        } else {
+            let expires_at = reader.time("expires_at");
+            if expires_at.is_some_and(|end| end <= now) {
+                reader.issue::<()>("/expires_at", "in_the_past", "this time has passed already");
             }
+            expires_at
         };
         reader.not_yet();
         Some(Self {

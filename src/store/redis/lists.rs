@@ -27,7 +27,7 @@ impl Shared {
         before: Option<EventId>,
         limit: usize,
     ) -> Result<Found<EventRow, EventId>, StoreError> {
-        let list = key("ie:", account.as_bytes());
+        let events = key("ie:", account.as_bytes());
         let bound = |at: Timestamp| first_id(at.as_millisecond());
         let lowest = filter.since.map_or_else(
             || b"-".to_vec(),
@@ -45,7 +45,7 @@ impl Shared {
         loop {
             let from = highest.map_or_else(|| b"+".to_vec(), |highest| [b"(".as_slice(), &highest].concat());
             let mut pipeline = redis::pipe();
-            pipeline.cmd("ZREVRANGEBYLEX").arg(&list).arg(from).arg(&lowest).arg("LIMIT").arg(0).arg(CHUNK);
+            pipeline.cmd("ZREVRANGEBYLEX").arg(&events).arg(from).arg(&lowest).arg("LIMIT").arg(0).arg(CHUNK);
             let (ids,): (Vec<Vec<u8>>,) = self.link.ask(&pipeline).await?;
             let ids: Vec<EventId> =
                 ids.iter().map(|bytes| id(bytes).map(EventId::from_bytes)).collect::<Result<_, _>>()?;
