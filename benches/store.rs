@@ -318,6 +318,7 @@ fn acceptance(turn: u64, callback: CallbackId) -> Acceptance {
             call: Some(call),
             created_at: now,
             due: now,
+            order: None,
             request: DeliveryRequest {
                 method: "POST".to_owned(),
                 url: "https://receiver.example/hook".to_owned(),

@@ -134,20 +134,7 @@ impl Running {
 pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, StartError> {
     let tls = settings.tls.as_ref().map(acceptor).transpose()?;
     let (store, jobs) = open_store(settings).await?;
-    let registry = Arc::new(Registry::default());
-    let sealer = settings.sealer.as_deref();
-    let mut unusable = Vec::new();
-    let stored = store.callback_changes(0).await?;
-    for row in stored.changed {
-        match Callback::from_row(&row, sealer, settings.limits.rendering) {
-            Ok(callback) => registry.put(callback),
-            Err(error) => unusable.push(error),
-        }
-    }
-    let others = unusable.len().saturating_sub(1);
-    if let Some(first) = unusable.into_iter().next() {
-        return Err(StartError::Callbacks { first, others });
-    }
+    let (registry, revision) = load_callbacks(settings, &store).await?;
 
     let policy = AddressPolicy::new(settings.delivery.allow_networks.clone());
     let proxy = settings.delivery.proxy.as_ref().map(|url| Proxy::parse(url.as_str())).transpose()?;
@@ -198,6 +185,7 @@ pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, 
         Limiter::new(rates),
         Arc::clone(&intake) as Arc<dyn job::Accept>,
     );
+    let announcer = Arc::clone(&intake);
     let service = Arc::new(Service {
         intake,
         api: api(settings, &policy, rooms),
@@ -219,11 +207,18 @@ pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, 
     rooms.spawn(worker.run(stop(), DRAIN_DEADLINE));
     rooms.spawn(job_worker.run(stop(), DRAIN_DEADLINE));
     rooms.spawn(listener.serve(service, tls, stop(), DRAIN_DEADLINE));
+    let stopped = stop();
+    rooms.spawn(async move {
+        tokio::select! {
+            () = stopped => {}
+            () = announcer.announce() => {}
+        }
+    });
     let (rendering, stopped) = (settings.limits.rendering, stop());
     rooms.spawn(async move {
         tokio::select! {
             () = stopped => {}
-            () = following.follow(stored.revision, rendering) => {}
+            () = following.follow(revision, rendering) => {}
         }
     });
     if let Some(listener) = operator_listener {
@@ -231,6 +226,28 @@ pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, 
         rooms.spawn(listener.serve(operators, None, stop(), DRAIN_DEADLINE));
     }
     Ok(Running { address, operator_address, store, desk, rooms, shutdown: shutdown.clone() })
+}
+
+/// The registrations as they are stored, and the revision that they are of.
+async fn load_callbacks(
+    settings: &Settings,
+    store: &SharedStore,
+) -> Result<(Arc<Registry>, u64), StartError> {
+    let registry = Registry::default();
+    let sealer = settings.sealer.as_deref();
+    let mut unusable = Vec::new();
+    let stored = store.callback_changes(0).await?;
+    for row in stored.changed {
+        match Callback::from_row(&row, sealer, settings.limits.rendering) {
+            Ok(callback) => registry.put(callback),
+            Err(error) => unusable.push(error),
+        }
+    }
+    let others = unusable.len().saturating_sub(1);
+    match unusable.into_iter().next() {
+        Some(first) => Err(StartError::Callbacks { first, others }),
+        None => Ok((Arc::new(registry), stored.revision)),
+    }
 }
 
 /// The store, and the speech jobs that it keeps.
@@ -243,12 +260,19 @@ async fn open_store(settings: &Settings) -> Result<(SharedStore, SharedJobs), St
     };
     Ok(match &settings.store {
         StoreAddress::Embedded(path) => {
-            let store = Arc::new(Embedded::open(path, EmbeddedOptions { max_in_flight, retention })?);
+            let store = Arc::new(Embedded::open(
+                path,
+                EmbeddedOptions { max_in_flight, retention, ..EmbeddedOptions::default() },
+            )?);
             (Arc::clone(&store) as _, store)
         }
         StoreAddress::Redis(url) => {
             // Settings over a Redis name no provider that is asked.
-            let store = Redis::open(url.as_str(), RedisOptions { max_in_flight, retention }).await?;
+            let store = Redis::open(
+                url.as_str(),
+                RedisOptions { max_in_flight, retention, ..RedisOptions::default() },
+            )
+            .await?;
             (Arc::new(store), Arc::new(NoJobs))
         }
     })

@@ -163,6 +163,12 @@ impl EventType {
         }
     }
 
+    /// Whether it tells of Ringback's own doing.
+    #[must_use]
+    pub const fn is_of_ringback(self) -> bool {
+        matches!(self, Self::CallbackPaused | Self::DeliveryDead)
+    }
+
     /// The event type of that name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {

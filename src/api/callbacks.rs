@@ -233,6 +233,7 @@ fn show(callback: &Callback) -> Map<String, Body> {
     put("timeout_ms", json!(u64::try_from(callback.delivery.timeout.as_millis()).unwrap_or(u64::MAX)));
     put("max_in_flight", json!(callback.max_in_flight));
     put("rate_limit", json!(callback.rate_limit.map(|rate| rate.to_string())));
+    put("ordered", json!(callback.ordered));
     put("secret", json!("whsec_…"));
     let previous_until = callback.delivery.secrets.previous_until().filter(|until| Timestamp::now() < *until);
     put("previous_secret_expires_at", json!(previous_until));

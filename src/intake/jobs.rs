@@ -111,7 +111,7 @@ impl Accept for Intake {
         let _turn = self.call_locks[lock_index(&ended.call)].lock().await;
         for _ in 0..MERGE_TRIES {
             let recall = self.store.recall(&dedupe, key).await?;
-            let planned = plan::Plan { source, event: &ended.event, row: &row, key, dedupe: &dedupe };
+            let planned = plan::Plan { event: &ended.event, row: &row, key, dedupe: &dedupe };
             let acceptance = planned
                 .make(recall.call, &self.registry)
                 .map_err(|fault| AcceptError::Unusable(fault.to_string()))?;

@@ -4,6 +4,7 @@
 //! is answered with 200 that is not durable together with all that must be delivered because of
 //! it, and no answer waits for a fetch or for a delivery.
 
+mod announcing;
 mod jobs;
 mod plan;
 mod source;
@@ -270,7 +271,7 @@ impl Intake {
                 self.pass_on(source, &noticed, key.as_ref(), first, received_at).await?;
                 return Ok(Receipt { event: first, duplicate: true });
             }
-            let planned = plan::Plan { source, event: &event, row: &row, key: key.as_ref(), dedupe: &dedupe };
+            let planned = plan::Plan { event: &event, row: &row, key: key.as_ref(), dedupe: &dedupe };
             let acceptance = match planned.make(recall.call, &self.registry) {
                 Ok(acceptance) => acceptance,
                 Err(fault) => {

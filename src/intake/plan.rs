@@ -4,11 +4,14 @@
 
 use std::sync::Arc;
 
-use super::Source;
+use sha2::{Digest, Sha256};
+
 use crate::context::{CallContext, CallKey, InvalidContext, Name, Value, Values};
 use crate::event::{DeliveryId, Event, EventType};
 use crate::registration::{Callback, MATCH_LIMIT, Occasion, Registry};
-use crate::store::{Acceptance, CallWrite, DedupeKey, EventRow, FailedDelivery, NewDelivery, StoredCall};
+use crate::store::{
+    Acceptance, CallWrite, DedupeKey, EventRow, FailedDelivery, NewDelivery, OrderKey, StoredCall,
+};
 
 /// The most that is kept of one call, in bytes of its stored form. An event that would make it
 /// larger is rejected: a call that grows for ever would be read and written whole for each event.
@@ -32,7 +35,6 @@ pub enum PlanFault {
 /// Everything that a plan is made of, apart from the call as it is stored.
 #[derive(Clone, Copy)]
 pub(super) struct Plan<'a> {
-    pub(super) source: &'a Source,
     pub(super) event: &'a Event,
     pub(super) row: &'a EventRow,
     pub(super) key: Option<&'a CallKey>,
@@ -88,8 +90,8 @@ impl Plan<'_> {
             values.set(Name::EventType, Value::Text(event_type.as_str()));
             let occasion = Occasion::new(&values);
             let matches = registry.matching(
-                &self.source.account,
-                &self.source.name,
+                &self.row.account,
+                &self.row.source,
                 *event_type,
                 &occasion,
                 self.row.received_at,
@@ -162,9 +164,20 @@ impl Plan<'_> {
             call,
             created_at,
             due: created_at + delay,
+            order: self.key.filter(|_| callback.ordered).map(order_key),
             request,
         });
     }
+}
+
+/// What deliveries of this call have in common. An event without a call is in no order.
+fn order_key(call: &CallKey) -> OrderKey {
+    let mut hash = Sha256::new();
+    hash.update((call.space.len() as u64).to_be_bytes());
+    hash.update(call.space.as_bytes());
+    hash.update(call.id.as_str());
+    let digest = hash.finalize();
+    OrderKey(digest[..16].try_into().expect("SHA-256 has 32 bytes"))
 }
 
 #[cfg(test)]
@@ -181,6 +194,7 @@ mod tests {
     use crate::context::{CallId, Facts, Json};
     use crate::destination::AddressPolicy;
     use crate::event::EventId;
+    use crate::intake::Source;
     use crate::provider;
     use crate::registration::{DefinitionLimits, NewCallback};
     use crate::signature::Verifier;
@@ -251,7 +265,7 @@ mod tests {
             body: Bytes::new(),
         };
         let dedupe = DedupeKey { source: source.name.clone(), digest: [0; 32], expires_at: now() };
-        let plan = Plan { source: &source, event, row: &row, key: Some(&key), dedupe: &dedupe };
+        let plan = Plan { event, row: &row, key: Some(&key), dedupe: &dedupe };
         plan.make(stored.map(|context| StoredCall { version: 7, context }), registry)
     }
 

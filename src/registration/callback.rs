@@ -51,6 +51,8 @@ pub struct Callback {
     pub max_in_flight: u32,
     /// Attempts started in a time.
     pub rate_limit: Option<Rate>,
+    /// Whether deliveries of one call go out one after the other, in the order of their events.
+    pub ordered: bool,
     /// The customer's own words.
     pub description: Option<String>,
     /// From when on it takes no more events.
@@ -88,6 +90,8 @@ struct Stored {
     max_in_flight: u32,
     #[serde(default)]
     rate_limit: Option<String>,
+    #[serde(default)]
+    ordered: bool,
     #[serde(default)]
     description: Option<String>,
     #[serde(default)]
@@ -141,6 +145,7 @@ impl Callback {
             retry_ms: self.delivery.retry.delays().iter().map(millis).collect(),
             max_in_flight: self.max_in_flight,
             rate_limit: self.rate_limit.map(|rate| rate.to_string()),
+            ordered: self.ordered,
             description: self.description.clone(),
             expires_at: self.expires_at,
             created_at: self.created_at,
@@ -238,6 +243,7 @@ impl Callback {
             }),
             max_in_flight: stored.max_in_flight,
             rate_limit,
+            ordered: stored.ordered,
             description: stored.description,
             expires_at: stored.expires_at,
             state: row.state.clone(),
@@ -313,7 +319,7 @@ pub(super) mod tests {
             "from": "2026-01-01T00:00:00Z", "till": "2026-01-02T00:00:00.5Z", "language": "EN", "phrase": "P",
             "summary": "S", "rank_description": "R", "rank_min": 3, "rank_max": 4,
             "retry": {"schedule": ["0s", "250ms"]}, "timeout_ms": 1234, "max_in_flight": 7,
-            "rate_limit": "50/m", "description": "to the CRM", "expires_at": "2999-01-01T00:00:00Z",
+            "rate_limit": "50/m", "ordered": true, "description": "to the CRM", "expires_at": "2999-01-01T00:00:00Z",
         });
         let callback =
             NewCallback::read(request, &"acme".into(), &limits(), Timestamp::now()).unwrap().callback;

@@ -94,6 +94,11 @@ impl Index {
         self.change(callback, |leaf| leaf.retain(|other| other.id != callback.id));
     }
 
+    /// Whether any callback of this account wants events of this type.
+    pub(super) fn has_listener(&self, account: &AccountName, event_type: EventType) -> bool {
+        self.accounts.get(account).is_some_and(|types| types.contains_key(&event_type))
+    }
+
     /// Changes every leaf that the callback belongs to.
     fn change(&mut self, callback: &Callback, mut change: impl FnMut(&mut Leaf)) {
         let (status, language) = facets(callback);

@@ -96,6 +96,12 @@ impl Registry {
         listed.take(limit).filter_map(|id| state.by_id.get(id).cloned()).collect()
     }
 
+    /// Whether any registration of this account wants events of this type.
+    #[must_use]
+    pub fn has_listener(&self, account: &AccountName, event_type: EventType) -> bool {
+        self.state.read().expect("no holder of this lock panics").index.has_listener(account, event_type)
+    }
+
     /// How many registrations this account has.
     #[must_use]
     pub fn count(&self, account: &AccountName) -> usize {

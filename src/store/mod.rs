@@ -26,10 +26,10 @@ pub use jobs::{
 };
 pub use list::{CONTEXTS_LIMIT, CallMark, DeliveryFilter, EventFilter, Found, ListedCall, Page, SCAN_LIMIT};
 pub use record::{
-    Acceptance, Accepted, Answered, Attempt, CallWrite, CallbackChanges, CallbackRow, CallbackState, Claim,
-    DedupeKey, DeliveryRequest, DeliveryRow, DeliveryState, DeliveryView, DestinationId, DestinationLimits,
-    EventRow, EventState, EventView, FailedDelivery, Lease, NewDelivery, Next, OutcomeKind, Rate, Recall,
-    Remember, Retention, Settlement, StoredCall,
+    Acceptance, Accepted, Announced, Announcement, Answered, Attempt, CallWrite, CallbackChanges,
+    CallbackRow, CallbackState, Claim, DedupeKey, DeliveryRequest, DeliveryRow, DeliveryState, DeliveryView,
+    DestinationId, DestinationLimits, EventRow, EventState, EventView, FailedDelivery, Lease, NewDelivery,
+    Next, OrderKey, OutcomeKind, Rate, Recall, Remember, Retention, Settlement, StoredCall,
 };
 
 use crate::context::CallKey;
@@ -76,8 +76,8 @@ pub trait Store: Send + Sync + 'static {
     /// All registrations of all accounts, in the order of their ids.
     async fn callbacks(&self) -> Result<Vec<CallbackRow>, StoreError>;
 
-    /// Returns when registrations have been changed since this revision, by whichever process; at
-    /// most a second late. Never, where one process owns the store and knows what it writes.
+    /// Returns when registrations have been changed since this revision, by another process or by
+    /// the store itself; at most a second late.
     async fn callbacks_changed(&self, since: u64) {
         let _ = since;
         std::future::pending::<()>().await;
@@ -148,6 +148,16 @@ pub trait Store: Send + Sync + 'static {
     /// the beginning: same id, same bytes. `false` if this account has none such, if it was never
     /// rendered, or if its registration was removed.
     async fn retry(&self, account: &AccountName, id: DeliveryId) -> Result<bool, StoreError>;
+
+    /// What the store did by itself and nobody was told of, at most `limit`.
+    async fn announcements(&self, limit: usize) -> Result<Vec<Announcement>, StoreError>;
+
+    /// Forgets announcements, by their marks.
+    async fn forget_announcements(&self, marks: &[Vec<u8>]) -> Result<(), StoreError>;
+
+    /// Returns when there may be announcements that there were not at the last look; at most a
+    /// second late.
+    async fn announces(&self);
 
     /// Removes some of what has outlived its retention at `now`, a bounded bit that stops nobody,
     /// and says how many rows that were; 0 when nothing is left. A store does this by itself.

@@ -137,6 +137,9 @@ pub struct NewDelivery {
     pub created_at: Timestamp,
     /// When its first attempt is due.
     pub due: Timestamp,
+    /// Of those with this key, and of its destination, only one goes out at a time, in the order in
+    /// which their events were accepted; `None` if it waits for no other.
+    pub order: Option<OrderKey>,
     /// The request to send, the same on every attempt.
     pub request: DeliveryRequest,
 }
@@ -187,6 +190,10 @@ impl From<CallbackId> for DestinationId {
     }
 }
 
+/// What deliveries have in common that go out one after the other: a digest of their call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct OrderKey(pub [u8; 16]);
+
 /// What the scheduler must know of a destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DestinationLimits {
@@ -196,6 +203,33 @@ pub struct DestinationLimits {
     pub rate: Option<Rate>,
     /// Whether its deliveries wait.
     pub paused: bool,
+}
+
+/// Something that the store did and that registrations may want to hear of. It is noted in the same
+/// write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Announcement {
+    /// Tells it from the others, when it is to be forgotten.
+    pub mark: Vec<u8>,
+    /// Whose it is.
+    pub account: AccountName,
+    /// The registration that was paused, or whose delivery is dead.
+    pub callback: CallbackId,
+    /// What was done.
+    pub what: Announced,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What an [`Announcement`] tells of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Announced {
+    /// A registration was paused, and not by its customer.
+    Paused,
+    /// This delivery is dead. There is no announcement of one that tells of an announcement.
+    Dead(DeliveryId),
 }
 
 /// A registration as it is kept.

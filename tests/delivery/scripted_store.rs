@@ -10,9 +10,9 @@ use jiff::Timestamp;
 use ringback::context::CallKey;
 use ringback::event::{AccountName, CallbackId, DeliveryId, EventId};
 use ringback::store::{
-    Acceptance, Accepted, Answered, CallMark, CallbackRow, Claim, DedupeKey, DeliveryFilter, DeliveryRow,
-    DeliveryView, EventFilter, EventRow, EventView, Found, Lease, ListedCall, Page, Recall, Remember,
-    Settlement, Store, StoreError, StoredCall,
+    Acceptance, Accepted, Announcement, Answered, CallMark, CallbackRow, Claim, DedupeKey, DeliveryFilter,
+    DeliveryRow, DeliveryView, EventFilter, EventRow, EventView, Found, Lease, ListedCall, Page, Recall,
+    Remember, Settlement, Store, StoreError, StoredCall,
 };
 use tokio::sync::Notify;
 
@@ -206,6 +206,16 @@ impl Store for ScriptedStore {
     async fn retry(&self, _: &AccountName, _: DeliveryId) -> Result<bool, StoreError> {
         Err(unavailable())
     }
+
+    async fn announcements(&self, _: usize) -> Result<Vec<Announcement>, StoreError> {
+        Err(unavailable())
+    }
+
+    async fn forget_announcements(&self, _: &[Vec<u8>]) -> Result<(), StoreError> {
+        Err(unavailable())
+    }
+
+    async fn announces(&self) {}
 
     async fn sweep(&self, _: Timestamp) -> Result<usize, StoreError> {
         Err(unavailable())

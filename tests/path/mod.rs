@@ -234,6 +234,86 @@ async fn a_receiver_that_fails_is_tried_again_and_one_that_is_gone_pauses_its_ca
     drop(process);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_death_and_a_pause_are_told_to_those_who_registered_for_them() {
+    let home = two_providers();
+    let process = home.start();
+    let client = Client::new();
+    let failing = Receiver::start(|number, _| match number {
+        1 => StatusCode::INTERNAL_SERVER_ERROR,
+        _ => StatusCode::GONE,
+    })
+    .await;
+    let listening = Receiver::start(|_, _| StatusCode::OK).await;
+    let callback = home
+        .register(
+            &client,
+            &json!({
+                "callback_url": failing.url(), "callback_method": "POST", "callback_data": "[]",
+                "events": ["call.ended"], "retry": {"schedule": ["0s"]},
+            }),
+        )
+        .await;
+    home.register(
+        &client,
+        &json!({
+            "callback_url": listening.url(), "callback_method": "POST",
+            "callback_data": r#"{"type": {event_type}, "call": {call_id}, "provider": {provider}, "raw": {raw}}"#,
+            "events": ["delivery.dead", "callback.paused"],
+        }),
+    )
+    .await;
+    post_dialer(&home, &client, &json!({"call_id": 7, "end_at": "2026-03-30 14:27:12"})).await;
+    let dead = listening.wait_for(1).await[0].json();
+    assert_eq!((&dead["type"], &dead["call"]), (&json!("delivery.dead"), &json!(7)));
+    assert_eq!(dead["provider"], "ringback");
+    assert_eq!(dead["raw"]["callback_id"], callback["id"]);
+    let path = format!("/v1/deliveries/{}", dead["raw"]["delivery_id"].as_str().unwrap());
+    let (_, shown) = home.call(&client, "GET", &path, "").await;
+    assert_eq!((&shown["state"], &shown["reason"]), (&json!("dead"), &dead["raw"]["reason"]));
+
+    post_dialer(&home, &client, &json!({"call_id": 8, "end_at": "2026-03-30 14:27:12"})).await;
+    let seen = listening.wait_until(Duration::from_secs(20), |seen| seen.len() >= 3).await;
+    let types: Vec<String> =
+        seen[1..].iter().map(|received| received.json()["type"].as_str().unwrap().to_owned()).collect();
+    assert!(types.contains(&"callback.paused".to_owned()), "{types:?}");
+    assert!(types.contains(&"delivery.dead".to_owned()), "{types:?}");
+    drop(process);
+}
+
+/// Deliveries of one call go out in their order, though the first of them fails at first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_ordered_callback_gets_the_events_of_a_call_one_after_the_other() {
+    let home = two_providers();
+    let process = home.start();
+    let client = Client::new();
+    let receiver = Receiver::start(|number, _| match number {
+        1 | 2 => StatusCode::INTERNAL_SERVER_ERROR,
+        _ => StatusCode::OK,
+    })
+    .await;
+    let registered = home
+        .register(
+            &client,
+            &json!({
+                "callback_url": receiver.url(), "callback_method": "POST",
+                "callback_data": "[{campaign_name}]", "events": ["call.ended"], "ordered": true,
+                "retry": {"preset": "fixed", "delay": "200ms", "attempts": 5},
+            }),
+        )
+        .await;
+    assert_eq!(registered["ordered"], true);
+    for (second, name) in (10..).zip(["a", "b", "c"]) {
+        let end = format!("2026-03-30 14:27:{second}");
+        let event = json!({"call_id": 1, "end_at": end, "campaign_name": name});
+        assert_eq!(post_dialer(&home, &client, &event).await.0, StatusCode::OK);
+    }
+    let seen = receiver.wait_for(5).await;
+    let bodies: Vec<&[u8]> = seen.iter().map(|received| received.body.as_ref()).collect();
+    assert_eq!(bodies, [br#"["a"]"#, br#"["a"]"#, br#"["a"]"#, br#"["b"]"#, br#"["c"]"#]);
+    drop(process);
+}
+
 /// One source that is not signed, and receivers only where anybody may reach.
 const PUBLIC_RECEIVERS: &str = "[[source]]\nname = \"dialer\"\naccount = \"acme\"\nprovider = \"commpeak\"\nverify = { scheme = \"none\" }\n";
 

@@ -3,11 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "everything here is a part of tests")]
 
 mod accepting;
+mod announcing;
+mod circuits;
 mod claiming;
 mod crashing;
 mod embedded;
 mod jobs;
 mod listing;
+mod ordering;
 mod reading;
 mod redis;
 mod registering;
@@ -20,14 +23,20 @@ use async_trait::async_trait;
 use ringback::store::SharedStore;
 use ringback::store::embedded::{self as embedded_store, Embedded};
 use ringback::store::redis::{self as redis_store, Redis};
+use ringback::store::scheduler::CircuitRules;
 
 use crate::redis_server::RedisServer;
 
 /// A place in which a store keeps its data, and the way to open it.
 #[async_trait]
 pub(crate) trait Place: Send + Sync {
+    /// Opens the store, or opens it again, with circuits of these rules.
+    async fn open_with(&self, circuit: CircuitRules) -> SharedStore;
+
     /// Opens the store, or opens it again.
-    async fn open(&self) -> SharedStore;
+    async fn open(&self) -> SharedStore {
+        self.open_with(CircuitRules::default()).await
+    }
 
     /// Opens a store with what would be left if the power were cut now, after as much time as it
     /// takes until the leases of those who died run out.
@@ -48,8 +57,9 @@ impl EmbeddedPlace {
 
 #[async_trait]
 impl Place for EmbeddedPlace {
-    async fn open(&self) -> SharedStore {
-        Arc::new(open_embedded(&self.path()))
+    async fn open_with(&self, circuit: CircuitRules) -> SharedStore {
+        let options = embedded_store::Options { max_in_flight: MAX_IN_FLIGHT, circuit, ..Default::default() };
+        Arc::new(Embedded::open(&self.path(), options).unwrap())
     }
 
     async fn open_after_power_cut(&self) -> SharedStore {
@@ -72,9 +82,10 @@ struct RedisPlace(Mutex<RedisServer>);
 
 #[async_trait]
 impl Place for RedisPlace {
-    async fn open(&self) -> SharedStore {
+    async fn open_with(&self, circuit: CircuitRules) -> SharedStore {
         let url = self.0.lock().unwrap().url();
-        Arc::new(open_redis(&url).await)
+        let options = redis_store::Options { max_in_flight: MAX_IN_FLIGHT, circuit, ..Default::default() };
+        Arc::new(Redis::open(&url, options).await.unwrap())
     }
 
     async fn open_after_power_cut(&self) -> SharedStore {

@@ -86,6 +86,7 @@ pub(crate) fn acceptance(callbacks: &[CallbackId]) -> Acceptance {
             call: Some(CallId::from_text("42").unwrap()),
             created_at: at,
             due: at,
+            order: None,
             request: request("{\"rendered\": true}"),
         })
         .collect();

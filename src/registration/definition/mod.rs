@@ -92,6 +92,7 @@ impl NewCallback {
                     }),
                     max_in_flight: fields.max_in_flight,
                     rate_limit: fields.rate_limit,
+                    ordered: fields.ordered,
                     description: fields.description,
                     expires_at: fields.expires_at,
                     state: CallbackState::Active,
@@ -137,6 +138,7 @@ impl NewCallback {
                     }),
                     max_in_flight: fields.max_in_flight,
                     rate_limit: fields.rate_limit,
+                    ordered: fields.ordered,
                     description: fields.description,
                     expires_at: fields.expires_at,
                     state: callback.state.clone(),
@@ -192,6 +194,7 @@ struct Fields {
     retry: RetrySchedule,
     max_in_flight: u32,
     rate_limit: Option<Rate>,
+    ordered: bool,
     description: Option<String>,
     expires_at: Option<Timestamp>,
 }
@@ -251,7 +254,10 @@ impl Fields {
             }
             expires_at
         };
-        reader.not_yet();
+        let ordered = match reader.kept("ordered", base) {
+            Some(base) => base.ordered,
+            None => reader.ordered(),
+        };
         Some(Self {
             request: request?,
             events,
@@ -261,6 +267,7 @@ impl Fields {
             retry,
             max_in_flight,
             rate_limit,
+            ordered,
             description,
             expires_at,
         })
@@ -420,17 +427,14 @@ impl Members {
         })
     }
 
-    /// Members that the contract has but this version does not do yet: taking them in silence
-    /// would promise what does not happen.
-    fn not_yet(&mut self) {
-        if let Some(value) = self.take("ordered")
-            && value != Request::Bool(false)
-        {
-            self.issue::<()>(
-                "/ordered",
-                "not_supported",
-                "this version does not know `ordered` yet; leave it out",
-            );
+    fn ordered(&mut self) -> bool {
+        match self.take("ordered") {
+            None => false,
+            Some(Request::Bool(ordered)) => ordered,
+            Some(_) => {
+                self.issue::<()>("/ordered", "not_a_boolean", "`ordered` must be true or false");
+                false
+            }
         }
     }
 }

@@ -78,6 +78,7 @@ fn a_change_leaves_what_it_does_not_name_as_it_is() {
         (json!({"timeout_ms": null}), &["timeout_ms"]),
         (json!({"max_in_flight": 3}), &["max_in_flight"]),
         (json!({"rate_limit": null}), &["rate_limit"]),
+        (json!({"ordered": true}), &["ordered"]),
         (json!({"description": "other"}), &["description"]),
         (json!({"expires_at": null}), &["expires_at"]),
     ] {
@@ -168,7 +169,7 @@ fn each_member_is_refused_with_its_place_and_code() {
         (json!({"secret": "whsec_"}), "/secret", "bad_secret"),
         (json!({"description": "\u{fc}".repeat(501)}), "/description", "too_long"),
         (json!({"expires_at": "2026-03-30T12:00:00Z"}), "/expires_at", "in_the_past"),
-        (json!({"ordered": true}), "/ordered", "not_supported"),
+        (json!({"ordered": "yes"}), "/ordered", "not_a_boolean"),
         (json!({"callback_headers": ["a"]}), "/callback_headers", "not_an_object"),
         (json!({"callback_headers": {"a": 1}}), "/callback_headers/a", "not_a_text"),
         (json!({"callback_headers": {"Webhook-Id": "x"}}), "/callback_headers/Webhook-Id", "header_refused"),

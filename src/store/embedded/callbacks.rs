@@ -5,6 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::announcements;
+use super::circuits;
 use super::desk::{Desk, micros, span_micros};
 use super::failure::WriteError;
 use super::writer::Write;
@@ -43,6 +45,10 @@ impl Write for Box<CallbackRow> {
             ])?;
         if written == 1 {
             desk.scheduler.configure(self.id.into(), self.limits);
+            // From here on only the engine can fail, and then everything is taken back.
+            if desk.scheduler.open_circuit(self.id.into()).is_none() {
+                circuits::forget(desk, self.id.into())?;
+            }
         }
         Ok(())
     }
@@ -124,18 +130,28 @@ impl Write for Remove {
         if removed == 0 {
             return Ok(false);
         }
+        circuits::forget(desk, self.id.into())?;
         desk.note_removed(self.id);
         desk.scheduler.cancel(self.id.into());
         Ok(true)
     }
 }
 
-/// Pauses a registration in its row; its limits from now on, or nothing if there is none.
+/// Pauses a registration in its row, and notes it if that is new; its limits from now on, or nothing
+/// if there is none.
 pub(super) fn pause(
     desk: &Desk,
+    account: i64,
     callback: CallbackId,
     reason: &str,
 ) -> rusqlite::Result<Option<DestinationLimits>> {
+    let is_active = desk
+        .connection
+        .prepare_cached("SELECT 1 FROM callback WHERE id = ?1 AND removed_at IS NULL AND paused = 0")?
+        .exists([callback.to_bytes()])?;
+    if is_active {
+        announcements::paused(desk, account, callback, reason, micros(Timestamp::now()))?;
+    }
     desk.connection
         .prepare_cached(
             "UPDATE callback SET paused = 1, pause_reason = ?2 WHERE id = ?1 AND removed_at IS NULL \

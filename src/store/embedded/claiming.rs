@@ -6,11 +6,12 @@ use hyper::body::Bytes;
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, params};
 
+use super::circuits;
 use super::desk::{Desk, End, Leased, REMOVED, micros, read_destination, span_micros, state};
 use super::failure::WriteError;
 use super::writer::Write;
 use crate::event::{AccountName, CallbackId, DeliveryId};
-use crate::store::scheduler::Grant;
+use crate::store::scheduler::{CircuitChange, GIVEN_UP, Grant, Verdict};
 use crate::store::{Attempt, Claim, DeliveryRequest, DestinationId, Lease, Next, Settlement};
 
 /// Leases up to `slots` due deliveries and marks them as in flight. What cannot be sent any more
@@ -44,7 +45,7 @@ fn take(desk: &mut Desk, grant: Grant, now: i64) -> rusqlite::Result<Option<Clai
         .optional()?;
     let Some((account, recorded, claimed)) = read else {
         tracing::error!(delivery = %lease.delivery, "a delivery was queued without a row");
-        desk.scheduler.settle(lease, false, None);
+        desk.scheduler.settle(lease, Verdict::Unknown, None, now);
         return Ok(None);
     };
     let end = match claimed {
@@ -67,7 +68,7 @@ fn take(desk: &mut Desk, grant: Grant, now: i64) -> rusqlite::Result<Option<Clai
         }
     };
     desk.finish(account, lease.delivery, &end, now)?;
-    desk.scheduler.settle(lease, false, None);
+    desk.scheduler.settle(lease, Verdict::Unknown, None, now);
     Ok(None)
 }
 
@@ -153,19 +154,53 @@ impl Write for Box<Settlement> {
             desk.finish(account, lease.delivery, end, ended_at)?;
         }
         let paused = match &self.pause_callback {
-            Some(reason) => super::callbacks::pause(desk, callback, reason)?,
+            Some(reason) => super::callbacks::pause(desk, account, callback, reason)?,
             None => None,
         };
         let next = match (&self.next, end) {
             (Next::RetryAt(at), None) => Some(micros(*at)),
             _ => None,
         };
-        desk.scheduler.settle(lease, self.next == Next::Delivered, next);
+        // From here on only the engine can fail, and then everything is taken back.
+        let destination = desk.scheduler.destination_of(lease);
+        let now = micros(Timestamp::now());
+        let change = desk.scheduler.settle(lease, self.attempt.outcome.into(), next, now);
         desk.note_ended(lease);
         if let Some(limits) = paused {
             desk.scheduler.configure(callback.into(), limits);
         }
+        if let (Some(destination), Some(change)) = (destination, change) {
+            follow_circuit(desk, account, callback, destination, change)?;
+        }
         Ok(true)
+    }
+}
+
+/// Writes what a settlement did to a circuit, and pauses the registration of one that was open for
+/// too long.
+fn follow_circuit(
+    desk: &mut Desk,
+    account: i64,
+    callback: CallbackId,
+    destination: DestinationId,
+    change: CircuitChange,
+) -> rusqlite::Result<()> {
+    change.log(callback);
+    match change {
+        CircuitChange::Unchanged => Ok(()),
+        CircuitChange::Closed => circuits::forget(desk, destination),
+        CircuitChange::Opened | CircuitChange::ProbeFailed => circuits::keep(desk, destination),
+        CircuitChange::GivenUp => {
+            circuits::keep(desk, destination)?;
+            // One that several registrations share is probed on.
+            if destination == callback.into()
+                && let Some(limits) = super::callbacks::pause(desk, account, callback, GIVEN_UP)?
+            {
+                desk.scheduler.configure(destination, limits);
+                desk.note_paused(callback);
+            }
+            Ok(())
+        }
     }
 }
 
@@ -236,20 +271,21 @@ impl Write for Retry {
         match (stored_state, due, leased_at) {
             (state::DEAD, None, None) => {
                 requeue_dead(desk, account, self.id, callback, destination, request, now)?;
+                desk.scheduler.enqueue(destination, self.id, now);
             }
             (state::OPEN, Some(due), None) => {
                 desk.connection
                     .prepare_cached("UPDATE queue SET due = ?2, tried = 0 WHERE delivery = ?1")?
                     .execute(params![id, now])?;
-                desk.scheduler.withdraw(destination, self.id, due);
+                desk.scheduler.reschedule(destination, self.id, due, now);
             }
             _ => return Ok(false),
         }
-        desk.scheduler.enqueue(destination, self.id, now);
         Ok(true)
     }
 }
 
+/// Those after it in its order have had their turn meanwhile: it waits for no other.
 fn requeue_dead(
     desk: &Desk,
     account: i64,

@@ -1,12 +1,15 @@
 //! What the writer writes with: the connection, the scheduler, and what it remembers of the file.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
+use tokio::sync::{Notify, watch};
 
+use super::announcements;
 use crate::event::{AccountName, CallbackId, DeliveryId};
 use crate::store::Retention;
 use crate::store::scheduler::Scheduler;
@@ -26,6 +29,41 @@ pub(super) fn span_micros(span: Duration) -> i64 {
     i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
 }
 
+/// Registrations that the store paused by itself, for those who hold them in memory. A revision
+/// grows with each.
+#[derive(Debug)]
+pub(super) struct Pauses {
+    revision: watch::Sender<u64>,
+    /// By registration, so that there are never more than those.
+    at: Mutex<HashMap<CallbackId, u64>>,
+}
+
+impl Pauses {
+    pub(super) fn new() -> Self {
+        Self { revision: watch::Sender::new(1), at: Mutex::default() }
+    }
+
+    fn note(&self, callbacks: &mut Vec<CallbackId>) {
+        if callbacks.is_empty() {
+            return;
+        }
+        let revision = *self.revision.borrow() + 1;
+        let paused = callbacks.drain(..).map(|callback| (callback, revision));
+        self.at.lock().expect("no holder of this lock panics").extend(paused);
+        self.revision.send_replace(revision);
+    }
+
+    pub(super) fn revision(&self) -> watch::Receiver<u64> {
+        self.revision.subscribe()
+    }
+
+    /// Which were paused after this revision.
+    pub(super) fn since(&self, revision: u64) -> HashSet<CallbackId> {
+        let at = self.at.lock().expect("no holder of this lock panics");
+        at.iter().filter(|(_, paused)| **paused > revision).map(|(callback, _)| *callback).collect()
+    }
+}
+
 /// Everything that a write changes. What is in memory follows the transaction: [`Desk::commit`]
 /// and [`Desk::rollback`] are called with it.
 #[derive(Debug)]
@@ -37,6 +75,12 @@ pub(super) struct Desk {
     /// Registrations that were removed.
     pub(super) removed: HashSet<CallbackId>,
     removed_now: Vec<CallbackId>,
+    /// Registrations that the store paused by itself, and who is told of them.
+    paused_now: Vec<CallbackId>,
+    pauses: Arc<Pauses>,
+    /// Somebody is to look at the announcements.
+    pub(super) announcing: Arc<Notify>,
+    announced_now: Cell<bool>,
     accounts: Accounts,
     /// What is leased, by token, the oldest first.
     leased: BTreeMap<u64, Leased>,
@@ -62,7 +106,12 @@ struct Accounts {
 }
 
 impl Desk {
-    pub(super) fn new(connection: Connection, scheduler: Scheduler, retention: Retention) -> Self {
+    pub(super) fn new(
+        connection: Connection,
+        scheduler: Scheduler,
+        retention: Retention,
+        pauses: Arc<Pauses>,
+    ) -> Self {
         Self {
             connection,
             scheduler,
@@ -70,6 +119,10 @@ impl Desk {
             lease_time: LEASE_TIME,
             removed: HashSet::new(),
             removed_now: Vec::new(),
+            paused_now: Vec::new(),
+            pauses,
+            announcing: Arc::default(),
+            announced_now: Cell::new(false),
             accounts: Accounts::default(),
             leased: BTreeMap::new(),
             granted_now: Vec::new(),
@@ -87,6 +140,10 @@ impl Desk {
         self.connection.prepare_cached("COMMIT")?.execute([])?;
         self.scheduler.commit();
         self.removed_now.clear();
+        self.pauses.note(&mut self.paused_now);
+        if self.announced_now.take() {
+            self.announcing.notify_one();
+        }
         self.granted_now.clear();
         for token in self.ended_now.drain(..) {
             self.leased.remove(&token);
@@ -106,6 +163,8 @@ impl Desk {
         for callback in self.removed_now.drain(..) {
             self.removed.remove(&callback);
         }
+        self.paused_now.clear();
+        self.announced_now.set(false);
         for token in self.granted_now.drain(..) {
             self.leased.remove(&token);
         }
@@ -157,6 +216,14 @@ impl Desk {
         }
     }
 
+    pub(super) fn note_paused(&mut self, callback: CallbackId) {
+        self.paused_now.push(callback);
+    }
+
+    pub(super) fn note_announced(&self) {
+        self.announced_now.set(true);
+    }
+
     pub(super) fn note_granted(&mut self, token: u64, leased: Leased) {
         self.leased.insert(token, leased);
         self.granted_now.push(token);
@@ -202,6 +269,7 @@ impl Desk {
             )?
             .execute(params![account, id, end.state, end.reason, end.attempts, at])?;
         if end.state == state::DEAD {
+            announcements::dead(self, account, delivery, end.reason.unwrap_or_default(), at)?;
             // What a failed delivery came from is kept as long as the delivery.
             self.connection
                 .prepare_cached(

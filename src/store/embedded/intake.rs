@@ -1,6 +1,6 @@
 //! Writes of intake: events, calls, and the deliveries that they cause.
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::params;
 
 use super::BACKLOG;
 use super::desk::{Desk, REMOVED, micros, state, stored_destination};
@@ -20,24 +20,15 @@ impl Write for Box<Acceptance> {
             return Err(WriteError::Refused(full()));
         }
         let received_at = micros(self.event.received_at);
-        if let Some(first) = known(desk, &self.dedupe, received_at)? {
+        if let Some(first) = see(desk, &self.dedupe, self.event.id, received_at)? {
             return Ok(Accepted::Duplicate(first));
         }
         if let Some(call) = &self.call
             && !write_call(desk, call, received_at)?
         {
+            unsee(desk, &self.dedupe)?;
             return Ok(Accepted::Conflict);
         }
-        desk.connection
-            .prepare_cached(
-                "INSERT OR REPLACE INTO seen (digest, source, event, expires_at) VALUES (?1, ?2, ?3, ?4)",
-            )?
-            .execute(params![
-                self.dedupe.digest,
-                self.dedupe.source,
-                self.event.id.to_bytes(),
-                micros(self.dedupe.expires_at),
-            ])?;
         write_event(desk, &self.event, !self.failed.is_empty())?;
         for delivery in &self.deliveries {
             write_delivery(desk, delivery)?;
@@ -47,7 +38,11 @@ impl Write for Box<Acceptance> {
         }
         // Only now, when nothing can fail any more.
         for delivery in self.deliveries.iter().filter(|new| !desk.removed.contains(&new.callback)) {
-            desk.scheduler.enqueue(delivery.destination, delivery.id, micros(delivery.due));
+            let (destination, id, due) = (delivery.destination, delivery.id, micros(delivery.due));
+            match delivery.order {
+                Some(key) => desk.scheduler.enqueue_in_order(destination, id, due, key),
+                None => desk.scheduler.enqueue(destination, id, due),
+            }
         }
         Ok(Accepted::Stored)
     }
@@ -74,13 +69,32 @@ impl Write for Reject {
     }
 }
 
-fn known(desk: &Desk, dedupe: &DedupeKey, now: i64) -> rusqlite::Result<Option<EventId>> {
+/// Notes that a key was seen; gives the event that had it first, and changes nothing, if it was.
+fn see(desk: &Desk, dedupe: &DedupeKey, event: EventId, now: i64) -> rusqlite::Result<Option<EventId>> {
+    let seen = desk
+        .connection
+        .prepare_cached(
+            "INSERT INTO seen (digest, source, event, expires_at) VALUES (?1, ?2, ?3, ?4) \
+             ON CONFLICT DO UPDATE SET event = excluded.event, expires_at = excluded.expires_at \
+             WHERE expires_at <= ?5",
+        )?
+        .execute(params![dedupe.digest, dedupe.source, event.to_bytes(), micros(dedupe.expires_at), now])?;
+    if seen == 1 {
+        return Ok(None);
+    }
     let first = desk
         .connection
         .prepare_cached(KNOWN)?
-        .query_row(params![dedupe.digest, dedupe.source, now], |row| row.get::<_, [u8; 16]>(0))
-        .optional()?;
-    Ok(first.map(EventId::from_bytes))
+        .query_row(params![dedupe.digest, dedupe.source, now], |row| row.get::<_, [u8; 16]>(0))?;
+    Ok(Some(EventId::from_bytes(first)))
+}
+
+/// Takes back what [`see`] has just noted. Conflicts are rare.
+fn unsee(desk: &Desk, dedupe: &DedupeKey) -> rusqlite::Result<()> {
+    desk.connection
+        .prepare_cached("DELETE FROM seen WHERE digest = ?1 AND source = ?2")?
+        .execute(params![dedupe.digest, dedupe.source])?;
+    Ok(())
 }
 
 /// The first event of a key that has not expired.
@@ -182,7 +196,7 @@ fn write_delivery(desk: &mut Desk, new: &NewDelivery) -> rusqlite::Result<()> {
         desk.connection
             .prepare_cached(
                 "INSERT INTO queue (delivery, account, callback, destination, request, due, tried, crashes, \
-                 recorded) VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0, 0)",
+                 recorded, order_key) VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0, 0, ?7)",
             )?
             .execute(params![
                 new.id.to_bytes(),
@@ -191,6 +205,7 @@ fn write_delivery(desk: &mut Desk, new: &NewDelivery) -> rusqlite::Result<()> {
                 destination,
                 request,
                 micros(new.due),
+                new.order.map(|key| key.0),
             ])?;
     }
     Ok(())

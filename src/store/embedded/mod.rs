@@ -7,10 +7,14 @@
 //! a delivery can start one sync after its event came in. What is leased is known in memory, and
 //! marked in the file so that a process that dies of an attempt is found out.
 //!
-//! Reads run on connections of their own and never wait for a write.
+//! Reads run on connections of their own and never wait for a write. So does what writes SQLite's
+//! log back into the file, all but its last bit, which is the writer's.
 
+mod announcements;
 mod callbacks;
+mod checkpoint;
 mod chores;
+mod circuits;
 mod claiming;
 mod desk;
 mod failure;
@@ -35,18 +39,19 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use rusqlite::Connection;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Notify, Semaphore, oneshot};
 
-use self::desk::Desk;
+use self::checkpoint::Checkpoints;
+use self::desk::{Desk, Pauses};
 use self::failure::{closed, full};
 use self::reader::Readers;
 use self::schema::Ownership;
 use self::writer::{ClaimRequest, GivenBack, Message, Pending, Write, Writer};
-use super::scheduler::Scheduler;
+use super::scheduler::{CircuitRules, Scheduler};
 use super::{
-    Acceptance, Accepted, Answered, CallMark, CallbackRow, Claim, DedupeKey, DeliveryFilter, DeliveryRow,
-    DeliveryView, EventFilter, EventRow, EventView, Found, Lease, ListedCall, Page, Recall, Remember,
-    Retention, Settlement, Store, StoreError, StoredCall,
+    Acceptance, Accepted, Announcement, Answered, CallMark, CallbackChanges, CallbackRow, Claim, DedupeKey,
+    DeliveryFilter, DeliveryRow, DeliveryView, EventFilter, EventRow, EventView, Found, Lease, ListedCall,
+    Page, Recall, Remember, Retention, Settlement, Store, StoreError, StoredCall,
 };
 use crate::context::CallKey;
 use crate::event::{AccountName, CallbackId, DeliveryId, EventId};
@@ -69,11 +74,13 @@ pub struct Options {
     pub max_in_flight: usize,
     /// How long things are kept.
     pub retention: Retention,
+    /// When a receiver is only probed.
+    pub circuit: CircuitRules,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { max_in_flight: 512, retention: Retention::default() }
+        Self { max_in_flight: 512, retention: Retention::default(), circuit: CircuitRules::default() }
     }
 }
 
@@ -83,6 +90,8 @@ pub struct Embedded {
     /// Turns of the writes that may wait.
     turns: Arc<Semaphore>,
     readers: Readers,
+    pauses: Arc<Pauses>,
+    announcing: Arc<Notify>,
     closed: AtomicBool,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -116,12 +125,16 @@ impl Embedded {
     ) -> Result<Self, StoreError> {
         let now = Timestamp::now();
         // Tokens of an earlier process stay different from ours.
-        let scheduler = Scheduler::new(options.max_in_flight, now.as_microsecond().unsigned_abs());
-        let mut desk = Desk::new(connection, scheduler, options.retention);
+        let first_token = now.as_microsecond().unsigned_abs();
+        let scheduler = Scheduler::new(options.max_in_flight, first_token, options.circuit);
+        let pauses = Arc::new(Pauses::new());
+        let mut desk = Desk::new(connection, scheduler, options.retention, Arc::clone(&pauses));
+        let announcing = Arc::clone(&desk.announcing);
         recovery::recover(&mut desk, now).map_err(|error| schema::unusable(path, &error))?;
+        let checkpoints = Checkpoints::start(path, &mut desk.connection)?;
         let readers = Readers::open(path)?;
         let (outbox, inbox) = sync_channel(WAITING_WRITES + options.max_in_flight + WAITING_OTHERS);
-        let writer = Writer::new(desk, inbox, GivenBack::default());
+        let writer = Writer::new(desk, inbox, GivenBack::default(), checkpoints);
         let thread = std::thread::Builder::new()
             .name("ringback-store".to_owned())
             .spawn(move || {
@@ -134,6 +147,8 @@ impl Embedded {
             outbox,
             turns: Arc::new(Semaphore::new(WAITING_WRITES)),
             readers,
+            pauses,
+            announcing,
             closed: AtomicBool::new(false),
             thread: Mutex::new(Some(thread)),
         })
@@ -218,6 +233,23 @@ impl Store for Embedded {
         self.readers.read(reader::callbacks).await
     }
 
+    async fn callbacks_changed(&self, since: u64) {
+        let mut revision = self.pauses.revision();
+        if revision.wait_for(|now| *now != since).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    async fn callback_changes(&self, since: u64) -> Result<CallbackChanges, StoreError> {
+        let revision = *self.pauses.revision().borrow();
+        let mut changed = self.callbacks().await?;
+        if since > 0 {
+            let paused = self.pauses.since(since);
+            changed.retain(|row| paused.contains(&row.id));
+        }
+        Ok(CallbackChanges { revision, is_complete: since == 0, changed, removed: Vec::new() })
+    }
+
     async fn claim(&self, slots: usize) -> Result<Vec<Claim>, StoreError> {
         if slots == 0 || self.closed.load(Ordering::Acquire) {
             return Ok(Vec::new());
@@ -290,6 +322,18 @@ impl Store for Embedded {
 
     async fn retry(&self, account: &AccountName, id: DeliveryId) -> Result<bool, StoreError> {
         self.write(claiming::Retry { account: Arc::clone(account), id, now: Timestamp::now() }).await
+    }
+
+    async fn announcements(&self, limit: usize) -> Result<Vec<Announcement>, StoreError> {
+        self.readers.read(move |connection| announcements::oldest(connection, limit)).await
+    }
+
+    async fn forget_announcements(&self, marks: &[Vec<u8>]) -> Result<(), StoreError> {
+        self.write(announcements::Forget(marks.to_vec())).await
+    }
+
+    async fn announces(&self) {
+        self.announcing.notified().await;
     }
 
     async fn sweep(&self, now: Timestamp) -> Result<usize, StoreError> {

@@ -7,8 +7,10 @@ use jiff::Timestamp;
 
 use super::callbacks::read_limits;
 use super::chores::{CRASH_LIMIT, crashed};
+use super::circuits;
 use super::desk::{Desk, micros, read_destination, span_micros};
 use crate::event::{CallbackId, DeliveryId};
+use crate::store::OrderKey;
 
 /// Deliveries that have crashed this often in a row are suspects: they wait for each other, so
 /// that the one which kills the process does not take the others with it to the limit. A few
@@ -26,6 +28,7 @@ pub(super) fn recover(desk: &mut Desk, now: Timestamp) -> rusqlite::Result<()> {
     let crashes = count_crashes(desk, now)?;
     load_callbacks(desk)?;
     let waiting = load_queue(desk)?;
+    circuits::load(desk)?;
     desk.commit()?;
     if crashes > 0 {
         tracing::warn!(crashes, "the last process ended while attempts were under way; they are repeated");
@@ -77,17 +80,26 @@ fn load_callbacks(desk: &mut Desk) -> rusqlite::Result<()> {
 }
 
 fn load_queue(desk: &mut Desk) -> rusqlite::Result<usize> {
-    let mut statement = desk.connection.prepare("SELECT delivery, callback, destination, due FROM queue")?;
-    let mut rows = statement.query([])?;
     let mut count = 0;
-    while let Some(row) = rows.next()? {
-        let callback = CallbackId::from_bytes(row.get(1)?);
-        let destination = read_destination(callback, row.get(2)?);
-        desk.scheduler.enqueue(destination, DeliveryId::from_bytes(row.get(0)?), row.get(3)?);
-        count += 1;
-        if count % 4_096 == 0 {
-            // The journal is of no use here: what fails now fails the start.
-            desk.scheduler.commit();
+    // Requests are numbered in the order in which events were accepted.
+    for (part, order) in [("IS NULL", ""), ("IS NOT NULL", " ORDER BY request")] {
+        let mut statement = desk.connection.prepare(&format!(
+            "SELECT delivery, callback, destination, due, order_key FROM queue WHERE order_key {part}{order}"
+        ))?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let callback = CallbackId::from_bytes(row.get(1)?);
+            let destination = read_destination(callback, row.get(2)?);
+            let (delivery, due) = (DeliveryId::from_bytes(row.get(0)?), row.get(3)?);
+            match row.get(4)? {
+                Some(key) => desk.scheduler.enqueue_in_order(destination, delivery, due, OrderKey(key)),
+                None => desk.scheduler.enqueue(destination, delivery, due),
+            }
+            count += 1;
+            if count % 4_096 == 0 {
+                // The journal is of no use here: what fails now fails the start.
+                desk.scheduler.commit();
+            }
         }
     }
     // A removal that was not finished goes on.

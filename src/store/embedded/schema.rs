@@ -15,23 +15,22 @@ const APPLICATION_ID: i32 = 0x5267_426b;
 
 /// The version of the tables below. A newer binary reads older files, an older binary refuses
 /// newer ones.
-const FORMAT: i32 = 3;
+const FORMAT: i32 = 6;
 
 /// What makes a file of the format before into one of this format, oldest first.
-const MIGRATIONS: [(i32, &str); 2] = [
+const MIGRATIONS: [(i32, &str); 5] = [
     (2, "ALTER TABLE callback ADD COLUMN deadline INTEGER NOT NULL DEFAULT 60000000;"),
     (3, super::jobs::TABLES),
+    (4, super::circuits::TABLE),
+    (5, "ALTER TABLE queue ADD COLUMN order_key BLOB;"),
+    (6, super::announcements::TABLE),
 ];
 
 /// How large the write-ahead log is left on disk once it has been written back.
 const JOURNAL_SIZE_LIMIT: u32 = 64 << 20;
 
 /// Bodies of some KiB fill such pages well, and each page of the log costs two system calls.
-const PAGE_SIZE: u32 = 8_192;
-
-/// Pages of log after which it is written back into the file: 8 MiB. Hot pages (queue, newest
-/// rows) are then written back once for many transactions instead of once for each few.
-const CHECKPOINT_PAGES: u32 = (8 << 20) / PAGE_SIZE;
+pub(super) const PAGE_SIZE: u32 = 8_192;
 
 /// The writer's page cache in KiB: holds the hot inner pages of every table.
 const WRITER_CACHE_KIB: u32 = 32 << 10;
@@ -150,7 +149,8 @@ CREATE TABLE queue (
     tried INTEGER NOT NULL,         -- attempts of the present run through the schedule
     crashes INTEGER NOT NULL,       -- in a row
     recorded INTEGER NOT NULL,      -- rows in attempt
-    leased_at INTEGER               -- NULL while it waits
+    leased_at INTEGER,              -- NULL while it waits
+    order_key BLOB                  -- NULL if it waits for no other
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE attempt (
@@ -274,14 +274,15 @@ fn prepare(connection: &Connection, is_new: bool, format: i32) -> rusqlite::Resu
     // NORMAL does not sync at commit, and a 200 stands for a commit.
     connection.pragma_update(None, "synchronous", "full")?;
     connection.pragma_update_and_check(None, "journal_size_limit", JOURNAL_SIZE_LIMIT, |_| Ok(()))?;
-    connection.pragma_update_and_check(None, "wal_autocheckpoint", CHECKPOINT_PAGES, |_| Ok(()))?;
     connection.pragma_update(None, "cache_size", -i64::from(WRITER_CACHE_KIB))?;
     connection.pragma_update(None, "foreign_keys", false)?;
     if is_new {
         connection.execute_batch(&format!(
-            "BEGIN IMMEDIATE; {TABLES} {jobs} PRAGMA application_id = {APPLICATION_ID}; \
+            "BEGIN IMMEDIATE; {TABLES} {jobs} {circuits} {announcements} PRAGMA application_id = {APPLICATION_ID}; \
              PRAGMA user_version = {FORMAT}; COMMIT;",
             jobs = super::jobs::TABLES,
+            circuits = super::circuits::TABLE,
+            announcements = super::announcements::TABLE,
         ))?;
     } else if format < FORMAT {
         let steps = MIGRATIONS.iter().filter(|(to, _)| format < *to).map(|(_, step)| *step);
@@ -291,6 +292,14 @@ fn prepare(connection: &Connection, is_new: bool, format: i32) -> rusqlite::Resu
     }
     connection.execute_batch(LATER)?;
     Ok(())
+}
+
+/// Opens a connection that writes the log back, and nothing else.
+pub(super) fn open_log(path: &Path) -> Result<Connection, rusqlite::Error> {
+    let connection = Connection::open_with_flags(path, flags(OpenFlags::SQLITE_OPEN_READ_WRITE))?;
+    connection.pragma_update(None, "synchronous", "full")?;
+    connection.pragma_update(None, "cache_size", -i64::from(READER_CACHE_KIB))?;
+    Ok(connection)
 }
 
 /// Opens a connection that only reads.

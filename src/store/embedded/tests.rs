@@ -87,6 +87,7 @@ fn acceptance(body: usize) -> Acceptance {
             call: None,
             created_at: now,
             due: now,
+            order: None,
             request: DeliveryRequest {
                 method: "POST".to_owned(),
                 url: "https://receiver.example".to_owned(),

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+use super::checkpoint::Checkpoints;
 use super::desk::Desk;
 use super::failure::{WriteError, is_of_the_place, store_error};
 use super::{chores, claiming};
@@ -128,6 +129,50 @@ impl Drop for Handover {
     }
 }
 
+/// How long to wait for more writes before the sync that they would share.
+///
+/// Those who were just answered are the ones who ask next. Without a short wait the first of them
+/// would be written alone, and all others wait for two syncs.
+#[derive(Default)]
+struct Gathering {
+    /// Writes of the last transaction.
+    last: usize,
+    /// How long its commit took.
+    commit: Duration,
+    /// Until when this one waits, once it does.
+    until: Option<Instant>,
+}
+
+impl Gathering {
+    /// The part of a commit's time that it is worth to wait.
+    const PART: u32 = 8;
+
+    /// The longest wait.
+    const MOST: Duration = Duration::from_micros(500);
+
+    /// Commits that take less are not worth a wait.
+    const WORTH: Duration = Duration::from_micros(400);
+
+    /// How long to wait on, with so many writes gathered.
+    fn patience(&mut self, gathered: usize) -> Option<Duration> {
+        if gathered == 0 || gathered >= self.last || self.commit < Self::WORTH {
+            return None;
+        }
+        let now = Instant::now();
+        let until = *self.until.get_or_insert_with(|| now + (self.commit / Self::PART).min(Self::MOST));
+        Some(until.saturating_duration_since(now)).filter(|patience| !patience.is_zero())
+    }
+
+    fn gathered(&mut self, writes: usize) {
+        self.last = writes;
+        self.until = None;
+    }
+
+    fn committed(&mut self, time: Duration) {
+        self.commit = time;
+    }
+}
+
 /// The writer.
 pub(super) struct Writer {
     pub(super) desk: Desk,
@@ -142,10 +187,17 @@ pub(super) struct Writer {
     /// Whether that was for the disk's sake.
     place_failed: bool,
     next_sweep: Instant,
+    gathering: Gathering,
+    checkpoints: Checkpoints,
 }
 
 impl Writer {
-    pub(super) fn new(desk: Desk, inbox: Receiver<Message>, given_back: GivenBack) -> Self {
+    pub(super) fn new(
+        desk: Desk,
+        inbox: Receiver<Message>,
+        given_back: GivenBack,
+        checkpoints: Checkpoints,
+    ) -> Self {
         Self {
             desk,
             inbox,
@@ -156,6 +208,8 @@ impl Writer {
             quiet_until: None,
             place_failed: false,
             next_sweep: Instant::now() + SWEEP_PACE,
+            gathering: Gathering::default(),
+            checkpoints,
         }
     }
 
@@ -166,6 +220,7 @@ impl Writer {
             let (jobs, connected) = self.gather();
             open = connected;
             self.cycle(jobs);
+            self.checkpoints.look(&self.desk.connection);
         }
         self.finish();
     }
@@ -196,8 +251,12 @@ impl Writer {
             if jobs.len() >= MAX_BATCH || weight >= MAX_BATCH_BYTES {
                 break;
             }
-            next = self.inbox.try_recv().ok();
+            next = self.inbox.try_recv().ok().or_else(|| {
+                let patience = self.gathering.patience(jobs.len())?;
+                self.inbox.recv_timeout(patience).ok()
+            });
         }
+        self.gathering.gathered(jobs.len());
         (jobs, true)
     }
 
@@ -302,10 +361,12 @@ impl Writer {
             self.upkeep()?;
             served = self.serve_claims()?;
         }
+        let started = Instant::now();
         if let Err(error) = self.desk.commit() {
             self.put_back(served);
             return Err(error);
         }
+        self.gathering.committed(started.elapsed());
         Ok(served
             .into_iter()
             .map(|(request, claims)| {
@@ -375,6 +436,7 @@ impl Writer {
         if let Err(error) = self.release_all() {
             tracing::warn!(%error, "leases could not be given back; they will count as crashes");
         }
+        self.checkpoints.stop();
         if let Err(error) = self.desk.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
         {
             tracing::warn!(%error, "the log could not be written back; the next start does it");

@@ -5,10 +5,10 @@
 -- ARGV: 2 account, 3 event, 4 received at, 5 "1" to keep it as long as what failed, 6 dedupe key,
 -- 7 until when it counts, 8 the same from now in ms, 9 the event's record, 10 call ("" for none),
 -- 11 the version that was read, 12 context, 13 the most that may be open, 14 how many deliveries,
--- then 9 for each, then how many that failed, then 6 for each.
+-- then 10 for each, then how many that failed, then 6 for each.
 local account, event, received = ARGV[2], ARGV[3], tonumber(ARGV[4])
 local count = tonumber(ARGV[14])
-local failures_at = 15 + 9 * count
+local failures_at = 15 + 10 * count
 local failures = tonumber(ARGV[failures_at])
 
 local seen_key = P .. "s:" .. ARGV[6]
@@ -29,7 +29,7 @@ local function is_taken(id)
   if ids[id] or call("EXISTS", P .. "h:" .. id) == 1 then return true end
   ids[id] = true
 end
-for at = 15, failures_at - 1, 9 do
+for at = 15, failures_at - 1, 10 do
   if is_taken(ARGV[at]) then return { "taken" } end
 end
 for at = failures_at + 1, failures_at + 6 * failures, 6 do
@@ -54,7 +54,7 @@ local function list(id, callback, of_call)
   if of_call ~= "" then call("ZADD", P .. "ik:" .. account .. "\0" .. of_call, 0, id) end
 end
 
-for at = 15, failures_at - 1, 9 do
+for at = 15, failures_at - 1, 10 do
   local id, callback, destination, of_call = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 4]
   local created = ARGV[at + 5]
   local key = P .. "h:" .. id
@@ -68,10 +68,16 @@ for at = 15, failures_at - 1, 9 do
     finish(id, account, event, "c", REMOVED, created, 0)
   else
     call("ZADD", P .. "o:" .. account, 0, id)
-    call("ZADD", P .. "q:" .. destination, due, id)
+    local order = ARGV[at + 9]
+    local held_back = false
+    if order ~= "" then
+      call("HSET", key, "g", order)
+      held_back = join(id, destination, order)
+    end
+    if not held_back then call("ZADD", P .. "q:" .. destination, due, id) end
     -- One that is in line stays where it is.
     local filed = call("HGET", P .. "d:" .. destination, "z")
-    if filed ~= "lp" and filed ~= "lt" then
+    if not held_back and filed ~= "lp" and filed ~= "lt" then
       local d = load(destination)
       refile(d)
       wake_for(d)

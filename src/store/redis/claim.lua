@@ -3,10 +3,11 @@
 --
 -- ARGV: 2 slots, 3 how many of them for destinations on trial, 4 how long a lease lasts in µs
 -- where the registration says nothing,
--- 5 after how many bytes of requests no further one is taken.
+-- 5 after how many bytes of requests no further one is taken, 6 the longest time between two probes.
 -- Answers { claims, when to come again (0: only when something changes), what was unreadable }.
 allow_when_full()
 local slots, trials, lease, room = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local longest_probe = tonumber(ARGV[6])
 
 -- Bytes in their own order: `<` would ask the server's locale.
 local function less(one, other)
@@ -20,8 +21,15 @@ end
 local counters = call("HMGET", P .. "n", "k", "t")
 local token = tonumber(counters[1]) or 0
 if (tonumber(counters[2]) or 0) - now > 1000000 then
-  -- The clock was set back: what waits for a rate would wait too long.
-  for _, id in ipairs(call("ZREVRANGE", P .. "w", 0, 9999)) do refile(load(id)) end
+  -- The clock was set back: what waits for a rate or for a probe would wait too long.
+  for _, id in ipairs(call("ZREVRANGE", P .. "w", 0, 9999)) do
+    local d = load(id)
+    if d.probe_at and d.probe_at > now + longest_probe then
+      d.probe_at = now + longest_probe
+      call("HSET", P .. "d:" .. id, "N", d.probe_at)
+    end
+    refile(d)
+  end
 end
 for _, id in ipairs(call("ZRANGEBYSCORE", P .. "w", "-inf", now, "LIMIT", 0, 1000)) do
   refile(load(id))
@@ -64,7 +72,7 @@ while #claims < slots and bytes < room do
     local d = load(id)
     local delivery = call("ZPOPMIN", P .. "q:" .. id)[1]
     local key = P .. "h:" .. delivery
-    local h = call("HMGET", key, "c", "t", "a", "e", "s", "n")
+    local h = call("HMGET", key, "c", "t", "a", "e", "s", "n", "g")
     local request = call("GET", P .. "r:" .. delivery)
     local on_trial = not d.proven
     token = token + 1
@@ -88,6 +96,7 @@ while #claims < slots and bytes < room do
     else
       -- Its registration was removed, or a part of it is gone: set aside, and the rest goes on.
       d.proven = false
+      leave(delivery, id, h[7], is_whole)
       if is_whole then
         finish(delivery, h[3], h[4], "c", REMOVED, now, h[6])
       else

@@ -94,7 +94,8 @@ impl Shared {
                     .arg(slots)
                     .arg(trials)
                     .arg(u64::try_from(LEASE_TIME.as_micros()).expect("a minute is short"))
-                    .arg(CLAIM_BYTES);
+                    .arg(CLAIM_BYTES)
+                    .arg(self.options.circuit.longest_probe);
             })
             .await?;
         for id in unreadable {

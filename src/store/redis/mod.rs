@@ -26,11 +26,13 @@
 //! | `h:<delivery>` | hash | all of a delivery that changes: state, token, attempts, due … |
 //! | `r:<delivery>` | string | its request |
 //! | `a:<delivery>` | list | its attempts |
-//! | `d:<destination>` | hash | limits, in flight, rate, whose turn |
+//! | `d:<destination>` | hash | limits, in flight, rate, whose turn, circuit |
 //! | `q:<destination>` | zset | what waits for it, by time |
+//! | `g:<destination><order>` | zset | deliveries that go out in this order, by their place in it |
 //! | `qx:<destination>`, `zx` | zset, set | what waited for a removed registration; which those are |
 //! | `w`, `lp`, `lt` | zset | destinations whose time will come, in line, in line on trial |
 //! | `l` | zset | leased deliveries, by when the lease runs out |
+//! | `an` | zset | what is to be announced, by time |
 //! | `wake` | list | one element while there is work that nobody was told of |
 //! | `i:<account>`, `ic:<registration>`, `ik:<account>\0<call>` | zset | deliveries, in the order of ids |
 //! | `ie:<account>` | zset | events, in the order of ids |
@@ -70,16 +72,17 @@ use tokio::time::Instant;
 use self::claiming::{ClaimRequest, Claimer};
 use self::failure::{closed, full};
 use self::link::{Link, Script};
+use super::scheduler::CircuitRules;
 use super::{
-    Acceptance, Accepted, Answered, CallMark, CallbackChanges, CallbackRow, Claim, DedupeKey, DeliveryFilter,
-    DeliveryRow, DeliveryView, EventFilter, EventRow, EventView, Found, Lease, ListedCall, Page, Recall,
-    Remember, Retention, Settlement, Store, StoreError, StoredCall,
+    Acceptance, Accepted, Announcement, Answered, CallMark, CallbackChanges, CallbackRow, Claim, DedupeKey,
+    DeliveryFilter, DeliveryRow, DeliveryView, EventFilter, EventRow, EventView, Found, Lease, ListedCall,
+    Page, Recall, Remember, Retention, Settlement, Store, StoreError, StoredCall,
 };
 use crate::context::CallKey;
 use crate::event::{AccountName, CallbackId, DeliveryId, EventId};
 
 /// The version of the keys. A newer binary reads an older one's, an older binary refuses newer.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Deliveries of one account that may be open at once; past it, its events are refused. What
 /// bounds all accounts together is Redis' `maxmemory`.
@@ -110,11 +113,13 @@ pub struct Options {
     pub max_in_flight: usize,
     /// How long things are kept.
     pub retention: Retention,
+    /// When a receiver is only probed. Processes of one Redis should agree.
+    pub circuit: CircuitRules,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { max_in_flight: 512, retention: Retention::default() }
+        Self { max_in_flight: 512, retention: Retention::default(), circuit: CircuitRules::default() }
     }
 }
 
@@ -142,6 +147,8 @@ struct Shared {
     given_back_some: Notify,
     /// The newest revision of the registrations that is known of.
     revision: watch::Sender<u64>,
+    /// There is something to announce.
+    announcing: Notify,
     closed: AtomicBool,
     closing: watch::Sender<bool>,
 }
@@ -263,6 +270,7 @@ impl Shared {
             given_back: Mutex::default(),
             given_back_some: Notify::new(),
             revision: watch::Sender::new(0),
+            announcing: Notify::new(),
             closed: AtomicBool::new(false),
             closing: watch::Sender::new(false),
         };
@@ -392,7 +400,7 @@ impl Store for Redis {
     }
 
     async fn settle(&self, settlement: Settlement) -> Result<bool, StoreError> {
-        self.open_only()?.settle(&settlement).await
+        Ok(self.open_only()?.settle(&settlement).await?.is_some())
     }
 
     async fn release(&self, leases: Vec<Lease>) -> Result<(), StoreError> {
@@ -443,6 +451,18 @@ impl Store for Redis {
         let shared = self.open_only()?;
         let _turn = self.turn()?;
         shared.retry(account, id).await
+    }
+
+    async fn announcements(&self, limit: usize) -> Result<Vec<Announcement>, StoreError> {
+        self.open_only()?.announcements(limit).await
+    }
+
+    async fn forget_announcements(&self, marks: &[Vec<u8>]) -> Result<(), StoreError> {
+        self.open_only()?.forget_announcements(marks).await
+    }
+
+    async fn announces(&self) {
+        self.shared.announcing.notified().await;
     }
 
     async fn sweep(&self, now: Timestamp) -> Result<usize, StoreError> {

@@ -6,4 +6,6 @@ if not mark[1] then
   call("HSET", P .. "n", "F", ARGV[2], "E", ARGV[3])
   return { tonumber(ARGV[2]), ARGV[3] }
 end
+-- An older one is ours from now on, and nobody older opens it again.
+if tonumber(mark[1]) < tonumber(ARGV[2]) then call("HSET", P .. "n", "F", ARGV[2]) end
 return { tonumber(mark[1]), mark[2] }

@@ -22,7 +22,8 @@ local function allow_when_full()
 end
 
 local function load(id)
-  local h = call("HMGET", P .. "d:" .. id, "m", "i", "o", "e", "p", "c", "f", "v", "s", "z", "L")
+  local h = call("HMGET", P .. "d:" .. id, "m", "i", "o", "e", "p", "c", "f", "v", "s", "z", "L",
+    "O", "P", "N", "T")
   return {
     id = id,
     max = tonumber(h[1]) or UNCONFIGURED,
@@ -36,6 +37,11 @@ local function load(id)
     served = tonumber(h[9]) or 0,
     filed = h[10] or "",
     lease = tonumber(h[11]),
+    -- Only while its circuit is open.
+    since = tonumber(h[12]),
+    probes = tonumber(h[13]),
+    probe_at = tonumber(h[14]),
+    from_token = tonumber(h[15]),
   }
 end
 
@@ -56,6 +62,7 @@ local function refile(d)
         if d.even > latest then d.even = latest end
         if d.even - d.tolerance > at then at = d.even - d.tolerance end
       end
+      if d.probe_at and d.probe_at > at then at = d.probe_at end
       if at > now then
         filed, score = "w", at
       elseif d.proven then
@@ -78,6 +85,12 @@ local function refile(d)
   end
 end
 
+-- Closes a destination's circuit, and forgets what was counted for it.
+local function close_circuit(d)
+  call("HDEL", P .. "d:" .. d.id, "O", "P", "N", "T", "x", "y")
+  d.since, d.probes, d.probe_at, d.from_token = nil, nil, nil, nil
+end
+
 -- Wakes one of the processes that wait for work.
 local function wake()
   if call("LLEN", P .. "wake") == 0 then call("LPUSH", P .. "wake", 1) end
@@ -90,6 +103,39 @@ local function wake_for(d)
   elseif d.filed == "w" and call("ZRANGE", P .. "w", 0, 0)[1] == d.id then
     wake()
   end
+end
+
+-- Puts a delivery behind all of its order; whether it is held back.
+local function join(id, destination, order)
+  local key = P .. "g:" .. destination .. order
+  local last = call("ZREVRANGE", key, 0, 0, "WITHSCORES")
+  call("ZADD", key, (tonumber(last[2]) or 0) + 1, id)
+  return last[1] ~= nil
+end
+
+-- A delivery has ended: it is the turn of the next of its order, if it had one. The destination is
+-- to be filed anew afterwards.
+local function leave(id, destination, order, is_removed)
+  if not order then return end
+  local key = P .. "g:" .. destination .. order
+  local is_head = call("ZRANGE", key, 0, 0)[1] == id
+  call("ZREM", key, id)
+  local next_one = is_head and call("ZRANGE", key, 0, 0)[1]
+  if not next_one then return end
+  local due = tonumber(call("HGET", P .. "h:" .. next_one, "w")) or now
+  if is_removed then
+    call("ZADD", P .. "qx:" .. destination, due, next_one)
+    call("SADD", P .. "zx", destination)
+  else
+    call("ZADD", P .. "q:" .. destination, due, next_one)
+  end
+end
+
+-- Notes something that registrations may want to hear of; delivery is nothing if the registration
+-- was paused. reading.rs takes it apart.
+local function announce(account, callback, delivery, reason, at)
+  call("ZADD", P .. "an", at, callback .. (delivery or string.rep("\0", 16)) ..
+    string.format("%.0f", at) .. "\0" .. account .. "\0" .. reason)
 end
 
 -- Ends a delivery that will not be sent again. States: d delivered, x dead, f failed, c cancelled.
@@ -109,6 +155,11 @@ local function finish(id, account, event, state, reason, at, attempts)
   call("ZADD", P .. "xf", at, id)
   call("ZADD", P .. "is:" .. state .. ":" .. account, 0, id)
   if state == "x" then
+    local h = call("HMGET", key, "c", "y")
+    -- But not of one that would itself have told of such a thing, or that would never end.
+    if h[1] and h[2] ~= "delivery.dead" and h[2] ~= "callback.paused" then
+      announce(account, h[1], id, reason, tonumber(at))
+    end
     -- What a dead delivery came from is kept as long as the delivery.
     local received = call("ZSCORE", P .. "xe", event)
     if received then

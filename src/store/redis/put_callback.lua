@@ -21,6 +21,8 @@ if ARGV[8] == "1" then call("ZADD", P .. "kp", now, id) else call("ZREM", P .. "
 
 local d = load(id)
 local place = P .. "d:" .. id
+-- One that was paused and is not any more is tried at once.
+if d.configured and d.paused and ARGV[8] ~= "1" then close_circuit(d) end
 -- A rate that is the same as before goes on counting.
 if (call("HGET", place, "R") or "") ~= ARGV[5] then
   call("HDEL", place, "e", "i", "o")

@@ -11,8 +11,9 @@ use super::{Shared, form};
 use crate::context::{CallId, CallKey};
 use crate::event::{AccountName, CallbackId, DeliveryId, EventId};
 use crate::store::{
-    Answered, CallbackChanges, CallbackRow, CallbackState, DedupeKey, DeliveryFilter, DeliveryRow,
-    DeliveryState, DeliveryView, DestinationLimits, EventView, Page, Rate, Recall, StoreError, StoredCall,
+    Announced, Announcement, Answered, CallbackChanges, CallbackRow, CallbackState, DedupeKey,
+    DeliveryFilter, DeliveryRow, DeliveryState, DeliveryView, DestinationLimits, EventView, Page, Rate,
+    Recall, StoreError, StoredCall,
 };
 
 /// Rows that are read at once.
@@ -152,6 +153,19 @@ impl Shared {
         changes.changed.sort_unstable_by_key(|row| row.id);
         self.revision.send_if_modified(|known| std::mem::replace(known, revision) != revision);
         Ok(changes)
+    }
+
+    pub(super) async fn announcements(&self, limit: usize) -> Result<Vec<Announcement>, StoreError> {
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("ZRANGE").arg(key("an", b"")).arg(0).arg(limit.max(1) - 1);
+        let (marks,): (Vec<Vec<u8>>,) = self.link.ask(&pipeline).await?;
+        marks.into_iter().map(announcement).collect()
+    }
+
+    pub(super) async fn forget_announcements(&self, marks: &[Vec<u8>]) -> Result<(), StoreError> {
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("ZREM").arg(key("an", b"")).arg(marks).ignore();
+        self.link.ask(&pipeline).await
     }
 
     pub(super) async fn event(
@@ -359,6 +373,24 @@ fn callback_row(id: CallbackId, row: &Row) -> Result<CallbackRow, StoreError> {
         definition: row.bytes("b")?.to_vec(),
         deadline: Duration::from_micros(row.number("t")?),
     })
+}
+
+/// Registration, delivery, and then time, account and reason as texts.
+fn announcement(mark: Vec<u8>) -> Result<Announcement, StoreError> {
+    let damaged = || form::corrupt("announcement", "it is cut off");
+    let (ids, texts) = mark.split_at_checked(32).ok_or_else(damaged)?;
+    let texts = std::str::from_utf8(texts).map_err(|_| damaged())?;
+    let mut texts = texts.splitn(3, '\0');
+    let mut text = || texts.next().ok_or_else(damaged);
+    let at = form::time("announcement", text()?.parse().map_err(|_| damaged())?)?;
+    let (account, reason) = (AccountName::from(text()?), text()?.to_owned());
+    let delivery = id(&ids[16..])?;
+    let what = if delivery == [0; 16] {
+        Announced::Paused
+    } else {
+        Announced::Dead(DeliveryId::from_bytes(delivery))
+    };
+    Ok(Announcement { callback: CallbackId::from_bytes(id(&ids[..16])?), account, what, reason, at, mark })
 }
 
 fn stored_call(answer: redis::Value) -> Result<Option<StoredCall>, StoreError> {

@@ -14,6 +14,8 @@ if call("EXISTS", P .. "q:" .. id) == 1 then
   call("SADD", P .. "zx", id)
 end
 call("HDEL", P .. "d:" .. id, "m", "R", "i", "o", "e", "p", "c", "L")
-refile(load(id))
+local d = load(id)
+close_circuit(d)
+refile(d)
 changed(id)
 return 1

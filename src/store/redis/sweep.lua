@@ -12,7 +12,8 @@ for _, callback in ipairs(call("ZRANGE", P .. "kp", 0, 999)) do
   local waiting = call("ZRANGEBYSCORE", P .. "q:" .. callback, "-inf", failed, "LIMIT", 0, chunk)
   for _, id in ipairs(waiting) do
     call("ZREM", P .. "q:" .. callback, id)
-    local h = call("HMGET", P .. "h:" .. id, "a", "e", "n")
+    local h = call("HMGET", P .. "h:" .. id, "a", "e", "n", "g")
+    leave(id, callback, h[4], false)
     if h[1] then
       finish(id, h[1], h[2], "x",
         "its registration was paused for longer than failed deliveries are kept", at, h[3])

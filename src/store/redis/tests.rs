@@ -1,5 +1,6 @@
 //! What cannot be seen from outside: the scripts against the scheduler, and time that passes.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -11,15 +12,25 @@ use proptest::prelude::*;
 use super::redis_server::RedisServer;
 use super::{Options, Shared, upkeep};
 use crate::event::{AccountName, CallbackId, DeliveryId, EventId, EventType};
-use crate::store::scheduler::Scheduler;
+use crate::store::scheduler::{CircuitChange, CircuitRules, Scheduler};
 use crate::store::{
     Acceptance, Accepted, Attempt, CallbackRow, CallbackState, DedupeKey, DeliveryRequest, DestinationLimits,
-    EventRow, EventState, Lease, NewDelivery, Next, OutcomeKind, Rate, Settlement,
+    EventRow, EventState, Lease, NewDelivery, Next, OrderKey, OutcomeKind, Rate, Settlement,
 };
 
 const MAX_IN_FLIGHT: usize = 6;
 const START: i64 = 1_700_000_000_000_000;
 const SECOND: i64 = 1_000_000;
+
+/// So short and so few that a few steps reach all of it.
+const RULES: CircuitRules = CircuitRules {
+    consecutive: 3,
+    share_of: 5,
+    slice: SECOND,
+    first_probe: SECOND * 2 / 5,
+    longest_probe: SECOND * 3 / 2,
+    give_up: 4 * SECOND,
+};
 
 fn at(micros: i64) -> Timestamp {
     Timestamp::from_microsecond(micros).unwrap()
@@ -38,7 +49,7 @@ impl Bench {
         let time = Arc::new(AtomicI64::new(START));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let client = redis::Client::open(server.url()).unwrap();
-        let options = Options { max_in_flight: MAX_IN_FLIGHT, ..Options::default() };
+        let options = Options { max_in_flight: MAX_IN_FLIGHT, circuit: RULES, ..Options::default() };
         let shared = runtime.block_on(Shared::connect(client, options, Some(Arc::clone(&time)))).unwrap();
         Self { shared, time, runtime }
     }
@@ -59,8 +70,9 @@ impl Bench {
         self.runtime.block_on(self.shared.put_callback(&row)).unwrap();
     }
 
-    fn enqueue(&self, callback: CallbackId, delivery: DeliveryId, due: i64) {
-        let acceptance = acceptance(callback, delivery, self.now(), due);
+    fn enqueue(&self, callback: CallbackId, delivery: DeliveryId, due: i64, order: Option<OrderKey>) {
+        let mut acceptance = acceptance(callback, delivery, self.now(), due);
+        acceptance.deliveries[0].order = order;
         assert_eq!(self.runtime.block_on(self.shared.accept(&acceptance)).unwrap(), Accepted::Stored);
     }
 
@@ -72,13 +84,18 @@ impl Bench {
     }
 
     fn settle(&self, lease: Lease, next: Next) -> bool {
+        let outcome = if next == Next::Delivered { OutcomeKind::Delivered } else { OutcomeKind::Connection };
+        self.settle_with(lease, outcome, next).is_some()
+    }
+
+    fn settle_with(&self, lease: Lease, outcome: OutcomeKind, next: Next) -> Option<CircuitChange> {
         let settlement = Settlement {
             lease,
             attempt: Attempt {
                 number: 1,
                 started_at: at(self.now()),
                 latency: Duration::ZERO,
-                outcome: OutcomeKind::Connection,
+                outcome,
                 status: None,
                 error: None,
                 response: Bytes::new(),
@@ -125,6 +142,7 @@ fn acceptance(callback: CallbackId, delivery: DeliveryId, now: i64, due: i64) ->
             call: None,
             created_at: at(now),
             due: at(due),
+            order: None,
             request: DeliveryRequest {
                 method: "POST".to_owned(),
                 url: "https://receiver.example".to_owned(),
@@ -141,11 +159,11 @@ fn acceptance(callback: CallbackId, delivery: DeliveryId, now: i64, due: i64) ->
 #[derive(Clone, Debug)]
 enum Step {
     Configure { destination: usize, max_in_flight: u32, rate: Option<(u32, u64)>, paused: bool },
-    Enqueue { destination: usize, delay: i64 },
+    Enqueue { destination: usize, delay: i64, order: Option<u8> },
     Retry { which: usize },
     Remove { destination: usize },
     Claim { later: i64, slots: usize },
-    Settle { which: usize, delivered: bool, next: Option<i64> },
+    Settle { which: usize, outcome: OutcomeKind, next: Option<i64> },
     Release { which: usize },
     Expire { which: usize },
     SettleStale { which: usize },
@@ -155,19 +173,24 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let destination = 0..5_usize;
     let which = 0..100_usize;
     let rate = proptest::option::of((1..4_u32, 1..3_000_000_u64));
+    let outcome = prop_oneof![
+        5 => Just(OutcomeKind::Timeout),
+        4 => Just(OutcomeKind::Delivered),
+        1 => Just(OutcomeKind::Crashed),
+    ];
     let step = prop_oneof![
         2 => (destination.clone(), 0..5_u32, rate, proptest::bool::weighted(0.2)).prop_map(
             |(destination, max_in_flight, rate, paused)| Step::Configure {
                 destination, max_in_flight, rate, paused
             }
         ),
-        8 => (destination.clone(), -1_000_000..3_000_000_i64)
-            .prop_map(|(destination, delay)| Step::Enqueue { destination, delay }),
+        8 => (destination.clone(), -1_000_000..3_000_000_i64, proptest::option::of(0..2_u8))
+            .prop_map(|(destination, delay, order)| Step::Enqueue { destination, delay, order }),
         1 => which.clone().prop_map(|which| Step::Retry { which }),
         1 => destination.prop_map(|destination| Step::Remove { destination }),
         8 => (0..1_500_000_i64, 1..5_usize).prop_map(|(later, slots)| Step::Claim { later, slots }),
-        8 => (which.clone(), any::<bool>(), proptest::option::of(0..2_000_000_i64))
-            .prop_map(|(which, delivered, next)| Step::Settle { which, delivered, next }),
+        10 => (which.clone(), outcome, proptest::option::of(0..2_000_000_i64))
+            .prop_map(|(which, outcome, next)| Step::Settle { which, outcome, next }),
         2 => which.clone().prop_map(|which| Step::Release { which }),
         1 => which.clone().prop_map(|which| Step::Expire { which }),
         1 => which.prop_map(|which| Step::SettleStale { which }),
@@ -193,6 +216,7 @@ struct Pair<'a> {
     server: &'a RedisServer,
     scheduler: Scheduler,
     callbacks: Vec<CallbackId>,
+    limits: HashMap<CallbackId, DestinationLimits>,
     open: Vec<Known>,
     made: u128,
 }
@@ -222,6 +246,7 @@ impl Pair<'_> {
         leases.len()
     }
 
+    #[allow(clippy::too_many_lines, reason = "each kind of step is a few lines, and all are in one place")]
     fn step(&mut self, step: &Step) {
         let now = self.bench.now();
         match *step {
@@ -231,13 +256,18 @@ impl Pair<'_> {
                 let callback = self.callbacks[destination];
                 self.bench.configure(callback, limits);
                 self.scheduler.configure(callback.into(), limits);
+                self.limits.insert(callback, limits);
             }
-            Step::Enqueue { destination, delay } => {
+            Step::Enqueue { destination, delay, order } => {
                 self.made += 1;
                 let id = DeliveryId::from_bytes(self.made.to_be_bytes());
                 let callback = self.callbacks[destination];
-                self.bench.enqueue(callback, id, now + delay);
-                self.scheduler.enqueue(callback.into(), id, now + delay);
+                let order = order.map(|key| OrderKey([key; 16]));
+                self.bench.enqueue(callback, id, now + delay, order);
+                match order {
+                    Some(key) => self.scheduler.enqueue_in_order(callback.into(), id, now + delay, key),
+                    None => self.scheduler.enqueue(callback.into(), id, now + delay),
+                }
                 self.open.push(Known { id, callback, due: now + delay, crashes: 0, leases: None });
             }
             Step::Retry { which } => {
@@ -248,8 +278,7 @@ impl Pair<'_> {
                     let account = AccountName::from("acme");
                     let retried = self.bench.shared.retry(&account, known.id);
                     assert!(self.bench.runtime.block_on(retried).unwrap());
-                    assert!(self.scheduler.withdraw(known.callback.into(), known.id, known.due));
-                    self.scheduler.enqueue(known.callback.into(), known.id, now);
+                    assert!(self.scheduler.reschedule(known.callback.into(), known.id, known.due, now));
                     known.due = now;
                 }
             }
@@ -267,7 +296,8 @@ impl Pair<'_> {
                 self.bench.time.fetch_add(later, Ordering::Relaxed);
                 self.claim(slots);
             }
-            Step::Settle { which, delivered, next } => {
+            Step::Settle { which, outcome, next } => {
+                let delivered = outcome == OutcomeKind::Delivered;
                 let Some(index) = self.leased(which) else { return };
                 let known = &mut self.open[index];
                 let (ours, theirs) = known.leases.unwrap();
@@ -278,9 +308,15 @@ impl Pair<'_> {
                     None if delivered => Next::Delivered,
                     None => Next::Dead("no".to_owned()),
                 };
-                assert!(self.bench.settle(ours, next));
+                let change = self.bench.settle_with(ours, outcome, next);
                 let due = due.filter(|_| !is_removed);
-                assert!(self.scheduler.settle(theirs, delivered, due));
+                assert!(change.is_some());
+                assert_eq!(change, self.scheduler.settle(theirs, outcome.into(), due, now));
+                let limits = self.limits.get_mut(&known.callback).filter(|_| !is_removed);
+                if let (Some(CircuitChange::GivenUp), Some(limits)) = (change, limits) {
+                    limits.paused = true;
+                    self.scheduler.configure(known.callback.into(), *limits);
+                }
                 match due {
                     Some(due) => (known.due, known.leases, known.crashes) = (due, None, 0),
                     None => drop(self.open.remove(index)),
@@ -332,8 +368,9 @@ fn the_scripts_do_what_the_scheduler_does() {
         let mut pair = Pair {
             bench: Bench::new(&server),
             server: &server,
-            scheduler: Scheduler::new(MAX_IN_FLIGHT, 1),
+            scheduler: Scheduler::new(MAX_IN_FLIGHT, 1, RULES),
             callbacks: (0..5).map(|_| CallbackId::new()).collect(),
+            limits: HashMap::new(),
             open: Vec::new(),
             made: 0,
         };
@@ -351,15 +388,15 @@ fn a_clock_that_is_set_back_blocks_nobody() {
     let callback = CallbackId::new();
     let rate = Some(Rate { count: 1, period: Duration::from_secs(2) });
     bench.configure(callback, DestinationLimits { max_in_flight: 10, rate, paused: false });
-    bench.enqueue(callback, DeliveryId::new(), START);
+    bench.enqueue(callback, DeliveryId::new(), START, None);
     let (leases, _) = bench.claim(1);
     assert!(bench.settle(leases[0], Next::Delivered));
-    bench.enqueue(callback, DeliveryId::new(), START);
+    bench.enqueue(callback, DeliveryId::new(), START, None);
     assert!(bench.claim(1).0.is_empty(), "the rate allows one in 2 s");
 
     // Its next start is an hour and 2 s away now, as the clock has it.
     bench.time.store(START - 3_600 * SECOND, Ordering::Relaxed);
-    bench.enqueue(callback, DeliveryId::new(), START - 3_600 * SECOND);
+    bench.enqueue(callback, DeliveryId::new(), START - 3_600 * SECOND, None);
     assert!(bench.claim(1).0.is_empty());
     bench.time.fetch_add(2 * SECOND, Ordering::Relaxed);
     assert_eq!(bench.claim(1).0.len(), 1);
@@ -370,7 +407,7 @@ fn tokens_grow_even_if_redis_forgets_the_last_one() {
     let server = RedisServer::start(&[]);
     let bench = Bench::new(&server);
     let callback = CallbackId::new();
-    bench.enqueue(callback, DeliveryId::new(), START);
+    bench.enqueue(callback, DeliveryId::new(), START, None);
     let (first, _) = bench.claim(1);
     bench.release(first[0]);
     server.ask(&[b"HDEL", b"{rb0}:n", b"k"]);

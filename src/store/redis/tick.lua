@@ -4,7 +4,7 @@
 -- ARGV: 2 leases that ran out before this are ended (0: none), 3 at most so many, 4 so many crashes
 -- in a row are poison, 5 so many make a suspect, 6 how far apart suspects are made due in µs,
 -- 7 at most so many are cancelled.
--- Answers { now, the registrations' revision, ended, cancelled }.
+-- Answers { now, the registrations' revision, ended, cancelled, whether there is something to announce }.
 allow_when_full()
 local before, poison, suspect, spacing = tonumber(ARGV[2]), tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 if before > now then before = now end
@@ -13,13 +13,14 @@ local ended = call("ZRANGEBYSCORE", P .. "l", "-inf", before, "LIMIT", 0, ARGV[3
 for _, id in ipairs(ended) do
   call("ZREM", P .. "l", id)
   local key = P .. "h:" .. id
-  local h = call("HMGET", key, "d", "a", "e", "t", "x", "l", "w", "s", "n")
+  local h = call("HMGET", key, "d", "a", "e", "t", "x", "l", "w", "s", "n", "g", "c")
   if h[8] == "l" then
     local crashes = (tonumber(h[5]) or 0) + 1
     call("RPUSH", P .. "a:" .. id, string.format(
       '{"number":%d,"started_at":%s,"latency":0,"outcome":"crashed"}\n', tonumber(h[4]) + 1, h[6]))
     call("HSET", key, "x", crashes)
     if crashes >= poison then
+      leave(id, h[1], h[10], h[11] and call("HEXISTS", P .. "k:" .. h[11], "r") == 1)
       finish(id, h[2], h[3], "x", "poison", now, h[9])
     else
       -- Suspects wait for each other, so that the one which kills its process does not take the
@@ -44,7 +45,8 @@ local destination = call("SRANDMEMBER", P .. "zx")
 if destination then
   local waiting = call("ZPOPMIN", P .. "qx:" .. destination, ARGV[7])
   for at = 1, #waiting, 2 do
-    local h = call("HMGET", P .. "h:" .. waiting[at], "a", "e", "s", "n")
+    local h = call("HMGET", P .. "h:" .. waiting[at], "a", "e", "s", "n", "g")
+    leave(waiting[at], destination, h[5], true)
     if h[3] == "q" then finish(waiting[at], h[1], h[2], "c", REMOVED, now, h[4]) end
     cancelled = cancelled + 1
   end
@@ -53,4 +55,4 @@ end
 
 local first = tonumber(call("ZRANGE", P .. "w", 0, 0, "WITHSCORES")[2])
 if call("EXISTS", P .. "lp", P .. "lt") > 0 or (first and first <= now) then wake() end
-return { now, tonumber(call("HGET", P .. "n", "v")) or 0, #ended, cancelled }
+return { now, tonumber(call("HGET", P .. "n", "v")) or 0, #ended, cancelled, call("EXISTS", P .. "an") }

@@ -49,7 +49,7 @@ pub(super) struct Ticked {
 
 /// One look: ends leases that ran out before `before` (µs of Redis' time), and the rest.
 pub(super) async fn tick(shared: &Shared, before: i64) -> Result<Ticked, StoreError> {
-    let (now, revision, ended, cancelled): (i64, u64, usize, usize) = shared
+    let (now, revision, ended, cancelled, announces): (i64, u64, usize, usize, bool) = shared
         .link
         .run(&shared.scripts.tick, |command| {
             command
@@ -63,6 +63,9 @@ pub(super) async fn tick(shared: &Shared, before: i64) -> Result<Ticked, StoreEr
         .await?;
     if ended > 0 {
         tracing::warn!(ended, "leases ran out; their workers are lost, and the attempts are repeated");
+    }
+    if announces {
+        shared.announcing.notify_one();
     }
     shared.revision.send_if_modified(|known| std::mem::replace(known, revision) != revision);
     Ok(Ticked { now, has_more: ended == EXPIRE_CHUNK || cancelled > 0 })

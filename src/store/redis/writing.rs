@@ -9,6 +9,7 @@ use super::failure::{full, taken};
 use super::{BACKLOG, LEASE_SLACK, LONGEST_DEADLINE, Shared, form};
 use crate::context::{CallId, CallKey};
 use crate::event::{AccountName, CallbackId, DeliveryId, EventId};
+use crate::store::scheduler::{CircuitChange, GIVEN_UP, Verdict};
 use crate::store::{
     Acceptance, Accepted, Answered, Attempt, CallbackRow, CallbackState, DedupeKey, EventRow, FailedDelivery,
     Lease, NewDelivery, Next, OutcomeKind, Remember, Settlement, StoreError,
@@ -144,11 +145,13 @@ impl Shared {
             .await
     }
 
-    pub(super) async fn settle(&self, settlement: &Settlement) -> Result<bool, StoreError> {
+    /// What a settlement did to its destination's circuit; `None` if the lease is not held.
+    pub(super) async fn settle(&self, settlement: &Settlement) -> Result<Option<CircuitChange>, StoreError> {
         let now = self.link.now();
         let attempt = &settlement.attempt;
         let ended_at = attempt.started_at.as_microsecond().saturating_add(span_micros(attempt.latency));
-        let is_settled: bool = self
+        let rules = self.options.circuit;
+        let (change, callback): (u8, Vec<u8>) = self
             .link
             .run(&self.scripts.settle, |command| {
                 command.arg(&settlement.lease.delivery.to_bytes()).arg(settlement.lease.token);
@@ -164,12 +167,35 @@ impl Shared {
                     .arg(due)
                     .arg(delay)
                     .arg(reason)
-                    .arg(settlement.pause_callback.as_deref().unwrap_or_default());
+                    .arg(settlement.pause_callback.as_deref().unwrap_or_default())
+                    .arg(match Verdict::from(attempt.outcome) {
+                        Verdict::Delivered => "d",
+                        Verdict::Failed => "f",
+                        Verdict::Unknown => "u",
+                    })
+                    .arg(rules.consecutive)
+                    .arg(rules.share_of)
+                    .arg(rules.slice)
+                    .arg(rules.first_probe)
+                    .arg(rules.longest_probe)
+                    .arg(rules.give_up)
+                    .arg(GIVEN_UP);
             })
             .await?;
         // Whether it was ours to write or not: it is not ours any more.
         self.forget(settlement.lease);
-        Ok(is_settled)
+        let change = match change {
+            0 => return Ok(None),
+            2 => CircuitChange::Opened,
+            3 => CircuitChange::ProbeFailed,
+            4 => CircuitChange::GivenUp,
+            5 => CircuitChange::Closed,
+            _ => CircuitChange::Unchanged,
+        };
+        if let Ok(callback) = callback.try_into() {
+            change.log(CallbackId::from_bytes(callback));
+        }
+        Ok(Some(change))
     }
 
     pub(super) async fn release(&self, leases: &[Lease]) -> Result<(), StoreError> {
@@ -257,7 +283,8 @@ fn add_delivery(command: &mut Cmd, new: &NewDelivery, now: i64) {
         .arg(new.created_at.as_microsecond())
         .arg(new.due.as_microsecond())
         .arg(from_now(new.due, now))
-        .arg(form::write_request(new));
+        .arg(form::write_request(new))
+        .arg(new.order.map_or_else(Vec::new, |key| key.0.to_vec()));
 }
 
 fn add_failed(command: &mut Cmd, failed: &FailedDelivery) {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use super::circuit::Circuit;
+use super::order::Groups;
 use crate::store::{DestinationId, DestinationLimits, Rate};
 
 /// What is known of a destination that nobody configured: one of a registration that was removed
@@ -40,11 +42,14 @@ pub(super) struct Destination {
     /// Whether `limits` were given; a destination without is forgotten when it is idle.
     pub(super) configured: bool,
     pub(super) queue: BTreeSet<Queued>,
+    /// Those that go out in an order.
+    pub(super) groups: Groups,
     pub(super) in_flight: u32,
     pub(super) trial: Trial,
     /// The number of the grant that served it last; 0 for none.
     pub(super) served: u64,
     pub(super) bucket: Option<Bucket>,
+    pub(super) circuit: Circuit,
     pub(super) filed: Filed,
 }
 
@@ -55,10 +60,12 @@ impl Destination {
             limits: UNCONFIGURED,
             configured: false,
             queue: BTreeSet::new(),
+            groups: Groups::new(),
             in_flight: 0,
             trial: Trial::Yes,
             served: 0,
             bucket: None,
+            circuit: Circuit::default(),
             filed: Filed::Aside,
         }
     }
@@ -82,7 +89,10 @@ impl Destination {
             return None;
         }
         let (due, _) = self.queue.first()?;
-        Some(self.bucket.map_or(*due, |bucket| bucket.free_at().max(*due)))
+        let free_at = self.bucket.map_or(i64::MIN, Bucket::free_at);
+        // One whose circuit is open is on trial, and has one slot: a probe at a time.
+        let probe_at = self.circuit.open.map_or(i64::MIN, |open| open.probe_at);
+        Some(free_at.max(probe_at).max(*due))
     }
 
     pub(super) fn is_forgettable(&self) -> bool {

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use super::circuit::Circuit;
 use super::destination::{Bucket, Queued, Trial, UNCONFIGURED};
+use super::order::{self, Groups, Left};
 use super::{DestinationId, DestinationLimits, Held, Scheduler};
 use crate::event::DeliveryId;
 
@@ -13,10 +15,25 @@ pub(super) enum Change {
         destination: DestinationId,
         before: Option<DestinationLimits>,
         bucket: Option<Bucket>,
+        circuit: Circuit,
     },
     Queued {
         destination: DestinationId,
         item: Queued,
+    },
+    Joined {
+        destination: DestinationId,
+        item: Queued,
+    },
+    Left {
+        destination: DestinationId,
+        delivery: DeliveryId,
+        left: Left,
+    },
+    Rescheduled {
+        destination: DestinationId,
+        item: Queued,
+        before: i64,
     },
     Withdrawn {
         destination: DestinationId,
@@ -25,8 +42,10 @@ pub(super) enum Change {
     Cancelled {
         destination: DestinationId,
         queue: BTreeSet<Queued>,
+        groups: Groups,
         limits: Option<DestinationLimits>,
         bucket: Option<Bucket>,
+        circuit: Circuit,
     },
     Granted {
         delivery: DeliveryId,
@@ -41,6 +60,7 @@ pub(super) enum Change {
         held: Held,
         trial: Trial,
         bucket: Option<Bucket>,
+        circuit: Circuit,
         requeued: Option<Queued>,
     },
 }
@@ -50,14 +70,19 @@ impl Scheduler {
     pub fn commit(&mut self) {
         for change in std::mem::take(&mut self.journal) {
             match change {
-                Change::Withdrawn { destination, .. } => self.forget_if_idle(destination),
-                Change::Cancelled { destination, queue, .. } => {
+                Change::Withdrawn { destination, .. } | Change::Left { destination, .. } => {
+                    self.forget_if_idle(destination);
+                }
+                Change::Cancelled { destination, queue, groups, .. } => {
+                    self.cancelled.extend(order::held_back(&groups));
                     self.cancelled.extend(queue.into_iter().map(|(_, id)| DeliveryId::from_bytes(id)));
                     self.forget_if_idle(destination);
                 }
                 Change::Ended { held, .. } => self.forget_if_idle(held.destination),
                 Change::Configured { .. }
                 | Change::Queued { .. }
+                | Change::Joined { .. }
+                | Change::Rescheduled { .. }
                 | Change::Granted { .. }
                 | Change::TookCancelled { .. } => {}
             }
@@ -80,14 +105,16 @@ impl Scheduler {
     /// be forgotten before everything is taken back, or its limits would be lost.
     fn take_back(&mut self, change: Change) -> Option<DestinationId> {
         // The clock is not taken back.
-        let now = self.now;
+        let (now, rules) = (self.now, self.rules);
         match change {
-            Change::Configured { destination, before, bucket } => {
+            Change::Configured { destination, before, bucket, circuit } => {
                 let place = self.place_of(destination);
                 let entry = self.entry(place);
                 entry.configure(before.unwrap_or(UNCONFIGURED));
                 entry.configured = before.is_some();
                 entry.bucket = bucket.map(|bucket| bucket.clamped(now));
+                entry.circuit = circuit;
+                entry.circuit.clamp(&rules, now);
                 self.refile(place);
                 Some(destination)
             }
@@ -99,14 +126,30 @@ impl Scheduler {
                 self.put(destination, item);
                 None
             }
-            Change::Cancelled { destination, queue, limits, bucket } => {
+            Change::Joined { destination, item } => {
+                self.unjoin(destination, item);
+                Some(destination)
+            }
+            Change::Left { destination, delivery, left } => {
+                self.rejoin(destination, delivery, left);
+                None
+            }
+            Change::Rescheduled { destination, item, before } => {
+                self.move_to(destination, item, before);
+                None
+            }
+            Change::Cancelled { destination, queue, groups, limits, bucket, circuit } => {
                 let place = self.place_of(destination);
-                self.queued += queue.len();
+                self.queued += queue.len() + order::held_back(&groups).count();
+                self.ordered.extend(order::members(&groups).map(|(place, delivery)| (delivery, place)));
                 let entry = self.entry(place);
                 entry.queue = queue;
+                entry.groups = groups;
                 entry.configure(limits.unwrap_or(UNCONFIGURED));
                 entry.configured = limits.is_some();
                 entry.bucket = bucket.map(|bucket| bucket.clamped(now));
+                entry.circuit = circuit;
+                entry.circuit.clamp(&rules, now);
                 self.refile(place);
                 None
             }
@@ -124,7 +167,7 @@ impl Scheduler {
                 self.refile(place);
                 None
             }
-            Change::Ended { delivery, held, trial, bucket, requeued } => {
+            Change::Ended { delivery, held, trial, bucket, circuit, requeued } => {
                 if let Some(item) = requeued {
                     self.take(held.destination, item);
                 }
@@ -133,6 +176,8 @@ impl Scheduler {
                 entry.in_flight += 1;
                 entry.trial = trial;
                 entry.bucket = bucket.map(|bucket| bucket.clamped(now));
+                entry.circuit = circuit;
+                entry.circuit.clamp(&rules, now);
                 self.hold(delivery, held);
                 self.refile(place);
                 None

@@ -10,13 +10,18 @@
 //! grants to such destinations together take at most half of all slots, so that the dead ones
 //! never crowd out the living.
 //!
+//! Of the deliveries that go out in an order only the first is in the queue ([`order`]).
+//! A destination whose circuit is open takes nothing but a probe now and then ([`CircuitRules`]).
+//!
 //! Changes are kept in a journal until [`Scheduler::commit`], and [`Scheduler::rollback`] takes
 //! them back: the store that drives it writes the same changes to disk, and a write may fail.
 //!
 //! Times are microseconds since the Unix epoch.
 
+mod circuit;
 mod destination;
 mod journal;
+mod order;
 
 #[cfg(test)]
 mod model;
@@ -25,9 +30,11 @@ mod tests;
 
 use std::collections::{BTreeSet, HashMap};
 
+use self::circuit::Circuit;
+pub use self::circuit::{CircuitChange, CircuitRules, GIVEN_UP, Open, Verdict};
 use self::destination::{Destination, Filed, Queued, Trial, UNCONFIGURED};
 use self::journal::Change;
-use super::{DestinationId, DestinationLimits, Lease};
+use super::{DestinationId, DestinationLimits, Lease, OrderKey};
 use crate::event::DeliveryId;
 
 /// How far the clock may be set back before the destinations are sorted anew, in µs. Below that
@@ -49,7 +56,11 @@ pub struct Scheduler {
     proven_line: BTreeSet<InLine>,
     trial_line: BTreeSet<InLine>,
     held: HashMap<DeliveryId, Held>,
+    /// Deliveries that go out in an order and have not ended, with their place in it.
+    ordered: HashMap<DeliveryId, (OrderKey, u64)>,
+    next_sequence: u64,
     max_in_flight: usize,
+    rules: CircuitRules,
     /// How many of `held` were granted on trial.
     on_trial: usize,
     queued: usize,
@@ -85,7 +96,7 @@ impl Scheduler {
     /// An empty scheduler that grants at most `max_in_flight` (at least 1) leases at a time, the
     /// first with the token `first_token`.
     #[must_use]
-    pub fn new(max_in_flight: usize, first_token: u64) -> Self {
+    pub fn new(max_in_flight: usize, first_token: u64, rules: CircuitRules) -> Self {
         Self {
             places: Vec::new(),
             vacant: Vec::new(),
@@ -94,7 +105,10 @@ impl Scheduler {
             proven_line: BTreeSet::new(),
             trial_line: BTreeSet::new(),
             held: HashMap::new(),
+            ordered: HashMap::new(),
+            next_sequence: 0,
             max_in_flight: max_in_flight.max(1),
+            rules,
             on_trial: 0,
             queued: 0,
             cancelled: Vec::new(),
@@ -123,21 +137,48 @@ impl Scheduler {
         self.held.get(&lease.delivery).is_some_and(|held| held.token == lease.token)
     }
 
+    /// Whose turn this lease took, if it is held.
+    #[must_use]
+    pub fn destination_of(&self, lease: Lease) -> Option<DestinationId> {
+        let held = self.held.get(&lease.delivery)?;
+        (held.token == lease.token).then_some(held.destination)
+    }
+
     /// All leases that are held.
     pub fn leases(&self) -> impl Iterator<Item = Lease> {
         self.held.iter().map(|(delivery, held)| Lease { delivery: *delivery, token: held.token })
     }
 
-    /// Sets a destination's limits.
+    /// The circuit of this destination, if it is open.
+    #[must_use]
+    pub fn open_circuit(&self, destination: DestinationId) -> Option<Open> {
+        let place = *self.index.get(&destination)?;
+        self.places[place as usize].as_ref()?.circuit.open
+    }
+
+    /// Puts a circuit back that was open before a restart; `false` if nothing else is known of its
+    /// destination. Not taken back by a rollback.
+    pub fn restore_circuit(&mut self, destination: DestinationId, open: Open) -> bool {
+        let Some(&place) = self.index.get(&destination) else { return false };
+        self.entry(place).circuit.open = Some(open);
+        self.refile(place);
+        true
+    }
+
+    /// Sets a destination's limits. One that was paused and is not any more is tried at once: its
+    /// circuit is closed.
     pub fn configure(&mut self, destination: DestinationId, limits: DestinationLimits) {
         let place = self.place_of(destination);
         let entry = self.entry(place);
         let before = entry.configured.then_some(entry.limits);
-        let bucket = entry.bucket;
+        let (bucket, circuit) = (entry.bucket, entry.circuit);
         entry.configure(limits);
         entry.configured = true;
+        if before.is_some_and(|before| before.paused) && !limits.paused {
+            entry.circuit = Circuit::default();
+        }
         self.refile(place);
-        self.journal.push(Change::Configured { destination, before, bucket });
+        self.journal.push(Change::Configured { destination, before, bucket, circuit });
     }
 
     /// Puts a delivery into its destination's queue.
@@ -147,12 +188,17 @@ impl Scheduler {
         }
     }
 
-    /// Takes a delivery out of its queue; `false` if it does not wait there for that time.
+    /// Takes a delivery out of its queue, for good; `false` if it does not wait there for that time.
     pub fn withdraw(&mut self, destination: DestinationId, delivery: DeliveryId, due: i64) -> bool {
         let item = (due, delivery.to_bytes());
+        if self.held_back(destination, item).is_some() {
+            self.leave(destination, delivery);
+            return true;
+        }
         let taken = self.take(destination, item);
         if taken {
             self.journal.push(Change::Withdrawn { destination, item });
+            self.leave(destination, delivery);
         }
         taken
     }
@@ -163,13 +209,18 @@ impl Scheduler {
         let Some(&place) = self.index.get(&destination) else { return };
         let entry = self.entry(place);
         let queue = std::mem::take(&mut entry.queue);
+        let groups = std::mem::take(&mut entry.groups);
         let limits = entry.configured.then_some(entry.limits);
-        let bucket = entry.bucket;
+        let (bucket, circuit) = (entry.bucket, entry.circuit);
         entry.configure(UNCONFIGURED);
         entry.configured = false;
-        self.queued -= queue.len();
+        entry.circuit = Circuit::default();
+        self.queued -= queue.len() + order::held_back(&groups).count();
         self.refile(place);
-        self.journal.push(Change::Cancelled { destination, queue, limits, bucket });
+        for (_, delivery) in order::members(&groups) {
+            self.ordered.remove(&delivery);
+        }
+        self.journal.push(Change::Cancelled { destination, queue, groups, limits, bucket, circuit });
     }
 
     /// Up to `limit` deliveries whose destination was cancelled in an earlier commit.
@@ -200,47 +251,67 @@ impl Scheduler {
         grants
     }
 
-    /// Ends a lease with the outcome of its attempt, and queues the delivery again for `next`, if
-    /// there is a next attempt. `false`, and nothing, if the lease is not held.
-    pub fn settle(&mut self, lease: Lease, delivered: bool, next: Option<i64>) -> bool {
-        let trial = if delivered { Trial::No } else { Trial::Yes };
-        self.end(lease, next, |entry| entry.trial = trial)
+    /// Ends a lease whose attempt ended at `now`, and queues the delivery again for `next`, if there
+    /// is a next attempt; what that did to the destination's circuit. Nothing, if the lease is not
+    /// held.
+    pub fn settle(
+        &mut self,
+        lease: Lease,
+        verdict: Verdict,
+        next: Option<i64>,
+        now: i64,
+    ) -> Option<CircuitChange> {
+        let trial = if verdict == Verdict::Delivered { Trial::No } else { Trial::Yes };
+        let (rules, next_token) = (self.rules, self.next_token);
+        self.end(lease, next, |entry| {
+            entry.trial = trial;
+            entry.circuit.count(&rules, verdict, lease.token, next_token, now)
+        })
     }
 
     /// Ends a lease unused: the delivery waits again as before, and its start does not count
     /// against the rate. `false`, and nothing, if the lease is not held.
     pub fn release(&mut self, lease: Lease) -> bool {
         let due = self.held.get(&lease.delivery).map(|held| held.due);
-        self.end(lease, due, |entry| {
+        let give_back = |entry: &mut Destination| {
             if let Some(bucket) = &mut entry.bucket {
                 bucket.give_back();
             }
-        })
+        };
+        self.end(lease, due, give_back).is_some()
     }
 
     /// Ends a lease whose holder is lost: the destination is on trial again, and the delivery
     /// waits again as before if it `waits` at all. `false`, and nothing, if the lease is not held.
     pub fn expire(&mut self, lease: Lease, waits: bool) -> bool {
         let due = self.held.get(&lease.delivery).map(|held| held.due);
-        self.end(lease, due.filter(|_| waits), |entry| entry.trial = Trial::Yes)
+        self.end(lease, due.filter(|_| waits), |entry| entry.trial = Trial::Yes).is_some()
     }
 
-    fn end(&mut self, lease: Lease, next: Option<i64>, change: impl FnOnce(&mut Destination)) -> bool {
+    fn end<T>(
+        &mut self,
+        lease: Lease,
+        next: Option<i64>,
+        change: impl FnOnce(&mut Destination) -> T,
+    ) -> Option<T> {
         if !self.holds(lease) {
-            return false;
+            return None;
         }
         let held = self.drop_lease(lease.delivery);
         let place = self.place_of(held.destination);
         let entry = self.entry(place);
-        let (trial, bucket) = (entry.trial, entry.bucket);
-        change(entry);
+        let (trial, bucket, circuit) = (entry.trial, entry.bucket, entry.circuit);
+        let changed = change(entry);
         self.refile(place);
         let requeued = next.map(|due| (due, lease.delivery.to_bytes()));
         if let Some(item) = requeued {
             self.put(held.destination, item);
         }
-        self.journal.push(Change::Ended { delivery: lease.delivery, held, trial, bucket, requeued });
-        true
+        self.journal.push(Change::Ended { delivery: lease.delivery, held, trial, bucket, circuit, requeued });
+        if requeued.is_none() {
+            self.leave(held.destination, lease.delivery);
+        }
+        Some(changed)
     }
 
     /// When a claim could next be granted something that it cannot be granted now, as far as that
@@ -264,6 +335,7 @@ impl Scheduler {
             for place in 0..self.places.len() {
                 let Some(entry) = &mut self.places[place] else { continue };
                 entry.bucket = entry.bucket.map(|bucket| bucket.clamped(now));
+                entry.circuit.clamp(&self.rules, now);
                 self.refile(u32::try_from(place).expect("places are counted in u32"));
             }
         }

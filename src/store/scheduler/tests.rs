@@ -7,6 +7,14 @@ use super::*;
 const SECOND: i64 = 1_000_000;
 const NOW: i64 = 1_000 * SECOND;
 
+fn scheduler(max_in_flight: usize) -> Scheduler {
+    Scheduler::new(max_in_flight, 1, CircuitRules::default())
+}
+
+fn settle(scheduler: &mut Scheduler, lease: Lease, verdict: Verdict, next: Option<i64>) -> bool {
+    scheduler.settle(lease, verdict, next, NOW).is_some()
+}
+
 fn destination(number: u128) -> DestinationId {
     DestinationId(number.to_be_bytes())
 }
@@ -23,7 +31,7 @@ fn prove(scheduler: &mut Scheduler, number: u128) {
     scheduler.enqueue(destination(number), delivery(u128::MAX - number), NOW);
     let grants = scheduler.claim(NOW, 1);
     assert_eq!(grants[0].destination, destination(number));
-    assert!(scheduler.settle(grants[0].lease, true, None));
+    assert!(settle(scheduler, grants[0].lease, Verdict::Delivered, None));
 }
 
 fn destinations(grants: &[Grant]) -> Vec<u128> {
@@ -32,7 +40,7 @@ fn destinations(grants: &[Grant]) -> Vec<u128> {
 
 #[test]
 fn destinations_take_turns_whatever_their_backlog() {
-    let mut scheduler = Scheduler::new(100, 1);
+    let mut scheduler = self::scheduler(100);
     for number in 1..=3 {
         prove(&mut scheduler, number);
     }
@@ -47,7 +55,7 @@ fn destinations_take_turns_whatever_their_backlog() {
 
 #[test]
 fn one_slot_on_trial_and_half_of_all_for_all_that_are() {
-    let mut scheduler = Scheduler::new(10, 1);
+    let mut scheduler = self::scheduler(10);
     for number in 0..20 {
         scheduler.enqueue(destination(number), delivery(2 * number), NOW);
         scheduler.enqueue(destination(number), delivery(2 * number + 1), NOW);
@@ -57,7 +65,7 @@ fn one_slot_on_trial_and_half_of_all_for_all_that_are() {
     assert_eq!(scheduler.next_wakeup(NOW), None);
 
     // One delivers: it has all of the slots that are left, the others still only half of all.
-    assert!(scheduler.settle(grants[0].lease, true, None));
+    assert!(settle(&mut scheduler, grants[0].lease, Verdict::Delivered, None));
     for number in 0..20 {
         scheduler.enqueue(destination(0), delivery(100 + number), NOW);
     }
@@ -69,24 +77,24 @@ fn one_slot_on_trial_and_half_of_all_for_all_that_are() {
 
 #[test]
 fn a_failure_takes_the_slots_away_until_the_next_delivery() {
-    let mut scheduler = Scheduler::new(100, 1);
+    let mut scheduler = self::scheduler(100);
     prove(&mut scheduler, 1);
     for number in 0..50 {
         scheduler.enqueue(destination(1), delivery(number), NOW);
     }
     let grants = scheduler.claim(NOW, 2);
-    assert!(scheduler.settle(grants[0].lease, false, Some(NOW + 5 * SECOND)));
+    assert!(settle(&mut scheduler, grants[0].lease, Verdict::Failed, Some(NOW + 5 * SECOND)));
     assert!(scheduler.claim(NOW, 10).is_empty(), "one is in flight still");
-    assert!(scheduler.settle(grants[1].lease, false, None));
+    assert!(settle(&mut scheduler, grants[1].lease, Verdict::Failed, None));
     let grants = scheduler.claim(NOW, 10);
     assert_eq!(grants.len(), 1);
-    assert!(scheduler.settle(grants[0].lease, true, None));
+    assert!(settle(&mut scheduler, grants[0].lease, Verdict::Delivered, None));
     assert_eq!(scheduler.claim(NOW, 10).len(), 10);
 }
 
 #[test]
 fn paused_and_capped_destinations_wait_without_a_time() {
-    let mut scheduler = Scheduler::new(100, 1);
+    let mut scheduler = self::scheduler(100);
     prove(&mut scheduler, 1);
     scheduler.enqueue(destination(1), delivery(1), NOW);
     scheduler.enqueue(destination(1), delivery(2), NOW);
@@ -104,7 +112,7 @@ fn paused_and_capped_destinations_wait_without_a_time() {
 
 #[test]
 fn the_next_wakeup_is_the_next_due_time() {
-    let mut scheduler = Scheduler::new(100, 1);
+    let mut scheduler = self::scheduler(100);
     assert_eq!(scheduler.next_wakeup(NOW), None);
     scheduler.enqueue(destination(1), delivery(1), NOW + 7 * SECOND);
     scheduler.enqueue(destination(2), delivery(2), NOW + 3 * SECOND);
@@ -116,7 +124,7 @@ fn the_next_wakeup_is_the_next_due_time() {
 
 #[test]
 fn a_rate_is_kept_over_any_time() {
-    let mut scheduler = Scheduler::new(1_000, 1);
+    let mut scheduler = self::scheduler(1_000);
     prove(&mut scheduler, 1);
     let rate = Some(crate::store::Rate { count: 5, period: std::time::Duration::from_secs(1) });
     scheduler.configure(destination(1), DestinationLimits { rate, max_in_flight: 1_000, paused: false });
@@ -134,7 +142,7 @@ fn a_rate_is_kept_over_any_time() {
 
 #[test]
 fn a_clock_that_is_set_back_blocks_nobody() {
-    let mut scheduler = Scheduler::new(100, 1);
+    let mut scheduler = self::scheduler(100);
     prove(&mut scheduler, 1);
     let rate = Some(crate::store::Rate { count: 1, period: std::time::Duration::from_secs(2) });
     scheduler.configure(destination(1), DestinationLimits { rate, ..WIDE });
@@ -151,7 +159,7 @@ fn a_clock_that_is_set_back_blocks_nobody() {
 
 #[test]
 fn what_is_cancelled_is_handed_out_after_the_commit() {
-    let mut scheduler = Scheduler::new(100, 1);
+    let mut scheduler = self::scheduler(100);
     for number in 0..10 {
         scheduler.enqueue(destination(1), delivery(number), NOW);
     }
@@ -172,11 +180,11 @@ fn what_is_cancelled_is_handed_out_after_the_commit() {
 
 #[test]
 fn an_idle_destination_that_nobody_configured_is_forgotten() {
-    let mut scheduler = Scheduler::new(100, 1);
+    let mut scheduler = self::scheduler(100);
     for number in 0..1_000 {
         scheduler.enqueue(destination(number), delivery(number), NOW);
         let grants = scheduler.claim(NOW, 1);
-        assert!(scheduler.settle(grants[0].lease, true, None));
+        assert!(settle(&mut scheduler, grants[0].lease, Verdict::Delivered, None));
         scheduler.commit();
     }
     assert_eq!(scheduler.index.len(), 0);
@@ -188,7 +196,7 @@ fn a_claim_costs_the_same_whatever_waits() {
     // Counted in time, generously: a claim that looked at every destination or every delivery
     // would take thousands of times as long, not twenty.
     let cost = |backlog: u128, idle: u128| {
-        let mut scheduler = Scheduler::new(100, 1);
+        let mut scheduler = self::scheduler(100);
         prove(&mut scheduler, 0);
         for number in 0..backlog {
             scheduler.enqueue(destination(0), delivery(number), NOW);
@@ -202,7 +210,7 @@ fn a_claim_costs_the_same_whatever_waits() {
         let started = Instant::now();
         for _ in 0..500 {
             let grants = scheduler.claim(NOW, 1);
-            assert!(scheduler.settle(grants[0].lease, true, None));
+            assert!(settle(&mut scheduler, grants[0].lease, Verdict::Delivered, None));
             scheduler.commit();
         }
         started.elapsed()
@@ -210,4 +218,63 @@ fn a_claim_costs_the_same_whatever_waits() {
     let small = cost(1_000, 10);
     let large = cost(200_000, 50_000);
     assert!(large < small * 20, "{large:?} against {small:?}");
+}
+
+#[test]
+fn a_destination_whose_circuit_is_open_gets_a_probe_at_a_time_and_keeps_its_queue() {
+    let mut scheduler = self::scheduler(100);
+    prove(&mut scheduler, 1);
+    for number in 0..50 {
+        scheduler.enqueue(destination(1), delivery(number), NOW);
+    }
+    let grants = scheduler.claim(NOW, 30);
+    for grant in &grants[..19] {
+        let change = scheduler.settle(grant.lease, Verdict::Failed, Some(NOW), NOW);
+        assert_eq!(change, Some(CircuitChange::Unchanged));
+    }
+    let change = scheduler.settle(grants[19].lease, Verdict::Failed, Some(NOW), NOW);
+    assert_eq!(change, Some(CircuitChange::Opened));
+    for grant in &grants[20..] {
+        // They were under way before, and are no probes.
+        let change = scheduler.settle(grant.lease, Verdict::Failed, Some(NOW), NOW);
+        assert_eq!(change, Some(CircuitChange::Unchanged));
+    }
+    scheduler.commit();
+    assert_eq!(scheduler.queued(), 50);
+    assert_eq!(scheduler.next_wakeup(NOW), Some(NOW + 30 * SECOND));
+    assert!(scheduler.claim(NOW + 30 * SECOND - 1, 10).is_empty());
+
+    // A probe that fails, one that was never sent, and one that is delivered.
+    let probes = scheduler.claim(NOW + 30 * SECOND, 10);
+    assert_eq!(probes.len(), 1);
+    let now = NOW + 31 * SECOND;
+    let change = scheduler.settle(probes[0].lease, Verdict::Failed, Some(now), now);
+    assert_eq!(change, Some(CircuitChange::ProbeFailed));
+    assert_eq!(scheduler.next_wakeup(now), Some(now + 60 * SECOND));
+    let now = now + 60 * SECOND;
+    let probes = scheduler.claim(now, 10);
+    assert!(scheduler.release(probes[0].lease));
+    let probes = scheduler.claim(now, 10);
+    assert_eq!(scheduler.settle(probes[0].lease, Verdict::Delivered, None, now), Some(CircuitChange::Closed));
+    assert_eq!(scheduler.claim(now, 100).len(), 49);
+}
+
+#[test]
+fn whoever_resumes_a_destination_is_not_kept_waiting_by_its_circuit() {
+    let mut scheduler = self::scheduler(100);
+    scheduler.configure(destination(1), WIDE);
+    scheduler.enqueue(destination(1), delivery(1), NOW);
+    assert!(scheduler.restore_circuit(destination(1), Open::restored(NOW, 0, NOW + SECOND)));
+    assert!(!scheduler.restore_circuit(destination(2), Open::restored(NOW, 0, NOW + SECOND)));
+    scheduler.commit();
+    // A change of another kind leaves it open.
+    scheduler.configure(destination(1), DestinationLimits { max_in_flight: 2, ..WIDE });
+    scheduler.configure(destination(1), DestinationLimits { paused: true, ..WIDE });
+    scheduler.commit();
+    scheduler.configure(destination(1), WIDE);
+    assert_eq!(scheduler.open_circuit(destination(1)), None);
+    scheduler.rollback();
+    assert_eq!(scheduler.open_circuit(destination(1)).map(|open| open.probe_at), Some(NOW + SECOND));
+    scheduler.configure(destination(1), WIDE);
+    assert_eq!(scheduler.claim(NOW, 1).len(), 1);
 }
