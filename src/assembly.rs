@@ -6,7 +6,7 @@
 //!            registration, template, context
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use crate::api::{AccountRules, Api};
+use crate::api::{AccountRules, Api, Rooms, answer_document};
 use crate::config::{self, Settings, StoreAddress, Tls};
 use crate::delivery::client::{InvalidCaFile, InvalidProxy, Proxy};
 use crate::delivery::{Client, ClientSettings, Worker};
@@ -137,20 +137,7 @@ impl Running {
 pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, StartError> {
     let tls = settings.tls.as_ref().map(acceptor).transpose()?;
     let Stores { store, jobs, requests } = open_store(settings).await?;
-    let registry = Arc::new(Registry::default());
-    let sealer = settings.sealer.as_deref();
-    let mut unusable = Vec::new();
-    let stored = store.callback_changes(0).await?;
-    for row in stored.changed {
-        match Callback::from_row(&row, sealer, settings.limits.rendering) {
-            Ok(callback) => registry.put(callback),
-            Err(error) => unusable.push(error),
-        }
-    }
-    let others = unusable.len().saturating_sub(1);
-    if let Some(first) = unusable.into_iter().next() {
-        return Err(StartError::Callbacks { first, others });
-    }
+    let (registry, revision) = load_callbacks(settings, &store).await?;
 
     let policy = AddressPolicy::new(settings.delivery.allow_networks.clone());
     let proxy = settings.delivery.proxy.as_ref().map(|url| Proxy::parse(url.as_str())).transpose()?;
@@ -170,7 +157,7 @@ pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, 
     let (paused, following) = (ledger.clone(), ledger.clone());
     let worker = Worker::new(
         Arc::clone(&store),
-        client,
+        client.clone(),
         Arc::clone(&registry),
         settings.delivery.max_in_flight,
         move |id, reason| paused.follow_pause(id, reason),
@@ -186,6 +173,14 @@ pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, 
     let speech = requests.as_ref().map(|requests| {
         SpeechDesk::new(Arc::clone(requests), Arc::clone(&desk), Arc::clone(&registry), ledger.clone())
     });
+    let rooms = Rooms {
+        store: Arc::clone(&store),
+        registry: Arc::clone(&registry),
+        ledger,
+        speech: speech.clone(),
+        client,
+        bodies: bodies.clone(),
+    };
     let requests = requests.unwrap_or_else(|| Arc::new(NoSpeechRequests));
     let intake = Arc::new(intake(settings, &store, (jobs, requests), &desk, &registry, &bodies));
     let rates = settings
@@ -201,7 +196,7 @@ pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, 
     let announcer = Arc::clone(&intake);
     let service = Arc::new(Service {
         intake,
-        api: api(settings, &store, &registry, (ledger, speech.clone()), &policy, &bodies),
+        api: api(settings, &policy, rooms),
         operators_here: settings.operator_listen.is_none(),
         operators: Operators { store: Arc::clone(&store) },
     });
@@ -222,7 +217,7 @@ pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, 
     rooms.spawn(listener.serve(service, tls, stop(), DRAIN_DEADLINE));
     let announcing = async move { announcer.announce().await };
     rooms.spawn(until(stop(), announcing));
-    rooms.spawn(until(stop(), following.follow(stored.revision, settings.limits.rendering)));
+    rooms.spawn(until(stop(), following.follow(revision, settings.limits.rendering)));
     if let Some(speech) = speech {
         let retention = settings.retention.delivered.max(settings.retention.failed);
         rooms.spawn(until(stop(), speech.tidy(settings.speech_timeout, retention)));
@@ -232,6 +227,28 @@ pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, 
         rooms.spawn(listener.serve(operators, None, stop(), DRAIN_DEADLINE));
     }
     Ok(Running { address, operator_address, store, desk, rooms, shutdown: shutdown.clone() })
+}
+
+/// The registrations as they are stored, and the revision that they are of.
+async fn load_callbacks(
+    settings: &Settings,
+    store: &SharedStore,
+) -> Result<(Arc<Registry>, u64), StartError> {
+    let registry = Registry::default();
+    let sealer = settings.sealer.as_deref();
+    let mut unusable = Vec::new();
+    let stored = store.callback_changes(0).await?;
+    for row in stored.changed {
+        match Callback::from_row(&row, sealer, settings.limits.rendering) {
+            Ok(callback) => registry.put(callback),
+            Err(error) => unusable.push(error),
+        }
+    }
+    let others = unusable.len().saturating_sub(1);
+    match unusable.into_iter().next() {
+        Some(first) => Err(StartError::Callbacks { first, others }),
+        None => Ok((Arc::new(registry), stored.revision)),
+    }
 }
 
 /// Work without an end, up to the stop.
@@ -337,14 +354,7 @@ fn intake(
     )
 }
 
-fn api(
-    settings: &Settings,
-    store: &SharedStore,
-    registry: &Arc<Registry>,
-    (ledger, speech): (Ledger, Option<SpeechDesk>),
-    policy: &AddressPolicy,
-    bodies: &Bodies,
-) -> Api {
+fn api(settings: &Settings, policy: &AddressPolicy, rooms: Rooms) -> Api {
     let limiter =
         Limiter::new(settings.accounts.iter().map(|account| (Arc::clone(&account.name), account.requests)));
     let limits = template::Limits {
@@ -363,19 +373,17 @@ fn api(
                 timeout: settings.delivery.timeout,
                 sources: own.map(|source| source.name.as_ref().to_owned()).collect(),
             };
-            (Arc::clone(&account.name), AccountRules { callbacks: account.callbacks, definition })
+            let own = settings.sources.iter().filter(|source| source.account == account.name);
+            let call_spaces: BTreeSet<_> = own.map(|source| Arc::clone(&source.call_space)).collect();
+            let rules = AccountRules {
+                callbacks: account.callbacks,
+                definition,
+                call_spaces: call_spaces.into_iter().collect(),
+            };
+            (Arc::clone(&account.name), rules)
         })
         .collect();
-    Api::new(
-        settings.tokens.clone(),
-        rules,
-        limiter,
-        Arc::clone(store),
-        Arc::clone(registry),
-        ledger,
-        speech,
-        bodies.clone(),
-    )
+    Api::new(settings.tokens.clone(), rules, limiter, rooms)
 }
 
 /// The server's side of TLS, with the operator's certificate.
@@ -412,6 +420,9 @@ impl Handler for Service {
             let end = rest.find('/').unwrap_or(rest.len());
             let (name, sub_path) = (rest[..end].to_owned(), rest[end..].to_owned());
             return self.intake.answer(&name, &sub_path, request, peer).await;
+        }
+        if path == "/openapi.json" {
+            return answer_document(request.method());
         }
         if path.starts_with("/v1/") {
             return self.api.answer(request).await;

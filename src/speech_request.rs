@@ -85,6 +85,7 @@ impl From<AddError> for MakeError {
     fn from(error: AddError) -> Self {
         match error {
             AddError::Full(most) => Self::Full(most),
+            AddError::Repeated(_) => unreachable!("it comes with no key that says it is a repeat"),
             AddError::Store(error) => Self::Store(error),
         }
     }
@@ -205,7 +206,7 @@ impl Parts {
     async fn make(&self, request: &NewRequest, most: usize) -> Result<Made, MakeError> {
         let callback = &request.callback;
         // What it delivers at once is signed as it says, by whichever process.
-        self.ledger.add(callback.clone(), most).await?;
+        self.ledger.add(callback.clone(), most, None).await?;
         let made = self.write(callback, request.limit).await;
         if made.is_err()
             && let Err(error) = self.ledger.remove(&callback.account, callback.id).await

@@ -1,4 +1,4 @@
-//! `/v1/callbacks`: register, show, list, pause, resume, remove.
+//! `/v1/callbacks`: register, show, list, change, pause, resume, rotate the secret, remove.
 
 use std::sync::Arc;
 
@@ -7,48 +7,55 @@ use hyper::body::Bytes;
 use jiff::Timestamp;
 use serde_json::{Map, Value as Body, json};
 
-use super::{Api, Call, list};
+use super::{Api, Call, list, once};
 use crate::event::CallbackId;
 use crate::http::{Answer, Problem, json as answer};
 use crate::quantity::spell_duration;
-use crate::registration::{AddError, Callback, Issue, MATCH_LIMIT, NewCallback, Registry};
+use crate::registration::{
+    AddError, Callback, ChangeError, DeliverySettings, Issue, MASK, MATCH_LIMIT, NewCallback, Registry,
+    read_new_secret,
+};
 use crate::store::CallbackState;
 
 impl Api {
     pub(super) async fn register(&self, call: Call<'_>) -> Result<Answer, Problem> {
         let now = Timestamp::now();
-        let NewCallback { mut callback, warnings } =
-            NewCallback::read(call.json()?, &call.account, &call.rules.definition, now)
-                .map_err(Problem::invalid)?;
-
+        let mut issues = call.issues();
+        let read = NewCallback::read(call.json()?, &call.account, &call.rules.definition, now);
+        let NewCallback { mut callback, warnings } = match read {
+            Ok(new) if issues.is_empty() => new,
+            Ok(_) => return Err(Problem::invalid(issues)),
+            Err(more) => {
+                issues.extend(more);
+                return Err(Problem::invalid(issues));
+            }
+        };
         callback.token = Some(Arc::clone(&call.token));
         let id = callback.id;
-        let secret = callback.delivery.secrets.first().map(crate::signature::SigningSecret::expose);
-        let mut shown = show(&callback);
+        let secret = callback.delivery.secrets.newest().expose();
+        let mut shown = self.show_with(&callback, &warnings);
         shown.insert("secret".to_owned(), json!(secret));
-        let warnings: Vec<Body> =
-            warnings.iter().chain(&too_many_matches(&self.registry, &callback)).map(show_issue).collect();
-        if !warnings.is_empty() {
-            shown.insert("warnings".to_owned(), Body::Array(warnings));
-        }
-        self.ledger.add(callback, call.rules.callbacks).await.map_err(|error| match error {
-            AddError::Full(most) => Problem::new(
+        let shown = Body::Object(shown).to_string();
+        let remembered = call.once.map(|once| (once, once::spell(StatusCode::CREATED, &shown)));
+        match self.ledger.add(callback, call.rules.callbacks, remembered).await {
+            Ok(()) => {
+                tracing::info!(callback = %id, account = &*call.account, "callback registered");
+                Ok(answer(StatusCode::CREATED, shown))
+            }
+            Err(AddError::Repeated(repeat)) => once::again(repeat),
+            Err(AddError::Full(most)) => Err(Problem::new(
                 StatusCode::TOO_MANY_REQUESTS,
                 "too_many_callbacks",
                 format!("this account may have {most} callbacks at most; remove one first"),
-            ),
-            AddError::Store(error) => error.into(),
-        })?;
-        tracing::info!(callback = %id, account = &*call.account, "callback registered");
-        Ok(answer(StatusCode::CREATED, Body::Object(shown).to_string()))
+            )),
+            Err(AddError::Store(error)) => Err(error.into()),
+        }
     }
 
     pub(super) fn list_callbacks(&self, call: &Call<'_>) -> Result<Answer, Problem> {
-        let mut issues = Vec::new();
+        let mut issues = call.issues();
         let limit = call.limit(&mut issues);
-        let before =
-            call.parameter("cursor", &mut issues, "the `next` of a list before", |text| text.parse().ok());
-        call.refuse_unknown(&["limit", "cursor"], &mut issues);
+        let before = call.cursor(&mut issues, |text| text.parse().ok());
         if !issues.is_empty() {
             return Err(Problem::invalid(issues));
         }
@@ -60,11 +67,36 @@ impl Api {
 
     pub(super) fn show_callback(&self, call: &Call<'_>, id: &str) -> Result<Answer, Problem> {
         let callback = self.find(call, id)?;
+        call.takes_nothing()?;
         Ok(answer(StatusCode::OK, Body::Object(show(&callback)).to_string()))
+    }
+
+    /// `PATCH`: what is given is changed, for later events.
+    pub(super) async fn change_callback(&self, call: &Call<'_>, id: &str) -> Result<Answer, Problem> {
+        let id = self.find(call, id)?.id;
+        let mut issues = call.issues();
+        let (patch, limits) = (call.json()?, call.rules.definition.clone());
+        let change = move |callback: &Callback| match NewCallback::change(
+            callback,
+            patch,
+            &limits,
+            Timestamp::now(),
+        ) {
+            Ok(new) if issues.is_empty() => Ok((new.callback, new.warnings)),
+            Ok(_) => Err(Problem::invalid(issues)),
+            Err(more) => {
+                issues.extend(more);
+                Err(Problem::invalid(issues))
+            }
+        };
+        let (callback, warnings) = self.ledger.change(&call.account, id, change).await?;
+        tracing::info!(callback = %id, account = &*call.account, "callback changed");
+        Ok(answer(StatusCode::OK, Body::Object(self.show_with(&callback, &warnings)).to_string()))
     }
 
     pub(super) async fn remove_callback(&self, call: &Call<'_>, id: &str) -> Result<Answer, Problem> {
         let id = self.find(call, id)?.id;
+        call.takes_nothing()?;
         if !self.ledger.remove(&call.account, id).await? {
             return Err(no_such_callback());
         }
@@ -82,13 +114,66 @@ impl Api {
 
     async fn set_state(&self, call: &Call<'_>, id: &str, state: CallbackState) -> Result<Answer, Problem> {
         let id = self.find(call, id)?.id;
+        call.takes_nothing()?;
         let callback = self.ledger.set_state(&call.account, id, state).await?.ok_or_else(no_such_callback)?;
         Ok(answer(StatusCode::OK, Body::Object(show(&callback)).to_string()))
     }
 
-    fn find(&self, call: &Call<'_>, id: &str) -> Result<std::sync::Arc<Callback>, Problem> {
+    /// `POST …/rotate-secret`: a new secret, given or generated, is shown this once; the one before
+    /// signs beside it for a day.
+    pub(super) async fn rotate_secret(&self, call: &Call<'_>, id: &str) -> Result<Answer, Problem> {
+        let id = self.find(call, id)?.id;
+        let mut issues = call.issues();
+        let secret = match read_new_secret(Body::Object(call.members()?.all())) {
+            Ok(secret) if issues.is_empty() => secret,
+            Ok(_) => return Err(Problem::invalid(issues)),
+            Err(more) => {
+                issues.extend(more);
+                return Err(Problem::invalid(issues));
+            }
+        };
+        let exposed = secret.expose();
+        let rotate = move |callback: &Callback| {
+            let secrets = callback
+                .delivery
+                .secrets
+                .rotate(secret, Timestamp::now())
+                .map_err(|refused| Problem::rate_limited(refused.retry_after, refused.to_string()))?;
+            let delivery = Arc::new(DeliverySettings { secrets, ..(*callback.delivery).clone() });
+            let rotated = Callback { delivery, ..callback.clone() };
+            let mut shown = show(&rotated);
+            shown.insert("secret".to_owned(), json!(exposed));
+            Ok::<_, Problem>((rotated, once::spell(StatusCode::OK, &Body::Object(shown).to_string())))
+        };
+        let repeat = self.ledger.change_once(&call.account, id, call.once, rotate).await?;
+        tracing::info!(callback = %id, account = &*call.account, "secret rotated");
+        once::again(repeat)
+    }
+
+    pub(super) fn find(&self, call: &Call<'_>, id: &str) -> Result<Arc<Callback>, Problem> {
         let id: CallbackId = id.parse().map_err(|_| no_such_callback())?;
         self.registry.get(&call.account, id).ok_or_else(no_such_callback)
+    }
+
+    /// A registration that was just written, with what is legal in it but probably not meant.
+    fn show_with(&self, callback: &Callback, warnings: &[Issue]) -> Map<String, Body> {
+        let mut shown = show(callback);
+        let warnings: Vec<Body> =
+            warnings.iter().chain(&too_many_matches(&self.registry, callback)).map(show_issue).collect();
+        if !warnings.is_empty() {
+            shown.insert("warnings".to_owned(), Body::Array(warnings));
+        }
+        shown
+    }
+}
+
+impl From<ChangeError<Problem>> for Problem {
+    fn from(error: ChangeError<Problem>) -> Self {
+        match error {
+            ChangeError::Unknown => no_such_callback(),
+            ChangeError::Refused(problem) => problem,
+            ChangeError::Store(error) => error.into(),
+        }
     }
 }
 
@@ -135,7 +220,7 @@ fn show(callback: &Callback) -> Map<String, Body> {
     if !request.headers.is_empty() {
         // Their values may be credentials of the receiver.
         let masked: Map<String, Body> =
-            request.headers.iter().map(|(name, _)| (name.clone(), json!("…"))).collect();
+            request.headers.iter().map(|(name, _)| (name.clone(), json!(MASK))).collect();
         put("callback_headers", Body::Object(masked));
     }
     put("events", callback.events.iter().map(|event_type| json!(event_type.as_str())).collect());
@@ -151,6 +236,8 @@ fn show(callback: &Callback) -> Map<String, Body> {
     put("rate_limit", json!(callback.rate_limit.map(|rate| rate.to_string())));
     put("ordered", json!(callback.ordered));
     put("secret", json!("whsec_…"));
+    let previous_until = callback.delivery.secrets.previous_until().filter(|until| Timestamp::now() < *until);
+    put("previous_secret_expires_at", json!(previous_until));
     put("description", json!(callback.description));
     put("expires_at", json!(callback.expires_at));
     members

@@ -11,7 +11,7 @@ use crate::store::{Attempt, DeliveryFilter, DeliveryRow, DeliveryState, Delivery
 
 impl Api {
     pub(super) async fn list_deliveries(&self, call: &Call<'_>) -> Result<Answer, Problem> {
-        let mut issues = Vec::new();
+        let mut issues = call.issues();
         let time = |text: &str| read_time(Value::Text(text));
         let states = DeliveryState::ALL.map(DeliveryState::as_str).join(", ");
         let filter = DeliveryFilter {
@@ -28,12 +28,7 @@ impl Api {
             until: call.parameter("until", &mut issues, "a time", time),
         };
         let limit = call.limit(&mut issues);
-        let before =
-            call.parameter("cursor", &mut issues, "the `next` of a list before", |text| text.parse().ok());
-        call.refuse_unknown(
-            &["callback_id", "call_id", "state", "since", "until", "limit", "cursor"],
-            &mut issues,
-        );
+        let before = call.cursor(&mut issues, |text| text.parse().ok());
         if !issues.is_empty() {
             return Err(Problem::invalid(issues));
         }
@@ -69,12 +64,14 @@ impl Api {
     pub(super) async fn show_delivery(&self, call: &Call<'_>, id: &str) -> Result<Answer, Problem> {
         let id: DeliveryId = id.parse().map_err(|_| no_such_delivery())?;
         let view = self.find_delivery(call, id).await?;
+        call.takes_nothing()?;
         Ok(answer(StatusCode::OK, self.show_view(call, &view).to_string()))
     }
 
     pub(super) async fn retry_delivery(&self, call: &Call<'_>, id: &str) -> Result<Answer, Problem> {
         let id: DeliveryId = id.parse().map_err(|_| no_such_delivery())?;
         let view = self.find_delivery(call, id).await?;
+        call.takes_nothing()?;
         if !self.store.retry(&call.account, id).await? {
             return Err(Problem::new(
                 StatusCode::CONFLICT,
@@ -122,7 +119,7 @@ fn add_request(shown: &mut Body, view: &DeliveryView) {
     shown["attempts"] = Body::Array(attempts);
 }
 
-fn show_attempt(attempt: &Attempt) -> Body {
+pub(super) fn show_attempt(attempt: &Attempt) -> Body {
     json!({
         "number": attempt.number,
         "started_at": attempt.started_at,

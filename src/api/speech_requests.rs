@@ -83,7 +83,7 @@ impl Api {
                 return Err(Problem::invalid(issues));
             }
         };
-        let secret = request.callback.delivery.secrets.first().map(crate::signature::SigningSecret::expose);
+        let secret = request.callback.delivery.secrets.newest().expose();
         let warnings: Vec<Body> = request.warnings.iter().map(show_issue).collect();
         let made = desk.make(request, call.rules.callbacks).await?;
         tracing::info!(request = %made.id, account = &*call.account, calls = made.calls.len(), "speech requested");
@@ -105,6 +105,7 @@ impl Api {
         let id: SpeechRequestId = id.parse().map_err(|_| none())?;
         let view = desk.view(&call.account, &call.token, id).await?.ok_or_else(none)?;
         let registration = self.registry.speech_request(&call.account, id).ok_or_else(none)?;
+        call.takes_nothing()?;
         let paused = match &registration.state {
             CallbackState::Active => None,
             CallbackState::Paused(reason) => Some(reason),
@@ -124,13 +125,8 @@ impl Api {
     /// `GET /v1/calls/{id}/speech`
     pub(super) async fn show_speech(&self, call: &Call<'_>, id: &str) -> Result<Answer, Problem> {
         let none = || Problem::not_found("this token sees no speech of such a call");
-        let mut issues = Vec::new();
-        call.refuse_unknown(&["call_space"], &mut issues);
-        if !issues.is_empty() {
-            return Err(Problem::invalid(issues));
-        }
-        let id = percent_encoding::percent_decode_str(id).decode_utf8().map_err(|_| none())?;
-        let id = CallId::from_text(&id).ok_or_else(none)?;
+        call.takes_nothing()?;
+        let id = CallId::from_text(id).ok_or_else(none)?;
         let found = self.speech_desk()?.calls_of_id(&call.account, &id).await?;
         let space = call.query.get("call_space").unwrap_or(DEFAULT_SPACE);
         let found = found.into_iter().find(|found| &*found.key.space == space).ok_or_else(none)?;
@@ -198,7 +194,8 @@ fn show_calls(calls: &[(CallKey, RequestedState)]) -> Map<String, Body> {
 }
 
 fn damaged(fault: impl std::fmt::Display) -> Problem {
-    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "store_damaged", fault.to_string())
+    tracing::error!(error = %fault, "a request cannot be answered");
+    Problem::damaged()
 }
 
 impl From<MakeError> for Problem {

@@ -5,36 +5,41 @@ use std::sync::Arc;
 use hyper::StatusCode;
 use serde_json::{Value as Body, json};
 
+use super::call::unknown;
 use super::callbacks::show_issue;
+use super::trial::read_sample;
 use super::{Api, Call};
 use crate::context::{CallContext, Facts, Json, Name, Value, Values};
-use crate::event::EventId;
+use crate::event::{EventId, EventType};
 use crate::http::{Answer, Problem, json as answer};
-use crate::registration::Issue;
-use crate::template::Template;
+use crate::registration::{Issue, RequestTemplate, Sample};
+use crate::template::{ContentType, Diagnostic, Template};
 
 /// `POST /v1/templates/check`: compiles, and nothing else.
 pub(super) fn check(call: &Call<'_>) -> Result<Answer, Problem> {
     let body = read_body(call)?;
-    let source = template_text(&body)?;
-    refuse_unknown(&body, &["callback_data"])?;
-    let issues = |diagnostics: &[crate::template::Diagnostic]| -> Body {
+    let mut issues = call.issues();
+    refuse_unknown(&body, &["callback_data", "content_type"], &mut issues);
+    let compiled = compile(call, &body, &mut issues);
+    let Some(compiled) = compiled.filter(|_| issues.is_empty()) else { return Err(Problem::invalid(issues)) };
+    let show = |diagnostics: &[Diagnostic]| -> Body {
         diagnostics.iter().map(|fault| show_issue(&Issue::in_template("/callback_data", fault))).collect()
     };
-    let shown = match Template::compile(source, &call.rules.definition.template) {
+    let shown = match compiled {
         Ok(template) => json!({
             "valid": true,
             "placeholders": template.placeholders(),
             "errors": [],
-            "warnings": issues(template.warnings()),
+            "warnings": show(template.warnings()),
         }),
-        Err(faults) => json!({"valid": false, "placeholders": [], "errors": issues(&faults)}),
+        Err(faults) => json!({"valid": false, "placeholders": [], "errors": show(&faults), "warnings": []}),
     };
     Ok(answer(StatusCode::OK, shown.to_string()))
 }
 
 /// `GET /v1/placeholders`: the catalogue.
-pub(super) fn placeholders() -> Answer {
+pub(super) fn placeholders(call: &Call<'_>) -> Result<Answer, Problem> {
+    call.takes_nothing()?;
     let names: Vec<Body> = Name::ALL
         .into_iter()
         .map(|name| {
@@ -47,37 +52,56 @@ pub(super) fn placeholders() -> Answer {
             })
         })
         .collect();
-    answer(StatusCode::OK, json!({"data": names, "next": null}).to_string())
+    Ok(answer(StatusCode::OK, json!({"data": names, "next": null}).to_string()))
 }
 
 impl Api {
-    /// `POST /v1/templates/render`: compiles and renders against a given `context`, or against an
-    /// event that came in, with what is known of its call now.
+    /// `POST /v1/templates/render`: compiles and renders against a given `context`, a sample, a call
+    /// as it is known now, or an event that came in, with its call.
     pub(super) async fn render(&self, call: &Call<'_>) -> Result<Answer, Problem> {
         let body = read_body(call)?;
-        refuse_unknown(&body, &["callback_data", "context", "event_id"])?;
-        let source = template_text(&body)?;
-        let template = Template::compile(source, &call.rules.definition.template).map_err(|faults| {
-            Problem::invalid(faults.iter().map(|fault| Issue::in_template("/callback_data", fault)).collect())
-        })?;
+        let mut issues = call.issues();
+        let known =
+            ["callback_data", "content_type", "context", "event_id", "call_id", "call_space", "sample"];
+        refuse_unknown(&body, &known, &mut issues);
+        let template = match compile(call, &body, &mut issues) {
+            Some(Ok(template)) => Some(template),
+            Some(Err(faults)) => {
+                issues.extend(faults.iter().map(|fault| Issue::in_template("/callback_data", fault)));
+                None
+            }
+            None => None,
+        };
         let mut warnings = Vec::new();
+        let against = read_against(&body, &mut warnings, &mut issues);
+        let (Some(template), Some(against), true) = (template, against, issues.is_empty()) else {
+            return Err(Problem::invalid(issues));
+        };
+
         let mut rendered = Vec::new();
-        let outcome = match (body.get("context"), body.get("event_id")) {
-            (Some(context), None) => {
-                let facts = read_context(context, &mut warnings)?;
+        let outcome = match against {
+            Against::Context(facts) => {
                 let mut values = Values::new();
                 for (name, value) in facts.iter() {
                     values.set(name, Value::from(value));
                 }
                 template.render(&values, &mut rendered)
             }
-            (None, Some(id)) => {
-                let known = self.known_of(call, id.as_str().unwrap_or_default()).await?;
-                template.render(&known.values(), &mut rendered)
+            Against::Sample(event_type) => {
+                let sample = Sample::new(event_type);
+                let mut values = Values::new();
+                sample.fill(&mut values);
+                template.render(&values, &mut rendered)
             }
-            _ => {
-                let detail = "either `context` (an object of names) or `event_id` is needed";
-                return Err(Problem::invalid(vec![Issue::new("", "missing", detail)]));
+            Against::Call { id, space } => {
+                let (_, context) = self.known_call(call, &id, space.as_deref()).await?;
+                let mut values = Values::new();
+                context.fill_for(Some(&call.token), &mut values);
+                template.render(&values, &mut rendered)
+            }
+            Against::Event(id) => {
+                let known = self.known_of(call, &id).await?;
+                template.render(&known.values(), &mut rendered)
             }
         };
         if let Err(fault) = outcome {
@@ -99,7 +123,8 @@ impl Api {
         let context = match &event.call {
             Some(key) => match self.store.call(key).await? {
                 Some(stored) => CallContext::from_bytes(&stored.context).map_err(|fault| {
-                    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "store_damaged", fault.to_string())
+                    tracing::error!(error = %fault, "a request cannot be answered");
+                    Problem::damaged()
                 })?,
                 None => CallContext::default(),
             },
@@ -146,40 +171,93 @@ impl Known {
     }
 }
 
+/// What a template is rendered against.
+enum Against {
+    Context(Facts),
+    Sample(EventType),
+    Call { id: String, space: Option<String> },
+    Event(String),
+}
+
+/// Reads which of them a request means, exactly one.
+fn read_against(body: &Json, warnings: &mut Vec<String>, issues: &mut Vec<Issue>) -> Option<Against> {
+    let given = |name: &str| body.get(name).filter(|value| **value != Json::Null);
+    let text = |name: &str, issues: &mut Vec<Issue>| match given(name)? {
+        // An id may be a number, as it was sent.
+        Json::Text(text) | Json::Number(text) => Some(text.to_string()),
+        _ => {
+            issues.push(Issue::new(format!("/{name}"), "not_a_text", format!("`{name}` must be a text")));
+            None
+        }
+    };
+    let space = text("call_space", issues);
+    let there: Vec<&str> = ["context", "event_id", "call_id", "sample"]
+        .into_iter()
+        .filter(|name| given(name).is_some())
+        .collect();
+    if space.is_some() && !there.contains(&"call_id") {
+        issues.push(Issue::new("/call_space", "missing", "`call_space` goes with `call_id`"));
+    }
+    match there.as_slice() {
+        ["context"] => read_context(given("context")?, warnings, issues).map(Against::Context),
+        ["sample"] => read_sample(given("sample")?.as_str(), issues).map(Against::Sample),
+        ["event_id"] => text("event_id", issues).map(Against::Event),
+        ["call_id"] => text("call_id", issues).map(|id| Against::Call { id, space }),
+        _ => {
+            let detail = "exactly one is needed of `context` (an object of names), `event_id`, `call_id` and \
+                          `sample` (an event type)";
+            issues.push(Issue::new("", "missing", detail));
+            None
+        }
+    }
+}
+
 /// The body as data of the provider's kind: numbers keep their spelling on the way to a rendering.
 fn read_body(call: &Call<'_>) -> Result<Json, Problem> {
-    Json::parse(call.body.bytes()).map_err(|error| {
+    let body = Json::parse(call.body.bytes()).map_err(|error| {
         Problem::new(StatusCode::BAD_REQUEST, "not_json", format!("the body is not JSON: {error}"))
-    })
+    })?;
+    if body.as_object().is_some() { Ok(body) } else { Err(Problem::not_an_object()) }
 }
 
-fn template_text(body: &Json) -> Result<&str, Problem> {
-    body.get("callback_data").and_then(Json::as_str).ok_or_else(|| {
+/// Compiles `callback_data` as a body of its `content_type`; `None` if either is not there or no
+/// text, of which the issues tell.
+fn compile(
+    call: &Call<'_>,
+    body: &Json,
+    issues: &mut Vec<Issue>,
+) -> Option<Result<Template, Vec<Diagnostic>>> {
+    let content_type = match body.get("content_type") {
+        None | Some(Json::Null) => Some(RequestTemplate::JSON),
+        Some(given) => given.as_str().filter(|name| ContentType::from_name(name).is_some()),
+    };
+    if content_type.is_none() {
+        issues.push(Issue::new(
+            "/content_type",
+            "bad_content_type",
+            "not a content type that callbacks may have",
+        ));
+    }
+    let Some(source) = body.get("callback_data").and_then(Json::as_str) else {
         let detail = "`callback_data` is mandatory: a text that holds the JSON template";
-        Problem::invalid(vec![Issue::new("/callback_data", "missing", detail)])
-    })
+        issues.push(Issue::new("/callback_data", "missing", detail));
+        return None;
+    };
+    Some(RequestTemplate::compile_body(source, content_type?, &call.rules.definition.template))
 }
 
-fn refuse_unknown(body: &Json, known: &[&str]) -> Result<(), Problem> {
-    let Json::Object(members) = body else { return Ok(()) };
-    let issues: Vec<Issue> = members
-        .iter()
-        .filter(|(name, _)| !known.contains(&&**name))
-        .map(|(name, _)| {
-            Issue::new(Issue::pointer("", name), "unknown_member", format!("there is no member `{name}`"))
-        })
-        .collect();
-    if issues.is_empty() { Ok(()) } else { Err(Problem::invalid(issues)) }
+fn refuse_unknown(body: &Json, known: &[&str], issues: &mut Vec<Issue>) {
+    let names = body.as_object().unwrap_or_default().iter().map(|(name, _)| &**name);
+    unknown("member", names.filter(|name| !known.contains(name)), issues);
 }
 
 /// A given context: an object of the catalogue's names, read as an event would be.
-fn read_context(context: &Json, warnings: &mut Vec<String>) -> Result<Facts, Problem> {
-    let Json::Object(members) = context else {
-        let detail = "`context` is an object of names";
-        return Err(Problem::invalid(vec![Issue::new("/context", "not_an_object", detail)]));
+fn read_context(context: &Json, warnings: &mut Vec<String>, issues: &mut Vec<Issue>) -> Option<Facts> {
+    let Some(members) = context.as_object() else {
+        issues.push(Issue::new("/context", "not_an_object", "`context` is an object of names"));
+        return None;
     };
     let mut facts = Facts::new();
-    let mut issues = Vec::new();
     for (name, value) in members {
         match Name::from_text(name) {
             Some(name) => facts.put(name, value.clone(), warnings),
@@ -190,5 +268,5 @@ fn read_context(context: &Json, warnings: &mut Vec<String>) -> Result<Facts, Pro
             )),
         }
     }
-    if issues.is_empty() { Ok(facts) } else { Err(Problem::invalid(issues)) }
+    Some(facts)
 }

@@ -180,10 +180,15 @@ impl CallContext {
 
     /// The same as the token of this name sees it: of its own speech and the account's, the newer.
     pub fn fill_for<'a>(&'a self, token: Option<&str>, values: &mut Values<'a>) {
-        self.fill(values);
-        for (name, value) in self.own(token) {
+        for (name, value) in self.iter().chain(self.own(token)) {
             values.set(name, value.into());
         }
+    }
+
+    /// All names that have a value, as the token of this name sees it.
+    pub fn iter_for(&self, token: Option<&str>) -> impl Iterator<Item = (Name, &Json)> {
+        let seen: BTreeMap<Name, &Json> = self.iter().chain(self.own(token)).collect();
+        seen.into_iter()
     }
 
     /// The speech that the token of this name sees.

@@ -226,7 +226,7 @@ impl Parts {
             id: claim.lease.delivery,
             attempt: claim.attempt,
             request: &claim.request,
-            secrets: &settings.secrets,
+            secrets: settings.secrets.valid_at(Timestamp::now()),
             timeout: settings.timeout,
         };
         let started_at = Timestamp::now();

@@ -27,7 +27,7 @@ pub struct Problem {
     detail: String,
     issues: Vec<Issue>,
     retry_after: Option<Duration>,
-    allow: Option<&'static str>,
+    allow: Option<String>,
 }
 
 /// The members of `application/problem+json`.
@@ -91,7 +91,8 @@ impl Problem {
 
     /// The path knows other methods, these.
     #[must_use]
-    pub fn method_not_allowed(allow: &'static str) -> Self {
+    pub fn method_not_allowed(allow: impl Into<String>) -> Self {
+        let allow = allow.into();
         let detail = format!("this path takes {allow}");
         let problem = Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail);
         Self { allow: Some(allow), ..problem }
@@ -114,6 +115,22 @@ impl Problem {
     pub fn rate_limited(retry_after: Duration, detail: impl Into<String>) -> Self {
         let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail);
         Self { retry_after: Some(retry_after), ..problem }
+    }
+
+    /// The body is JSON, and no object.
+    #[must_use]
+    pub fn not_an_object() -> Self {
+        Self::invalid(vec![Issue::new("", "not_an_object", "the body must be a JSON object")])
+    }
+
+    /// Something stored cannot be read; what it is, the log says.
+    #[must_use]
+    pub fn damaged() -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "store_damaged",
+            "something stored cannot be read; the operator's log names it",
+        )
     }
 
     /// The status that it answers with.
@@ -152,11 +169,7 @@ impl From<StoreError> for Problem {
             }
             StoreError::Unusable(_) | StoreError::Corrupt { .. } => {
                 tracing::error!(%error, "a request cannot be answered");
-                Self::new(
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    "store_damaged",
-                    "something stored cannot be read; the operator's log names it",
-                )
+                Self::damaged()
             }
         }
     }
@@ -183,7 +196,7 @@ impl From<Problem> for Answer {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         if let Some(allow) = problem.allow {
-            headers.insert(ALLOW, HeaderValue::from_static(allow));
+            headers.insert(ALLOW, HeaderValue::try_from(allow).expect("names of methods are visible ASCII"));
         }
         if problem.status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::error::Category;
 
 use super::request::{CallbackUrl, Method, RequestTemplate};
-use super::{Filter, RetrySchedule};
+use super::{Filter, RetrySchedule, SigningSecrets};
 use crate::destination::AddressPolicy;
 use crate::event::{AccountName, CallbackId, EventType};
 use crate::limit::Rate;
@@ -16,11 +16,14 @@ use crate::signature::{Sealer, SigningSecret};
 use crate::store::{CallbackRow, CallbackState, DestinationLimits};
 use crate::template::{HeaderTemplate, Limits};
 
+/// What stands for a value that is not shown.
+pub const MASK: &str = "…";
+
 /// How a registration's deliveries are sent.
 #[derive(Clone, Debug)]
 pub struct DeliverySettings {
-    /// The secrets that sign, the newest first; two while one replaces the other.
-    pub secrets: Vec<SigningSecret>,
+    /// The secrets that sign; two while one replaces the other.
+    pub secrets: SigningSecrets,
     /// How long a whole exchange may take, to the last byte of the response.
     pub timeout: Duration,
     /// When attempts are made.
@@ -83,6 +86,9 @@ struct Stored {
     filter: Filter,
     /// The newest first; sealed where the operator configured a key.
     secrets: Vec<String>,
+    /// Until when each but the newest signs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    secrets_until: Vec<Timestamp>,
     timeout_ms: u64,
     retry_ms: Vec<u64>,
     max_in_flight: u32,
@@ -141,7 +147,8 @@ impl Callback {
             events: self.events.iter().map(|event_type| event_type.as_str().to_owned()).collect(),
             sources: self.sources.clone(),
             filter: self.filter.clone(),
-            secrets: self.delivery.secrets.iter().map(seal).collect(),
+            secrets: self.delivery.secrets.all().iter().map(seal).collect(),
+            secrets_until: self.delivery.secrets.until().to_vec(),
             timeout_ms: millis(&self.delivery.timeout),
             retry_ms: self.delivery.retry.delays().iter().map(millis).collect(),
             max_in_flight: self.max_in_flight,
@@ -213,6 +220,8 @@ impl Callback {
                     .map_err(fault)
             })
             .collect::<Result<Vec<_>, _>>()?;
+        let secrets = SigningSecrets::from_stored(secrets, stored.secrets_until)
+            .ok_or_else(|| fault("it has no secret".to_owned()))?;
         let retry = RetrySchedule::new(stored.retry_ms.into_iter().map(Duration::from_millis).collect())
             .ok_or_else(|| fault("its retry schedule is empty or too long".to_owned()))?;
         let events = stored
@@ -326,16 +335,19 @@ pub(super) mod tests {
         });
         let callback =
             NewCallback::read(request, &"acme".into(), &limits(), Timestamp::now()).unwrap().callback;
-        let paused =
-            Callback { state: CallbackState::Paused("410 from the receiver".to_owned()), ..callback };
-        let paused = Callback { token: Some("crm".into()), is_speech_request: true, ..paused };
+        let secrets = callback.delivery.secrets.rotate(SigningSecret::generate(), Timestamp::now()).unwrap();
+        let delivery = Arc::new(DeliverySettings { secrets, ..(*callback.delivery).clone() });
+        let state = CallbackState::Paused("410 from the receiver".to_owned());
+        let token = Some("crm".into());
+        let paused = Callback { delivery, state, token, is_speech_request: true, ..callback };
         let row = paused.to_row(None);
         assert!(row.limits.paused);
         let read = Callback::from_row(&row, None, RENDERING).unwrap();
         assert_eq!(read.to_row(None), row);
         assert_eq!((read.id, &read.account, &read.state), (paused.id, &paused.account, &paused.state));
         assert_eq!((read.token.as_deref(), read.is_speech_request), (Some("crm"), true));
-        assert_eq!(read.delivery.secrets[0].expose(), paused.delivery.secrets[0].expose());
+        assert_eq!(read.delivery.secrets.newest().expose(), paused.delivery.secrets.newest().expose());
+        assert_eq!(read.delivery.secrets.previous_until(), paused.delivery.secrets.previous_until());
     }
 
     #[test]
@@ -348,6 +360,8 @@ pub(super) mod tests {
             ("secrets", json!(secret), "another type"),
             ("timeout_ms", json!(secret), "another type"),
             ("secrets", json!(["hunter2"]), "secret"),
+            ("secrets", json!([]), "no secret"),
+            ("secrets_until", json!([secret]), "another type"),
             ("url", json!("https://hunter2:hunter2@example.com/"), "URL"),
             ("template", json!("{hunter2}"), "template"),
             ("retry_ms", json!([]), "retry schedule"),

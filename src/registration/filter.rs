@@ -167,11 +167,11 @@ fn text(value: Value<'_>) -> Option<&str> {
 }
 
 impl Filter {
-    /// Whether the filter takes this call.
+    /// Whether the filter takes this event, or this call.
     #[must_use]
     pub fn takes(&self, occasion: &Occasion<'_>) -> bool {
-        let is = |wanted: Option<&Needle>, there_is: Option<&str>| {
-            wanted.is_none_or(|wanted| there_is == Some(wanted.lower()))
+        let is = |needle: Option<&Needle>, value: Option<&str>| {
+            needle.is_none_or(|needle| value == Some(needle.lower()))
         };
         is(self.call_status.as_ref(), occasion.call_status())
             && is(self.language.as_ref(), occasion.language())

@@ -5,12 +5,13 @@
 //! the store while the customer changes it, and other processes over the same store.
 
 use std::collections::HashSet;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Mutex;
 
-use super::{Callback, Registry};
+use super::{Callback, Once, Registry, Repeat};
 use crate::event::{AccountName, CallbackId};
 use crate::signature::Sealer;
 use crate::store::{CallbackChanges, CallbackState, SharedStore, StoreError};
@@ -30,12 +31,29 @@ struct Book {
     turn: Mutex<()>,
 }
 
+/// Why a registration was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError<E> {
+    /// This account has none such.
+    #[error("there is no such registration")]
+    Unknown,
+    /// The change was refused.
+    #[error("the change was refused")]
+    Refused(E),
+    /// It could not be stored.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 /// Why a registration was not added.
 #[derive(Debug, thiserror::Error)]
 pub enum AddError {
     /// The account has as many as it may have.
     #[error("the account may have {0} registrations at most")]
     Full(usize),
+    /// It was added before.
+    #[error("the request was answered before")]
+    Repeated(Repeat),
     /// It could not be stored.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -48,13 +66,25 @@ impl Ledger {
         Self(Arc::new(Book { store, registry, sealer, turn: Mutex::new(()) }))
     }
 
-    /// Adds a registration to an account that may have `most` of its kind.
+    /// Adds a registration to an account that may have `most` of its kind; once, if it comes with
+    /// what makes it the same request and with its answer.
     ///
     /// # Errors
-    /// The account has that many, or the store did not take it.
-    pub async fn add(&self, callback: Callback, most: usize) -> Result<(), AddError> {
+    /// The account has that many, it was added before, or the store did not take it.
+    pub async fn add(
+        &self,
+        callback: Callback,
+        most: usize,
+        once: Option<(Once, Vec<u8>)>,
+    ) -> Result<(), AddError> {
         self.to_the_end(async move |book| {
             let _turn = book.turn.lock().await;
+            // Before the account is found to be full, perhaps because of this very request.
+            if let Some((once, _)) = &once
+                && let Some(repeat) = book.answered(&callback.account, *once).await?
+            {
+                return Err(AddError::Repeated(repeat));
+            }
             let count = if callback.is_speech_request {
                 book.registry.count_speech_requests(&callback.account)
             } else {
@@ -63,7 +93,10 @@ impl Ledger {
             if count >= most {
                 return Err(AddError::Full(most));
             }
-            Ok(book.put(callback).await?)
+            match book.put_once(callback, once).await? {
+                Some(repeat) => Err(AddError::Repeated(repeat)),
+                None => Ok(()),
+            }
         })
         .await
     }
@@ -79,14 +112,67 @@ impl Ledger {
         id: CallbackId,
         state: CallbackState,
     ) -> Result<Option<Arc<Callback>>, StoreError> {
+        let change = |callback: &Callback| Ok((Callback { state, ..callback.clone() }, ()));
+        match self.change::<_, Infallible>(account, id, change).await {
+            Ok((callback, ())) => Ok(Some(callback)),
+            Err(ChangeError::Unknown) => Ok(None),
+            Err(ChangeError::Store(error)) => Err(error),
+            Err(ChangeError::Refused(never)) => match never {},
+        }
+    }
+
+    /// Changes a registration of this account; as it is then, and what else `change` says. It sees
+    /// the registration as it is now, and nobody of this process changes that meanwhile.
+    ///
+    /// # Errors
+    /// There is none such, `change` refused, or the store did not take it.
+    pub async fn change<T: Send + 'static, E: Send + 'static>(
+        &self,
+        account: &AccountName,
+        id: CallbackId,
+        change: impl FnOnce(&Callback) -> Result<(Callback, T), E> + Send + 'static,
+    ) -> Result<(Arc<Callback>, T), ChangeError<E>> {
         let account = Arc::clone(account);
         self.to_the_end(async move |book| {
             let _turn = book.turn.lock().await;
-            let Some(callback) = book.registry.get(&account, id) else { return Ok(None) };
-            book.put(Callback { state, ..(*callback).clone() }).await?;
-            Ok(book.registry.get(&account, id))
+            let callback = book.registry.get(&account, id).ok_or(ChangeError::Unknown)?;
+            let (changed, more) = change(&callback).map_err(ChangeError::Refused)?;
+            book.put(changed).await?;
+            Ok((book.registry.get(&account, id).ok_or(ChangeError::Unknown)?, more))
         })
         .await
+    }
+
+    /// Changes a registration of this account as [`Ledger::change`] does, once if `once` says what
+    /// makes it the same request. `change` gives the answer, which is returned,
+    /// now and each time.
+    ///
+    /// # Errors
+    /// There is none such, `change` refused, or the store did not take it.
+    pub async fn change_once<E: Send + 'static>(
+        &self,
+        account: &AccountName,
+        id: CallbackId,
+        once: Option<Once>,
+        change: impl FnOnce(&Callback) -> Result<(Callback, Vec<u8>), E> + Send + 'static,
+    ) -> Result<Repeat, ChangeError<E>> {
+        let account = Arc::clone(account);
+        self.to_the_end(async move |book| {
+            let _turn = book.turn.lock().await;
+            let callback = book.registry.get(&account, id).ok_or(ChangeError::Unknown)?;
+            let (changed, answer) = change(&callback).map_err(ChangeError::Refused)?;
+            let repeat = book.put_once(changed, once.map(|once| (once, answer.clone()))).await?;
+            Ok(repeat.unwrap_or(Repeat::Same(answer)))
+        })
+        .await
+    }
+
+    /// What was answered to this request, or to another with its key, in the last 24 hours.
+    ///
+    /// # Errors
+    /// The store did not say.
+    pub async fn answered(&self, account: &AccountName, once: Once) -> Result<Option<Repeat>, StoreError> {
+        self.0.answered(account, once).await
     }
 
     /// Removes a registration of this account; `false` if there is none.
@@ -175,6 +261,27 @@ impl Book {
         self.store.put_callback(callback.to_row(self.sealer.as_deref())).await?;
         self.registry.put(callback);
         Ok(())
+    }
+
+    /// Puts a registration, and its answer with it, unless there is an answer already.
+    async fn put_once(
+        &self,
+        callback: Callback,
+        once: Option<(Once, Vec<u8>)>,
+    ) -> Result<Option<Repeat>, StoreError> {
+        let Some((once, answer)) = once else { return self.put(callback).await.map(|()| None) };
+        let sealer = self.sealer.as_deref();
+        let remember = once.remember(&answer, sealer);
+        if let Some(answered) = self.store.put_callback_once(callback.to_row(sealer), remember).await? {
+            return once.compare(answered, sealer).map(Some);
+        }
+        self.registry.put(callback);
+        Ok(None)
+    }
+
+    async fn answered(&self, account: &AccountName, once: Once) -> Result<Option<Repeat>, StoreError> {
+        let answered = self.store.answered(account, &once.key).await?;
+        answered.map(|answered| once.compare(answered, self.sealer.as_deref())).transpose()
     }
 
     fn take_in(&self, changes: CallbackChanges, rendering: usize) {
@@ -272,7 +379,7 @@ mod tests {
         let both = both();
         let callback = callback();
         let (account, id) = (Arc::clone(&callback.account), callback.id);
-        begin(both.ledger.add(callback, 1)).await;
+        begin(both.ledger.add(callback, 1, None)).await;
         both.wait_for(&[CallbackState::Active]).await;
         begin(both.ledger.set_state(&account, id, gone())).await;
         both.wait_for(&[gone()]).await;
@@ -285,7 +392,7 @@ mod tests {
         let both = both();
         let callback = callback();
         let (account, id) = (Arc::clone(&callback.account), callback.id);
-        both.ledger.add(callback.clone(), 1).await.unwrap();
+        both.ledger.add(callback.clone(), 1, None).await.unwrap();
         // The store pauses; the customer resumes; only then the worker's word arrives.
         both.store.put_callback(Callback { state: gone(), ..callback }.to_row(None)).await.unwrap();
         both.ledger.set_state(&account, id, CallbackState::Active).await.unwrap();
@@ -301,7 +408,7 @@ mod tests {
         let both = both();
         let callback = callback();
         let (account, id) = (Arc::clone(&callback.account), callback.id);
-        both.ledger.add(callback, 1).await.unwrap();
+        both.ledger.add(callback, 1, None).await.unwrap();
         assert!(both.ledger.remove(&account, id).await.unwrap());
         both.ledger.follow_pause(id, "410 from the receiver");
         assert!(both.ledger.set_state(&account, id, CallbackState::Active).await.unwrap().is_none());
@@ -314,15 +421,15 @@ mod tests {
     async fn an_account_never_has_more_than_it_may_have() {
         let both = both();
         let other = Callback { account: "other".into(), ..callback() };
-        both.ledger.add(other, 1).await.unwrap();
+        both.ledger.add(other, 1, None).await.unwrap();
         let (first, second, third) = tokio::join!(
-            both.ledger.add(callback(), 2),
-            both.ledger.add(callback(), 2),
-            both.ledger.add(callback(), 2)
+            both.ledger.add(callback(), 2, None),
+            both.ledger.add(callback(), 2, None),
+            both.ledger.add(callback(), 2, None)
         );
         let added = [first, second, third].into_iter().flatten().count();
         assert_eq!(added, 2);
-        assert!(matches!(both.ledger.add(callback(), 2).await, Err(AddError::Full(2))));
+        assert!(matches!(both.ledger.add(callback(), 2, None).await, Err(AddError::Full(2))));
         assert_eq!(both.registry.count(&"acme".into()), 2);
     }
 }

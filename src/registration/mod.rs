@@ -1,7 +1,8 @@
 //! Callbacks: what a customer registered, and which events want it.
 //!
 //! A registration is read once, in `definition`, with every problem at once; `callback` is what
-//! came of it, `request` what its deliveries send; `filter` says which events it wants; `index` finds the callbacks of an event
+//! came of it, `request` what its deliveries send,
+//! `secrets` what signs them, `sample` what a test sends; `filter` says which events it wants; `index` finds the callbacks of an event
 //! without looking at those that do not want it; `registry` holds all of it in memory, and `ledger`
 //! is where it changes, in the store and in memory.
 
@@ -11,17 +12,23 @@ mod filter;
 mod index;
 mod issue;
 mod ledger;
+mod once;
 mod registry;
 mod rendering;
 mod request;
 mod retry;
+mod sample;
+mod secrets;
 
-pub use callback::{Callback, DeliverySettings, StoredCallbackError};
-pub use definition::{DefinitionLimits, NewCallback, NewRequest};
+pub use callback::{Callback, DeliverySettings, MASK, StoredCallbackError};
+pub use definition::{DefinitionLimits, NewCallback, NewRequest, read_filter, read_new_secret};
 pub use filter::{Filter, Needle, Occasion, has_speech};
 pub use issue::{Issue, Place};
-pub use ledger::{AddError, Ledger};
+pub use ledger::{AddError, ChangeError, Ledger};
+pub use once::{Once, Repeat};
 pub use registry::{MATCH_LIMIT, Matches, Registry};
 pub use rendering::{Bodies, Rendered, Rendering};
 pub use request::{CallbackUrl, InvalidCallbackUrl, Method, RequestFault, RequestTemplate};
 pub use retry::RetrySchedule;
+pub use sample::Sample;
+pub use secrets::{SigningSecrets, TooManySecrets};

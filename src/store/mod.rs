@@ -9,6 +9,7 @@
 
 pub mod embedded;
 mod jobs;
+mod list;
 mod record;
 pub mod redis;
 pub mod scheduler;
@@ -24,11 +25,12 @@ pub use jobs::{
     FinishJob, JobClaim, JobEnd, JobLease, JobPhase, JobRow, JobStanding, Jobs, NewJob, NoJobs, PutJob,
     SharedJobs, SourceShare,
 };
+pub use list::{CONTEXTS_LIMIT, CallMark, DeliveryFilter, EventFilter, Found, ListedCall, Page, SCAN_LIMIT};
 pub use record::{
-    Acceptance, Accepted, Announced, Announcement, Attempt, CallWrite, CallbackChanges, CallbackRow,
-    CallbackState, Claim, DedupeKey, DeliveryFilter, DeliveryRequest, DeliveryRow, DeliveryState,
-    DeliveryView, DestinationId, DestinationLimits, EventRow, EventState, EventView, FailedDelivery, Lease,
-    NewDelivery, Next, OrderKey, OutcomeKind, Page, Rate, Recall, Retention, Settlement, StoredCall,
+    Acceptance, Accepted, Announced, Announcement, Answered, Attempt, CallWrite, CallbackChanges,
+    CallbackRow, CallbackState, Claim, DedupeKey, DeliveryRequest, DeliveryRow, DeliveryState, DeliveryView,
+    DestinationId, DestinationLimits, EventRow, EventState, EventView, FailedDelivery, Lease, NewDelivery,
+    Next, OrderKey, OutcomeKind, Rate, Recall, Remember, Retention, Settlement, StoredCall,
 };
 
 pub use speech_requests::{
@@ -60,6 +62,18 @@ pub trait Store: Send + Sync + 'static {
     /// Writes a registration, new or changed; `limits.paused` holds its deliveries back. One that
     /// was removed stays removed.
     async fn put_callback(&self, row: CallbackRow) -> Result<(), StoreError>;
+
+    /// Writes a registration as [`Store::put_callback`] does, and remembers the answer, in one atomic
+    /// write; unless there is an answer for this key already: then that is returned, and nothing is
+    /// written.
+    async fn put_callback_once(
+        &self,
+        row: CallbackRow,
+        remember: Remember,
+    ) -> Result<Option<Answered>, StoreError>;
+
+    /// The answer that is remembered for a key of this account, until its time is over.
+    async fn answered(&self, account: &AccountName, key: &[u8; 32]) -> Result<Option<Answered>, StoreError>;
 
     /// Removes a registration of this account and cancels what waits for it; `false` if there is
     /// none.
@@ -101,6 +115,25 @@ pub trait Store: Send + Sync + 'static {
 
     /// One event of this account.
     async fn event(&self, account: &AccountName, id: EventId) -> Result<Option<EventView>, StoreError>;
+
+    /// Events of this account, newest first, without their bodies: at most `limit` (not 0), those
+    /// before the cursor. One look goes through at most [`SCAN_LIMIT`] events.
+    async fn events(
+        &self,
+        account: &AccountName,
+        filter: &EventFilter,
+        before: Option<EventId>,
+        limit: usize,
+    ) -> Result<Found<EventRow, EventId>, StoreError>;
+
+    /// Calls of this account, those first that were first heard of last: at most `limit` (not 0) of
+    /// those before the cursor, and at most [`CONTEXTS_LIMIT`] bytes of contexts.
+    async fn calls(
+        &self,
+        account: &AccountName,
+        before: Option<&CallMark>,
+        limit: usize,
+    ) -> Result<Found<ListedCall, CallMark>, StoreError>;
 
     /// One delivery of this account, with its body and its attempts.
     async fn delivery(

@@ -252,6 +252,26 @@ pub struct CallbackRow {
     pub definition: Vec<u8>,
 }
 
+/// An answer that is remembered, so that whoever asks again with the same key gets it again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answered {
+    /// SHA-256 of the request that it answered.
+    pub fingerprint: [u8; 32],
+    /// The answer, opaque to the store.
+    pub answer: Vec<u8>,
+}
+
+/// What to remember of an answer, in the same write as what it speaks of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remember {
+    /// SHA-256 of the key, which is the account's.
+    pub key: [u8; 32],
+    /// The answer.
+    pub answered: Answered,
+    /// For how long.
+    pub keep: Duration,
+}
+
 /// Whether a registration is delivered to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallbackState {
@@ -503,31 +523,6 @@ pub struct DeliveryView {
 
 /// An event with everything.
 pub type EventView = EventRow;
-
-/// Which deliveries a list shows; `None` takes all.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DeliveryFilter {
-    /// Of this registration.
-    pub callback: Option<CallbackId>,
-    /// Of this call.
-    pub call: Option<CallId>,
-    /// In this state.
-    pub state: Option<DeliveryState>,
-    /// Made at this time or later.
-    pub since: Option<Timestamp>,
-    /// Made before this time.
-    pub until: Option<Timestamp>,
-}
-
-/// A part of a list: at most `limit` (not 0) rows, those before `before` (an exclusive cursor; ids
-/// fall from newest to oldest).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Page {
-    /// The cursor: the last id of the part before.
-    pub before: Option<DeliveryId>,
-    /// How many rows.
-    pub limit: usize,
-}
 
 /// How long things are kept after they are finished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

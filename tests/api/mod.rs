@@ -1,5 +1,10 @@
 //! The customers' API, over HTTP, with the real process.
 
+mod callbacks;
+mod idempotency;
+mod lists;
+mod openapi;
+
 use hyper::StatusCode;
 use ringback::http::Client;
 use serde_json::{Value, json};

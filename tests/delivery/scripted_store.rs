@@ -10,8 +10,9 @@ use jiff::Timestamp;
 use ringback::context::CallKey;
 use ringback::event::{AccountName, CallbackId, DeliveryId, EventId};
 use ringback::store::{
-    Acceptance, Accepted, Announcement, CallbackRow, Claim, DedupeKey, DeliveryFilter, DeliveryRow,
-    DeliveryView, EventRow, EventView, Lease, Page, Recall, Settlement, Store, StoreError, StoredCall,
+    Acceptance, Accepted, Announcement, Answered, CallMark, CallbackRow, Claim, DedupeKey, DeliveryFilter,
+    DeliveryRow, DeliveryView, EventFilter, EventRow, EventView, Found, Lease, ListedCall, Page, Recall,
+    Remember, Settlement, Store, StoreError, StoredCall,
 };
 use tokio::sync::Notify;
 
@@ -146,6 +147,14 @@ impl Store for ScriptedStore {
         Err(unavailable())
     }
 
+    async fn put_callback_once(&self, _: CallbackRow, _: Remember) -> Result<Option<Answered>, StoreError> {
+        Err(unavailable())
+    }
+
+    async fn answered(&self, _: &AccountName, _: &[u8; 32]) -> Result<Option<Answered>, StoreError> {
+        Err(unavailable())
+    }
+
     async fn remove_callback(&self, _: &AccountName, _: CallbackId) -> Result<bool, StoreError> {
         Err(unavailable())
     }
@@ -159,6 +168,25 @@ impl Store for ScriptedStore {
     }
 
     async fn event(&self, _: &AccountName, _: EventId) -> Result<Option<EventView>, StoreError> {
+        Err(unavailable())
+    }
+
+    async fn events(
+        &self,
+        _: &AccountName,
+        _: &EventFilter,
+        _: Option<EventId>,
+        _: usize,
+    ) -> Result<Found<EventRow, EventId>, StoreError> {
+        Err(unavailable())
+    }
+
+    async fn calls(
+        &self,
+        _: &AccountName,
+        _: Option<&CallMark>,
+        _: usize,
+    ) -> Result<Found<ListedCall, CallMark>, StoreError> {
         Err(unavailable())
     }
 

@@ -11,6 +11,7 @@ use ringback::destination::TargetUrl;
 use ringback::event::{AccountName, CallbackId, DeliveryId, EventId, EventType};
 use ringback::registration::{
     Callback, CallbackUrl, DeliverySettings, Filter, Method, Registry, RequestTemplate, RetrySchedule,
+    SigningSecrets,
 };
 use ringback::signature::SigningSecret;
 use ringback::store::embedded::{Embedded, Options};
@@ -48,7 +49,7 @@ fn callback(url: &str, timeout: Duration, delays: &[Duration]) -> Callback {
         sources: Vec::new(),
         filter: Filter::default(),
         delivery: Arc::new(DeliverySettings {
-            secrets: vec![SigningSecret::parse(SECRET).unwrap()],
+            secrets: SigningSecrets::new(SigningSecret::parse(SECRET).unwrap()),
             timeout,
             retry: RetrySchedule::new(delays.to_vec()).unwrap(),
         }),

@@ -36,6 +36,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "config",
             "context",
+            "delivery",
             "event",
             "http",
             "limit",

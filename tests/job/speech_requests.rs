@@ -261,6 +261,23 @@ async fn what_a_token_had_transcribed_only_this_token_sees() {
     let (_, rendered) = ask(&home, OPS, "POST", "/v1/templates/render", &render.to_string()).await;
     assert_eq!(rendered["body"], r#"[null, null, "ann@example.com"]"#);
     assert_eq!(ask(&home, OPS, "GET", &event, "").await.1["body"], "");
+    let by_call = json!({"callback_data": "[{speech_summary}, {email}]", "call_id": "call-7"}).to_string();
+    for (token, rendered, summary, found) in [
+        (TOKEN, r#"["An offer.", "ann@example.com"]"#, json!("An offer."), 1),
+        (OPS, r#"[null, "ann@example.com"]"#, Value::Null, 0),
+    ] {
+        let body = ask(&home, token, "POST", "/v1/templates/render", &by_call).await.1;
+        assert_eq!(body["body"], rendered);
+        let (_, call) = ask(&home, token, "GET", "/v1/calls/call-7", "").await;
+        assert_eq!(
+            (&call["context"]["speech_summary"], &call["context"]["email"]),
+            (&summary, &json!("ann@example.com"))
+        );
+        let (_, all) = ask(&home, token, "GET", "/v1/calls", "").await;
+        assert_eq!(all["data"][0]["context"]["speech_summary"], summary);
+        let (_, some) = ask(&home, token, "GET", "/v1/calls?phrase=good%20morning", "").await;
+        assert_eq!(some["data"].as_array().unwrap().len(), found, "{some}");
+    }
     let retry = format!("{delivery}/retry");
     for token in [OPS, OTHER] {
         for (method, path) in [

@@ -9,6 +9,7 @@ mod claiming;
 mod crashing;
 mod embedded;
 mod jobs;
+mod listing;
 mod ordering;
 mod reading;
 mod redis;

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value as Request};
 
 use crate::context::{Value, read_time};
-use crate::registration::Issue;
+use crate::registration::{Callback, Issue};
 
 /// The most unknown members that are told of one by one.
 const MAX_UNKNOWN: usize = 50;
@@ -45,6 +45,16 @@ impl Members {
     pub(super) fn take(&mut self, name: &'static str) -> Option<Request> {
         self.known.insert(name);
         self.left.remove(name).filter(|value| !value.is_null())
+    }
+
+    /// The registration that is being changed, if the change leaves this member as it is.
+    pub(super) fn kept<'a>(
+        &mut self,
+        name: &'static str,
+        base: Option<&'a Callback>,
+    ) -> Option<&'a Callback> {
+        self.known.insert(name);
+        base.filter(|_| !self.left.contains_key(name))
     }
 
     /// Reads a member that must be there.

@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::Value as Request;
+use serde_json::{Map, Value as Request};
 
 use self::members::{Members, closest};
 use super::filter::Needle;
-use super::{Callback, DeliverySettings, Filter, Issue, Method, RequestTemplate, RetrySchedule};
+use super::{Callback, DeliverySettings, Filter, Issue, RequestTemplate, RetrySchedule, SigningSecrets};
 use crate::destination::AddressPolicy;
 use crate::event::{AccountName, CallbackId, EventType};
 use crate::limit::Rate;
@@ -74,78 +74,210 @@ impl NewCallback {
         limits: &DefinitionLimits,
         now: Timestamp,
     ) -> Result<Self, Vec<Issue>> {
-        let Request::Object(members) = request else {
-            return Err(vec![Issue::new("", "not_an_object", "a registration is a JSON object")]);
-        };
-        let mut reader = Members::new("", members);
-
-        let url = reader.url(limits);
-        let method = reader.required("callback_method", Members::text).and_then(|text| {
-            match text.to_ascii_uppercase().as_str() {
-                "POST" => Some(Method::Post),
-                "PUT" => Some(Method::Put),
-                _ => reader.issue("/callback_method", "bad_method", "expected `POST` or `PUT`"),
-            }
-        });
-        let content_type = reader.content_type();
-        let body = reader.body(&content_type, &limits.template);
-        let headers = reader.headers(&limits.template);
-        let events = reader.events();
-        let sources = reader.sources(&limits.sources);
-        let filter = reader.filter();
-        let retry = reader.retry();
-        let timeout = reader.timeout(limits.timeout);
-        let max_in_flight = reader.integer("max_in_flight", 1, MAX_MAX_IN_FLIGHT);
-        let rate_limit = reader.text("rate_limit").and_then(|text| {
-            text.parse::<Rate>()
-                .map_err(|fault| reader.issue::<()>("/rate_limit", "bad_rate", fault.to_string()))
-                .ok()
-        });
-        let secret = reader.text("secret").and_then(|text| {
-            SigningSecret::parse(&text)
-                .map_err(|fault| reader.issue::<()>("/secret", "bad_secret", fault.to_string()))
-                .ok()
-        });
-        let description = reader.bounded_text("description", MAX_DESCRIPTION);
-        let expires_at = reader.time("expires_at");
-        if expires_at.is_some_and(|end| end <= now) {
-            reader.issue::<()>("/expires_at", "in_the_past", "this time has passed already");
-        }
-        let ordered = reader.ordered();
+        let mut reader = members_of(request)?;
+        let fields = Fields::read(&mut reader, None, limits, now);
+        let secret = reader.secret();
         reader.unknown_members();
-
-        match (url, method, body) {
-            (Some(url), Some(method), Some(body)) if reader.issues.is_empty() => {
-                let request = RequestTemplate { method, url, headers: headers.into(), content_type, body };
-                let warnings = request.warnings();
+        match fields {
+            Some(fields) if reader.issues.is_empty() => {
+                let secret = secret.unwrap_or_else(SigningSecret::generate);
                 let callback = Callback {
                     id: CallbackId::new(),
                     account: Arc::clone(account),
-                    request,
-                    events,
-                    sources,
-                    filter,
+                    request: fields.request,
+                    events: fields.events,
+                    sources: fields.sources,
+                    filter: fields.filter,
                     delivery: Arc::new(DeliverySettings {
-                        secrets: vec![secret.unwrap_or_else(SigningSecret::generate)],
-                        timeout,
-                        retry,
+                        secrets: SigningSecrets::new(secret),
+                        timeout: fields.timeout,
+                        retry: fields.retry,
                     }),
-                    max_in_flight: max_in_flight
-                        .and_then(|number| u32::try_from(number).ok())
-                        .unwrap_or(DEFAULT_MAX_IN_FLIGHT),
-                    rate_limit,
-                    ordered,
-                    description,
-                    expires_at,
+                    max_in_flight: fields.max_in_flight,
+                    rate_limit: fields.rate_limit,
+                    ordered: fields.ordered,
+                    description: fields.description,
+                    expires_at: fields.expires_at,
                     state: CallbackState::Active,
                     created_at: now,
                     token: None,
                     is_speech_request: false,
                 };
-                Ok(Self { callback, warnings })
+                Ok(Self { warnings: callback.request.warnings(), callback })
             }
             _ => Err(reader.issues),
         }
+    }
+
+    /// Reads a change (a JSON merge patch, RFC 7396, of its first level): members that are not there
+    /// stay as they are and are not looked at again, `null` is as if the member had never been
+    /// given.
+    ///
+    /// # Errors
+    /// Every problem of the change.
+    pub fn change(
+        callback: &Callback,
+        patch: Request,
+        limits: &DefinitionLimits,
+        now: Timestamp,
+    ) -> Result<Self, Vec<Issue>> {
+        let mut reader = members_of(patch)?;
+        let fields = Fields::read(&mut reader, Some(callback), limits, now);
+        if reader.take("secret").is_some() {
+            reader.issue::<()>("/secret", "not_changeable", "POST …/rotate-secret replaces the secret");
+        }
+        reader.unknown_members();
+        match fields {
+            Some(fields) if reader.issues.is_empty() => {
+                let callback = Callback {
+                    id: callback.id,
+                    account: Arc::clone(&callback.account),
+                    request: fields.request,
+                    events: fields.events,
+                    sources: fields.sources,
+                    filter: fields.filter,
+                    delivery: Arc::new(DeliverySettings {
+                        secrets: callback.delivery.secrets.clone(),
+                        timeout: fields.timeout,
+                        retry: fields.retry,
+                    }),
+                    max_in_flight: fields.max_in_flight,
+                    rate_limit: fields.rate_limit,
+                    ordered: fields.ordered,
+                    description: fields.description,
+                    expires_at: fields.expires_at,
+                    state: callback.state.clone(),
+                    created_at: callback.created_at,
+                    token: callback.token.clone(),
+                    is_speech_request: callback.is_speech_request,
+                };
+                Ok(Self { warnings: callback.request.warnings(), callback })
+            }
+            _ => Err(reader.issues),
+        }
+    }
+}
+
+/// Reads the secret that is to replace another: a new one where the request gives none.
+///
+/// # Errors
+/// Every problem of the request.
+pub fn read_new_secret(request: Request) -> Result<SigningSecret, Vec<Issue>> {
+    let mut reader = members_of(request)?;
+    let secret = reader.secret();
+    reader.unknown_members();
+    if reader.issues.is_empty() {
+        Ok(secret.unwrap_or_else(SigningSecret::generate))
+    } else {
+        Err(reader.issues)
+    }
+}
+
+/// Reads the filters of a search, which are those of a registration.
+///
+/// # Errors
+/// Every problem of them.
+pub fn read_filter(parameters: Map<String, Request>) -> Result<Filter, Vec<Issue>> {
+    let mut reader = Members::new("", parameters);
+    let filter = reader.filter(None);
+    reader.unknown_members();
+    if reader.issues.is_empty() { Ok(filter) } else { Err(reader.issues) }
+}
+
+fn members_of(request: Request) -> Result<Members, Vec<Issue>> {
+    match request {
+        Request::Object(members) => Ok(Members::new("", members)),
+        _ => Err(vec![Issue::new("", "not_an_object", "the body must be a JSON object")]),
+    }
+}
+
+/// What a customer says of a registration, apart from its secret.
+struct Fields {
+    request: RequestTemplate,
+    events: Vec<EventType>,
+    sources: Vec<String>,
+    filter: Filter,
+    timeout: Duration,
+    retry: RetrySchedule,
+    max_in_flight: u32,
+    rate_limit: Option<Rate>,
+    ordered: bool,
+    description: Option<String>,
+    expires_at: Option<Timestamp>,
+}
+
+impl Fields {
+    /// Reads them; what the request does not have stays as it is in `base`. `None` if there is a
+    /// problem with the request that deliveries send; whatever is wrong is among the reader's issues.
+    fn read(
+        reader: &mut Members,
+        base: Option<&Callback>,
+        limits: &DefinitionLimits,
+        now: Timestamp,
+    ) -> Option<Self> {
+        let request = reader.request(base, limits);
+        let events = match reader.kept("events", base) {
+            Some(base) => base.events.clone(),
+            None => reader.events(),
+        };
+        let sources = match reader.kept("sources", base) {
+            Some(base) => base.sources.clone(),
+            None => reader.sources(&limits.sources),
+        };
+        let filter = reader.filter(base);
+        let retry = match reader.kept("retry", base) {
+            Some(base) => base.delivery.retry.clone(),
+            None => reader.retry(),
+        };
+        let timeout = match reader.kept("timeout_ms", base) {
+            Some(base) => base.delivery.timeout,
+            None => reader.timeout(limits.timeout),
+        };
+        let max_in_flight = match reader.kept("max_in_flight", base) {
+            Some(base) => base.max_in_flight,
+            None => reader
+                .integer("max_in_flight", 1, MAX_MAX_IN_FLIGHT)
+                .and_then(|number| u32::try_from(number).ok())
+                .unwrap_or(DEFAULT_MAX_IN_FLIGHT),
+        };
+        let rate_limit = match reader.kept("rate_limit", base) {
+            Some(base) => base.rate_limit,
+            None => reader.text("rate_limit").and_then(|text| {
+                text.parse::<Rate>()
+                    .map_err(|fault| reader.issue::<()>("/rate_limit", "bad_rate", fault.to_string()))
+                    .ok()
+            }),
+        };
+        let description = match reader.kept("description", base) {
+            Some(base) => base.description.clone(),
+            None => reader.bounded_text("description", MAX_DESCRIPTION),
+        };
+        let expires_at = if let Some(base) = reader.kept("expires_at", base) {
+            base.expires_at
+        } else {
+            let expires_at = reader.time("expires_at");
+            if expires_at.is_some_and(|end| end <= now) {
+                reader.issue::<()>("/expires_at", "in_the_past", "this time has passed already");
+            }
+            expires_at
+        };
+        let ordered = match reader.kept("ordered", base) {
+            Some(base) => base.ordered,
+            None => reader.ordered(),
+        };
+        Some(Self {
+            request: request?,
+            events,
+            sources,
+            filter,
+            timeout,
+            retry,
+            max_in_flight,
+            rate_limit,
+            ordered,
+            description,
+            expires_at,
+        })
     }
 }
 
@@ -228,22 +360,45 @@ impl Members {
         self.issue::<()>(&format!("/{name}"), "too_long", detail);
     }
 
-    fn filter(&mut self) -> Filter {
-        let seconds = u64::from(u32::MAX);
-        let needle = |members: &mut Self, name| members.bounded_text(name, MAX_FILTER_TEXT).map(Needle::from);
-        let rank = |number: Option<u64>| number.and_then(|number| u8::try_from(number).ok());
+    fn secret(&mut self) -> Option<SigningSecret> {
+        let text = self.text("secret")?;
+        SigningSecret::parse(&text)
+            .map_err(|fault| self.issue::<()>("/secret", "bad_secret", fault.to_string()))
+            .ok()
+    }
+
+    fn filter(&mut self, base: Option<&Callback>) -> Filter {
+        let base = |members: &mut Self, name| members.kept(name, base).map(|base| &base.filter);
+        let seconds = |members: &mut Self, name, kept: fn(&Filter) -> Option<u64>| match base(members, name) {
+            Some(filter) => kept(filter),
+            None => members.integer(name, 0, u64::from(u32::MAX)),
+        };
+        let needle =
+            |members: &mut Self, name, kept: fn(&Filter) -> &Option<Needle>| match base(members, name) {
+                Some(filter) => kept(filter).clone(),
+                None => members.bounded_text(name, MAX_FILTER_TEXT).map(Needle::from),
+            };
+        let time =
+            |members: &mut Self, name, kept: fn(&Filter) -> Option<Timestamp>| match base(members, name) {
+                Some(filter) => kept(filter),
+                None => members.time(name),
+            };
+        let rank = |members: &mut Self, name, kept: fn(&Filter) -> Option<u8>| match base(members, name) {
+            Some(filter) => kept(filter),
+            None => members.integer(name, 0, 100).and_then(|number| u8::try_from(number).ok()),
+        };
         let filter = Filter {
-            min_duration: self.integer("min_duration", 0, seconds),
-            max_duration: self.integer("max_duration", 0, seconds),
-            call_status: needle(self, "call_status"),
-            from: self.time("from"),
-            till: self.time("till"),
-            language: needle(self, "language"),
-            phrase: needle(self, "phrase"),
-            summary: needle(self, "summary"),
-            rank_description: needle(self, "rank_description"),
-            rank_min: rank(self.integer("rank_min", 0, 100)),
-            rank_max: rank(self.integer("rank_max", 0, 100)),
+            min_duration: seconds(self, "min_duration", |filter| filter.min_duration),
+            max_duration: seconds(self, "max_duration", |filter| filter.max_duration),
+            call_status: needle(self, "call_status", |filter| &filter.call_status),
+            from: time(self, "from", |filter| filter.from),
+            till: time(self, "till", |filter| filter.till),
+            language: needle(self, "language", |filter| &filter.language),
+            phrase: needle(self, "phrase", |filter| &filter.phrase),
+            summary: needle(self, "summary", |filter| &filter.summary),
+            rank_description: needle(self, "rank_description", |filter| &filter.rank_description),
+            rank_min: rank(self, "rank_min", |filter| filter.rank_min),
+            rank_max: rank(self, "rank_max", |filter| filter.rank_max),
         };
         let empty_ranges = [
             (
@@ -292,141 +447,4 @@ impl Members {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::registration::callback::tests::limits;
-
-    /// A registration with these members beside the mandatory ones.
-    fn with(members: &Request) -> Request {
-        let mut request = json!({
-            "callback_url": "https://example.com/hook", "callback_method": "POST", "callback_data": "{}",
-        });
-        for (name, value) in members.as_object().unwrap() {
-            request[name] = value.clone();
-        }
-        request
-    }
-
-    fn read(request: Request) -> Result<Callback, Vec<Issue>> {
-        let now = "2026-03-30T12:00:00Z".parse().unwrap();
-        NewCallback::read(request, &"acme".into(), &limits(), now).map(|new| new.callback)
-    }
-
-    fn problems(request: Request) -> Vec<(String, &'static str)> {
-        read(request).unwrap_err().into_iter().map(|issue| (issue.pointer, issue.code)).collect()
-    }
-
-    #[test]
-    fn what_is_not_said_has_its_documented_value() {
-        let callback = read(with(&json!({"secret": null, "events": null, "ordered": false}))).unwrap();
-        assert_eq!(callback.events, [EventType::SpeechCompleted]);
-        assert_eq!((callback.max_in_flight, callback.rate_limit), (32, None));
-        assert_eq!(callback.delivery.timeout, Duration::from_secs(15));
-        assert_eq!(callback.delivery.retry, RetrySchedule::standard());
-        assert_eq!(callback.filter, Filter::default());
-        let other = read(with(&json!({}))).unwrap();
-        assert_ne!(callback.delivery.secrets[0].expose(), other.delivery.secrets[0].expose());
-    }
-
-    #[test]
-    fn members_are_read_from_the_types_of_json_and_of_forms() {
-        let callback = read(with(&json!({
-            "callback_method": "put", "events": ["call.ended", "call.ended"], "sources": ["speech", "speech"],
-            "min_duration": "5", "rank_max": 100, "from": 1_774_880_520, "till": "2026-03-30T16:22:00+02:00",
-            "expires_at": "2026-03-30T12:00:01Z", "content_type": "Application/JSON",
-        })))
-        .unwrap();
-        assert_eq!(callback.request.method, Method::Put);
-        assert_eq!((callback.events.len(), callback.sources.len()), (1, 1));
-        assert_eq!((callback.filter.min_duration, callback.filter.rank_max), (Some(5), Some(100)));
-        assert_eq!(callback.filter.from, callback.filter.till);
-    }
-
-    #[test]
-    fn each_member_is_refused_with_its_place_and_code() {
-        for (members, pointer, code) in [
-            (json!({"callback_url": 7}), "/callback_url", "not_a_text"),
-            (json!({"callback_url": null}), "/callback_url", "missing"),
-            (json!({"callback_data": {"id": 1}}), "/callback_data", "not_a_text"),
-            (json!({"callback_method": "PATCH"}), "/callback_method", "bad_method"),
-            (json!({"events": []}), "/events", "not_a_list"),
-            (json!({"events": "call.ended"}), "/events", "not_a_list"),
-            (json!({"events": vec!["call.ended"; 251]}), "/events", "too_long"),
-            (json!({"events": [1]}), "/events/0", "unknown_event_type"),
-            (json!({"sources": {}}), "/sources", "not_a_list"),
-            (json!({"sources": vec!["speech"; 251]}), "/sources", "too_long"),
-            (json!({"min_duration": -1}), "/min_duration", "out_of_range"),
-            (json!({"max_duration": 1.5}), "/max_duration", "out_of_range"),
-            (json!({"rank_max": 101}), "/rank_max", "out_of_range"),
-            (json!({"from": "2026-01-02", "till": "2026-01-01"}), "/from", "empty_range"),
-            (json!({"phrase": "x".repeat(1001)}), "/phrase", "too_long"),
-            (json!({"timeout_ms": 60_001}), "/timeout_ms", "out_of_range"),
-            (json!({"timeout_ms": 99}), "/timeout_ms", "out_of_range"),
-            (json!({"max_in_flight": 0}), "/max_in_flight", "out_of_range"),
-            (json!({"rate_limit": "0/s"}), "/rate_limit", "bad_rate"),
-            (json!({"secret": "whsec_"}), "/secret", "bad_secret"),
-            (json!({"description": "\u{fc}".repeat(501)}), "/description", "too_long"),
-            (json!({"expires_at": "2026-03-30T12:00:00Z"}), "/expires_at", "in_the_past"),
-            (json!({"ordered": "yes"}), "/ordered", "not_a_boolean"),
-            (json!({"callback_headers": ["a"]}), "/callback_headers", "not_an_object"),
-            (json!({"callback_headers": {"a": 1}}), "/callback_headers/a", "not_a_text"),
-            (
-                json!({"callback_headers": {"Webhook-Id": "x"}}),
-                "/callback_headers/Webhook-Id",
-                "header_refused",
-            ),
-            (
-                json!({"callback_headers": {"content-TYPE": "x"}}),
-                "/callback_headers/content-TYPE",
-                "header_refused",
-            ),
-            (json!({"callback_headers": {"a b": "x"}}), "/callback_headers/a b", "header_refused"),
-            (json!({"callback_headers": {"a/b": "x"}}), "/callback_headers/a~1b", "header_refused"),
-            (
-                json!({"callback_headers": {"X-A": "1", "x-a": "2"}}),
-                "/callback_headers/x-a",
-                "header_refused",
-            ),
-            (
-                json!({"callback_headers": {"x-a": "{call_idd}"}}),
-                "/callback_headers/x-a",
-                "unknown_placeholder",
-            ),
-            (json!({"callback_headers": {"x-a": "a\nb: c"}}), "/callback_headers/x-a", "invalid_header"),
-            (json!({"content_type": "text/html"}), "/content_type", "bad_content_type"),
-            (json!({"content_type": "text/plain\r\nx: y"}), "/content_type", "bad_content_type"),
-            (
-                json!({"callback_url": "https://{call_id}.example.com/"}),
-                "/callback_url",
-                "placeholder_not_allowed_here",
-            ),
-            (json!({"callback_url": "http://127.0.0.1/{call_id}"}), "/callback_url", "address_refused"),
-            (json!({"a~/b": 1}), "/a~0~1b", "unknown_member"),
-        ] {
-            assert_eq!(problems(with(&members)), [(pointer.to_owned(), code)], "{members}");
-        }
-        assert_eq!(problems(json!([])), [(String::new(), "not_an_object")]);
-    }
-
-    #[test]
-    fn names_that_are_close_are_suggested_and_a_heap_of_unknown_ones_is_told_in_short() {
-        let issues = read(with(&json!({"descripton": "x", "min_durations": 1, "zzz": 1}))).unwrap_err();
-        let suggestions: Vec<_> =
-            issues.iter().map(|issue| (issue.pointer.as_str(), issue.suggestion.as_deref())).collect();
-        for expected in
-            [("/descripton", Some("description")), ("/min_durations", Some("min_duration")), ("/zzz", None)]
-        {
-            assert!(suggestions.contains(&expected), "{suggestions:?}");
-        }
-        let heap: serde_json::Map<_, _> =
-            (0..100_000).map(|number| (format!("m{number}"), Request::Null)).collect();
-        let issues = read(with(&Request::Object(heap))).unwrap_err();
-        assert_eq!(issues.len(), 51);
-        assert!(issues[50].detail.contains("99950 more"), "{}", issues[50].detail);
-        // A name as long as a body may be is compared with nothing.
-        let long = "callback_urll".repeat(300_000);
-        assert_eq!(read(with(&json!({long: 1}))).unwrap_err()[0].suggestion, None);
-    }
-}
+mod tests;

@@ -1,11 +1,13 @@
 //! Reads what a registration's deliveries send: URL, content type, body and headers.
 
+use std::sync::Arc;
+
 use serde_json::Value as Request;
 
 use super::DefinitionLimits;
 use super::members::Members;
 use crate::destination::InvalidTarget;
-use crate::registration::{CallbackUrl, InvalidCallbackUrl, Issue, RequestTemplate};
+use crate::registration::{Callback, CallbackUrl, InvalidCallbackUrl, Issue, MASK, Method, RequestTemplate};
 use crate::template::{ContentType, HeaderTemplate, Limits, Template, check_header_name};
 
 /// The most headers of its own that a registration may have.
@@ -18,7 +20,45 @@ const MAX_CONTENT_TYPE: usize = 200;
 const OURS: [&str; 4] = ["content-type", "user-agent", "keep-alive", "ringback-attempt"];
 
 impl Members {
-    pub(super) fn url(&mut self, limits: &DefinitionLimits) -> Option<CallbackUrl> {
+    /// Reads what deliveries send; what the request does not have stays as it is in `base`.
+    pub(super) fn request(
+        &mut self,
+        base: Option<&Callback>,
+        limits: &DefinitionLimits,
+    ) -> Option<RequestTemplate> {
+        let url = match self.kept("callback_url", base) {
+            Some(base) => Some(base.request.url.clone()),
+            None => self.url(limits),
+        };
+        let method = match self.kept("callback_method", base) {
+            Some(base) => Some(base.request.method),
+            None => self.method(),
+        };
+        let kept_type = self.kept("content_type", base).map(|base| base.request.content_type.clone());
+        let is_type_kept = kept_type.is_some();
+        let content_type = kept_type.unwrap_or_else(|| self.content_type());
+        let body = match self.kept("callback_data", base) {
+            Some(base) if is_type_kept => Some(base.request.body.clone()),
+            Some(base) => self.compile(base.request.body.source(), &content_type, &limits.template),
+            None => self.body(&content_type, &limits.template),
+        };
+        let headers = match self.kept("callback_headers", base) {
+            Some(base) => Arc::clone(&base.request.headers),
+            None => self.headers(base, &limits.template).into(),
+        };
+        Some(RequestTemplate { method: method?, url: url?, headers, content_type, body: body? })
+    }
+
+    fn method(&mut self) -> Option<Method> {
+        let text = self.required("callback_method", Self::text)?;
+        match text.to_ascii_uppercase().as_str() {
+            "POST" => Some(Method::Post),
+            "PUT" => Some(Method::Put),
+            _ => self.issue("/callback_method", "bad_method", "expected `POST` or `PUT`"),
+        }
+    }
+
+    fn url(&mut self, limits: &DefinitionLimits) -> Option<CallbackUrl> {
         let text = self.required("callback_url", Self::text)?;
         match CallbackUrl::read(&text, &limits.policy, &limits.template) {
             Ok(url) => return Some(url),
@@ -35,7 +75,7 @@ impl Members {
     }
 
     /// The content type as written; JSON where there is none.
-    pub(super) fn content_type(&mut self) -> String {
+    fn content_type(&mut self) -> String {
         let Some(text) = self.text("content_type") else { return RequestTemplate::JSON.to_owned() };
         let printable =
             text.len() <= MAX_CONTENT_TYPE && text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
@@ -51,7 +91,7 @@ impl Members {
         text
     }
 
-    pub(super) fn body(&mut self, content_type: &str, limits: &Limits) -> Option<Template> {
+    fn body(&mut self, content_type: &str, limits: &Limits) -> Option<Template> {
         let source = self.required("callback_data", |members, name| match members.take(name)? {
             Request::String(text) => Some(text),
             _ => members.issue(
@@ -60,14 +100,20 @@ impl Members {
                 "`callback_data` must be a text that holds the JSON template (quote it: \"{\\\"id\\\": {call_id}}\")",
             ),
         })?;
-        RequestTemplate::compile_body(&source, content_type, limits)
+        self.compile(&source, content_type, limits)
+    }
+
+    fn compile(&mut self, source: &str, content_type: &str, limits: &Limits) -> Option<Template> {
+        RequestTemplate::compile_body(source, content_type, limits)
             .map_err(|faults| {
                 self.issues.extend(faults.iter().map(|fault| Issue::in_template("/callback_data", fault)));
             })
             .ok()
     }
 
-    pub(super) fn headers(&mut self, limits: &Limits) -> Vec<(String, HeaderTemplate)> {
+    /// A masked value, as a registration is read with, leaves the header of that name as it is.
+    fn headers(&mut self, base: Option<&Callback>, limits: &Limits) -> Vec<(String, HeaderTemplate)> {
+        let known = base.map_or(&[][..], |base| &base.request.headers);
         let Some(value) = self.take("callback_headers") else { return Vec::new() };
         let Request::Object(members) = value else {
             self.issue::<()>(
@@ -96,6 +142,10 @@ impl Members {
                 );
             } else if headers.iter().any(|(other, _)| name.eq_ignore_ascii_case(other)) {
                 issue("header_refused", "this header is there already, in other letters".to_owned());
+            } else if let Some((_, template)) =
+                known.iter().find(|(known, _)| value == MASK && known.eq_ignore_ascii_case(&name))
+            {
+                headers.push((name, template.clone()));
             } else if let Request::String(text) = value {
                 match HeaderTemplate::compile(&text, limits) {
                     Ok(template) => headers.push((name, template)),

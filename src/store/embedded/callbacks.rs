@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::announcements;
 use super::circuits;
@@ -12,7 +12,7 @@ use super::failure::WriteError;
 use super::speech_requests;
 use super::writer::Write;
 use crate::event::{AccountName, CallbackId};
-use crate::store::{CallbackRow, CallbackState, DestinationLimits, Rate};
+use crate::store::{Answered, CallbackRow, CallbackState, DestinationLimits, Rate, Remember};
 
 impl Write for Box<CallbackRow> {
     type Outcome = ();
@@ -53,6 +53,60 @@ impl Write for Box<CallbackRow> {
         }
         Ok(())
     }
+}
+
+/// A registration whose answer is remembered.
+pub(super) struct PutOnce {
+    pub(super) row: Box<CallbackRow>,
+    pub(super) remember: Remember,
+    pub(super) now: Timestamp,
+}
+
+impl Write for PutOnce {
+    type Outcome = Option<Answered>;
+
+    fn write(&self, desk: &mut Desk) -> Result<Option<Answered>, WriteError> {
+        if let Some(earlier) = answered(&desk.connection, &self.row.account, &self.remember.key, self.now)? {
+            return Ok(Some(earlier));
+        }
+        let account = desk.account(&self.row.account)?;
+        desk.connection
+            .prepare_cached(
+                "INSERT OR REPLACE INTO answered (account, key, fingerprint, answer, expires_at) \
+                 VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?
+            .execute(params![
+                account,
+                self.remember.key,
+                self.remember.answered.fingerprint,
+                self.remember.answered.answer,
+                micros(self.now).saturating_add(span_micros(self.remember.keep)),
+            ])?;
+        self.row.write(desk)?;
+        Ok(None)
+    }
+
+    fn weight(&self) -> usize {
+        self.remember.answered.answer.len()
+    }
+}
+
+/// The answer that is remembered for a key.
+pub(super) fn answered(
+    connection: &Connection,
+    account: &AccountName,
+    key: &[u8; 32],
+    now: Timestamp,
+) -> rusqlite::Result<Option<Answered>> {
+    connection
+        .prepare_cached(
+            "SELECT fingerprint, answer FROM answered WHERE key = ?2 AND expires_at > ?3 \
+             AND account = (SELECT id FROM account WHERE name = ?1)",
+        )?
+        .query_row(params![account, key, micros(now)], |row| {
+            Ok(Answered { fingerprint: row.get(0)?, answer: row.get(1)? })
+        })
+        .optional()
 }
 
 /// A removal. What waits is cancelled afterwards, bit by bit.

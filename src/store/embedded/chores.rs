@@ -137,6 +137,12 @@ pub(super) fn sweep_some(desk: &mut Desk, now: Timestamp) -> rusqlite::Result<us
              (SELECT digest, source FROM seen WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)",
         )?
         .execute(params![micros(now), SWEEP_CHUNK])?;
+    removed += connection
+        .prepare_cached(
+            "DELETE FROM answered WHERE (account, key) IN \
+             (SELECT account, key FROM answered WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)",
+        )?
+        .execute(params![micros(now), SWEEP_CHUNK])?;
     removed += super::jobs::sweep(connection, failed.at)?;
     removed += sweep_calls(connection, &calls)?;
     Ok(removed)

@@ -20,6 +20,7 @@ mod desk;
 mod failure;
 mod intake;
 mod jobs;
+mod lists;
 mod reader;
 mod recovery;
 mod schema;
@@ -49,9 +50,9 @@ use self::schema::Ownership;
 use self::writer::{ClaimRequest, GivenBack, Message, Pending, Write, Writer};
 use super::scheduler::{CircuitRules, Scheduler};
 use super::{
-    Acceptance, Accepted, Announcement, CallbackChanges, CallbackRow, Claim, DedupeKey, DeliveryFilter,
-    DeliveryRow, DeliveryView, EventRow, EventView, Lease, Page, Recall, Retention, Settlement, Store,
-    StoreError, StoredCall,
+    Acceptance, Accepted, Announcement, Answered, CallMark, CallbackChanges, CallbackRow, Claim, DedupeKey,
+    DeliveryFilter, DeliveryRow, DeliveryView, EventFilter, EventRow, EventView, Found, Lease, ListedCall,
+    Page, Recall, Remember, Retention, Settlement, Store, StoreError, StoredCall,
 };
 use crate::context::CallKey;
 use crate::event::{AccountName, CallbackId, DeliveryId, EventId};
@@ -212,6 +213,19 @@ impl Store for Embedded {
         self.write(Box::new(row)).await
     }
 
+    async fn put_callback_once(
+        &self,
+        row: CallbackRow,
+        remember: Remember,
+    ) -> Result<Option<Answered>, StoreError> {
+        self.write(callbacks::PutOnce { row: Box::new(row), remember, now: Timestamp::now() }).await
+    }
+
+    async fn answered(&self, account: &AccountName, key: &[u8; 32]) -> Result<Option<Answered>, StoreError> {
+        let (account, key, now) = (Arc::clone(account), *key, Timestamp::now());
+        self.readers.read(move |connection| callbacks::answered(connection, &account, &key, now)).await
+    }
+
     async fn remove_callback(&self, account: &AccountName, id: CallbackId) -> Result<bool, StoreError> {
         self.write(callbacks::Remove { account: Arc::clone(account), id, now: Timestamp::now() }).await
     }
@@ -265,6 +279,27 @@ impl Store for Embedded {
     async fn event(&self, account: &AccountName, id: EventId) -> Result<Option<EventView>, StoreError> {
         let account = Arc::clone(account);
         self.readers.read(move |connection| reader::event(connection, &account, id)).await
+    }
+
+    async fn events(
+        &self,
+        account: &AccountName,
+        filter: &EventFilter,
+        before: Option<EventId>,
+        limit: usize,
+    ) -> Result<Found<EventRow, EventId>, StoreError> {
+        let (account, filter) = (Arc::clone(account), filter.clone());
+        self.readers.read(move |connection| lists::events(connection, &account, &filter, before, limit)).await
+    }
+
+    async fn calls(
+        &self,
+        account: &AccountName,
+        before: Option<&CallMark>,
+        limit: usize,
+    ) -> Result<Found<ListedCall, CallMark>, StoreError> {
+        let (account, before) = (Arc::clone(account), before.cloned());
+        self.readers.read(move |connection| lists::calls(connection, &account, before.as_ref(), limit)).await
     }
 
     async fn delivery(

@@ -93,7 +93,7 @@ fn event_type(column: usize, name: &str) -> rusqlite::Result<EventType> {
     EventType::from_name(name).ok_or_else(|| damaged(column, Type::Text, "an unknown event type"))
 }
 
-fn call_id(column: usize, text: &str) -> rusqlite::Result<CallId> {
+pub(super) fn call_id(column: usize, text: &str) -> rusqlite::Result<CallId> {
     CallId::from_text(text).ok_or_else(|| damaged(column, Type::Text, "no call id"))
 }
 
@@ -151,41 +151,48 @@ pub(super) fn event(
     id: EventId,
 ) -> rusqlite::Result<Option<EventRow>> {
     connection
-        .prepare_cached(
-            "SELECT source, provider, rejected, types, call_space, call_id, received_at, method, path, \
-             content_type, body FROM event \
-             WHERE account = (SELECT id FROM account WHERE name = ?1) AND id = ?2",
-        )?
+        .prepare_cached(&format!(
+            "SELECT {EVENT_COLUMNS}, body FROM event \
+             WHERE account = (SELECT id FROM account WHERE name = ?1) AND id = ?2"
+        ))?
         .query_row(params![account, id.to_bytes()], |row| {
-            let types: String = row.get(3)?;
-            let call = match (row.get::<_, Option<String>>(4)?, row.get::<_, Option<String>>(5)?) {
-                (Some(space), Some(text)) => Some(CallKey {
-                    account: AccountName::clone(account),
-                    space: space.into(),
-                    id: call_id(5, &text)?,
-                }),
-                _ => None,
-            };
-            Ok(EventRow {
-                id,
-                account: AccountName::clone(account),
-                source: row.get(0)?,
-                provider: row.get(1)?,
-                state: row.get::<_, Option<String>>(2)?.map_or(EventState::Accepted, EventState::Rejected),
-                types: types
-                    .split(',')
-                    .filter(|name| !name.is_empty())
-                    .map(|name| event_type(3, name))
-                    .collect::<Result<_, _>>()?,
-                call,
-                received_at: time(row, 6)?,
-                method: row.get(7)?,
-                path: row.get(8)?,
-                content_type: row.get(9)?,
-                body: Bytes::from(row.get::<_, Vec<u8>>(10)?),
-            })
+            Ok(EventRow { body: Bytes::from(row.get::<_, Vec<u8>>(11)?), ..event_row(account, row)? })
         })
         .optional()
+}
+
+pub(super) const EVENT_COLUMNS: &str = "id, source, provider, rejected, types, call_space, call_id, \
+    received_at, method, path, content_type";
+
+/// An event without its body.
+pub(super) fn event_row(account: &AccountName, row: &Row<'_>) -> rusqlite::Result<EventRow> {
+    let types: String = row.get(4)?;
+    let call = match (row.get::<_, Option<String>>(5)?, row.get::<_, Option<String>>(6)?) {
+        (Some(space), Some(text)) => Some(CallKey {
+            account: AccountName::clone(account),
+            space: space.into(),
+            id: call_id(6, &text)?,
+        }),
+        _ => None,
+    };
+    Ok(EventRow {
+        id: EventId::from_bytes(row.get(0)?),
+        account: AccountName::clone(account),
+        source: row.get(1)?,
+        provider: row.get(2)?,
+        state: row.get::<_, Option<String>>(3)?.map_or(EventState::Accepted, EventState::Rejected),
+        types: types
+            .split(',')
+            .filter(|name| !name.is_empty())
+            .map(|name| event_type(4, name))
+            .collect::<Result<_, _>>()?,
+        call,
+        received_at: time(row, 7)?,
+        method: row.get(8)?,
+        path: row.get(9)?,
+        content_type: row.get(10)?,
+        body: Bytes::new(),
+    })
 }
 
 const DELIVERY_COLUMNS: &str = "d.id, d.callback, d.event, d.event_type, d.call_id, d.state, d.reason, \

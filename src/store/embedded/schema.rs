@@ -172,6 +172,22 @@ CREATE TABLE probe (at INTEGER NOT NULL) STRICT;
 INSERT INTO probe (at) VALUES (0);
 ";
 
+/// What came later and what an older binary need not know of: it reads and writes such a file too.
+const LATER: &str = "
+CREATE INDEX IF NOT EXISTS call_by_age ON call (account, created_at, space, id);
+
+-- Answers that a repeated request gets again.
+CREATE TABLE IF NOT EXISTS answered (
+    account INTEGER NOT NULL,
+    key BLOB NOT NULL,
+    fingerprint BLOB NOT NULL,
+    answer BLOB NOT NULL,
+    expires_at INTEGER NOT NULL,
+    PRIMARY KEY (account, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS answered_by_expiry ON answered (expires_at);
+";
+
 /// The lock that makes this process the file's only owner, as long as it lives.
 #[derive(Debug)]
 pub(super) struct Ownership {
@@ -276,6 +292,7 @@ fn prepare(connection: &Connection, is_new: bool, format: i32) -> rusqlite::Resu
         connection
             .execute_batch(&format!("BEGIN IMMEDIATE; {steps} PRAGMA user_version = {FORMAT}; COMMIT;"))?;
     }
+    connection.execute_batch(LATER)?;
     Ok(())
 }
 

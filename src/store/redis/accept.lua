@@ -37,11 +37,14 @@ for at = failures_at + 1, failures_at + 6 * failures, 6 do
 end
 
 call("SET", seen_key, event .. ARGV[7], "PX", ARGV[8])
-call("HSET", P .. "e:" .. event, "b", ARGV[9], "s", ARGV[6])
+call("HSET", P .. "e:" .. event, "b", ARGV[9], "s", ARGV[6], "a", account)
+call("ZADD", P .. "ie:" .. account, 0, event)
 call("ZADD", P .. (ARGV[5] == "1" and "xk" or "xe"), received, event)
 if ARGV[10] ~= "" then
   call("HSET", call_key, "v", tonumber(ARGV[11]) + 1, "b", ARGV[12])
   call("ZADD", P .. "xc", "GT", received, ARGV[10])
+  -- What follows the account in its name; the first event says its age.
+  call("ZADD", P .. "il:" .. account, "NX", received, string.sub(ARGV[10], #account + 2))
 end
 
 -- The lists in which a delivery is found.

@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::context::{CallId, CallKey};
 use crate::event::{AccountName, EventId, EventType};
-use crate::store::{Attempt, DeliveryRequest, EventRow, EventState, NewDelivery, OutcomeKind, StoreError};
+use crate::store::{
+    Answered, Attempt, DeliveryRequest, EventRow, EventState, NewDelivery, OutcomeKind, StoreError,
+};
 
 #[derive(Serialize, Deserialize)]
 struct EventHead {
@@ -47,7 +49,7 @@ pub(super) fn write_event(event: &EventRow) -> Vec<u8> {
     join(&head, &event.body)
 }
 
-/// The inverse of [`write_event`].
+/// The inverse of [`write_event`]; of a record whose body was cut off, the event without it.
 pub(super) fn read_event(id: EventId, record: Vec<u8>) -> Result<EventRow, StoreError> {
     let damaged = |reason: &str| corrupt("event", reason);
     let (head, body): (EventHead, Bytes) = split("event", record)?;
@@ -149,6 +151,18 @@ pub(super) fn read_attempt(record: Vec<u8>) -> Result<Attempt, StoreError> {
         error: head.error,
         response,
     })
+}
+
+/// A remembered answer: the fingerprint, then the answer.
+pub(super) fn write_answered(answered: &Answered) -> Vec<u8> {
+    [answered.fingerprint.as_slice(), &answered.answer].concat()
+}
+
+/// The inverse of [`write_answered`].
+pub(super) fn read_answered(record: &[u8]) -> Result<Answered, StoreError> {
+    let (fingerprint, answer) =
+        record.split_first_chunk().ok_or_else(|| corrupt("answer", "it is cut off"))?;
+    Ok(Answered { fingerprint: *fingerprint, answer: answer.to_vec() })
 }
 
 /// An event type by its stored name.

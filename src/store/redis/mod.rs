@@ -17,10 +17,11 @@
 //! | key | type | holds |
 //! | --- | --- | --- |
 //! | `n` | hash | `F` format, `E` the name of the data, `k` last token, `t` last time, `v` last revision |
-//! | `e:<event>` | hash | `b` record, `s` its dedupe key |
+//! | `e:<event>` | hash | `b` record, `s` its dedupe key, `a` account |
 //! | `s:<source>\0<digest>` | string | the event with this dedupe key, and until when; expires by itself |
 //! | `c:<account>\0<space>\0<call>` | hash | `v` version, `b` context |
 //! | `k:<registration>` | hash | account, limits, state, definition; `r` removed at: a stone |
+//! | `y:<account>\0<key>` | string | the answer that a repeated request gets again; expires by itself |
 //! | `kr`, `kp` | zset | registrations by revision; the paused ones |
 //! | `h:<delivery>` | hash | all of a delivery that changes: state, token, attempts, due … |
 //! | `r:<delivery>` | string | its request |
@@ -34,6 +35,8 @@
 //! | `an` | zset | what is to be announced, by time |
 //! | `wake` | list | one element while there is work that nobody was told of |
 //! | `i:<account>`, `ic:<registration>`, `ik:<account>\0<call>` | zset | deliveries, in the order of ids |
+//! | `ie:<account>` | zset | events, in the order of ids |
+//! | `il:<account>` | zset | its calls (`<space>\0<call>`), by when they were first heard of |
 //! | `o:<account>`, `is:<state>:<account>` | zset | those that are open, or ended without success |
 //! | `xd`, `xf`, `xe`, `xk`, `xc` | zset | what retention removes: delivered, failed, events, kept events, calls |
 
@@ -42,6 +45,7 @@ mod failure;
 mod form;
 mod inspection;
 mod link;
+mod lists;
 mod reading;
 #[cfg(test)]
 #[allow(dead_code, reason = "it serves the tests outside too")]
@@ -70,9 +74,9 @@ use self::failure::{closed, full};
 use self::link::{Link, Script};
 use super::scheduler::CircuitRules;
 use super::{
-    Acceptance, Accepted, Announcement, CallbackChanges, CallbackRow, Claim, DedupeKey, DeliveryFilter,
-    DeliveryRow, DeliveryView, EventRow, EventView, Lease, Page, Recall, Retention, Settlement, Store,
-    StoreError, StoredCall,
+    Acceptance, Accepted, Announcement, Answered, CallMark, CallbackChanges, CallbackRow, Claim, DedupeKey,
+    DeliveryFilter, DeliveryRow, DeliveryView, EventFilter, EventRow, EventView, Found, Lease, ListedCall,
+    Page, Recall, Remember, Retention, Settlement, Store, StoreError, StoredCall,
 };
 use crate::context::CallKey;
 use crate::event::{AccountName, CallbackId, DeliveryId, EventId};
@@ -170,6 +174,7 @@ struct Scripts {
     retry: Script,
     sweep: Script,
     view: Script,
+    heads: Script,
     open: Script,
 }
 
@@ -187,6 +192,7 @@ impl Scripts {
             retry: Script::new(include_str!("retry.lua")),
             sweep: Script::new(include_str!("sweep.lua")),
             view: Script::new(include_str!("view.lua")),
+            heads: Script::new(include_str!("heads.lua")),
             open: Script::new(include_str!("open.lua")),
         }
     }
@@ -342,6 +348,20 @@ impl Store for Redis {
         shared.put_callback(&row).await
     }
 
+    async fn put_callback_once(
+        &self,
+        row: CallbackRow,
+        remember: Remember,
+    ) -> Result<Option<Answered>, StoreError> {
+        let shared = self.open_only()?;
+        let _turn = self.turn()?;
+        shared.put_callback_once(&row, &remember).await
+    }
+
+    async fn answered(&self, account: &AccountName, key: &[u8; 32]) -> Result<Option<Answered>, StoreError> {
+        self.open_only()?.answered(account, key).await
+    }
+
     async fn remove_callback(&self, account: &AccountName, id: CallbackId) -> Result<bool, StoreError> {
         let shared = self.open_only()?;
         let _turn = self.turn()?;
@@ -389,6 +409,25 @@ impl Store for Redis {
 
     async fn event(&self, account: &AccountName, id: EventId) -> Result<Option<EventView>, StoreError> {
         self.open_only()?.event(account, id).await
+    }
+
+    async fn events(
+        &self,
+        account: &AccountName,
+        filter: &EventFilter,
+        before: Option<EventId>,
+        limit: usize,
+    ) -> Result<Found<EventRow, EventId>, StoreError> {
+        self.open_only()?.events(account, filter, before, limit).await
+    }
+
+    async fn calls(
+        &self,
+        account: &AccountName,
+        before: Option<&CallMark>,
+        limit: usize,
+    ) -> Result<Found<ListedCall, CallMark>, StoreError> {
+        self.open_only()?.calls(account, before, limit).await
     }
 
     async fn delivery(

@@ -6,14 +6,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::link::PREFIX;
-use super::writing::{call_name, seen_name};
+use super::writing::{answered_name, call_name, seen_name};
 use super::{Shared, form};
 use crate::context::{CallId, CallKey};
 use crate::event::{AccountName, CallbackId, DeliveryId, EventId};
 use crate::store::{
-    Announced, Announcement, CallbackChanges, CallbackRow, CallbackState, DedupeKey, DeliveryFilter,
-    DeliveryRow, DeliveryState, DeliveryView, DestinationLimits, EventView, Page, Rate, Recall, StoreError,
-    StoredCall,
+    Announced, Announcement, Answered, CallbackChanges, CallbackRow, CallbackState, DedupeKey,
+    DeliveryFilter, DeliveryRow, DeliveryState, DeliveryView, DestinationLimits, EventView, Page, Rate,
+    Recall, StoreError, StoredCall,
 };
 
 /// Rows that are read at once.
@@ -24,7 +24,7 @@ const ID_SLACK_MS: i64 = 3_600_000;
 
 type Fields = HashMap<String, Vec<u8>>;
 
-fn key(kind: &str, name: &[u8]) -> Vec<u8> {
+pub(super) fn key(kind: &str, name: &[u8]) -> Vec<u8> {
     [PREFIX.as_bytes(), kind.as_bytes(), name].concat()
 }
 
@@ -68,7 +68,7 @@ impl Row {
     }
 }
 
-fn id(bytes: &[u8]) -> Result<[u8; 16], StoreError> {
+pub(super) fn id(bytes: &[u8]) -> Result<[u8; 16], StoreError> {
     bytes.try_into().map_err(|_| form::corrupt("list", "an id of another length"))
 }
 
@@ -107,6 +107,17 @@ impl Shared {
         pipeline.cmd("HMGET").arg(key("c:", &call_name(call))).arg("v").arg("b");
         let (answer,): (redis::Value,) = self.link.ask(&pipeline).await?;
         stored_call(answer)
+    }
+
+    pub(super) async fn answered(
+        &self,
+        account: &AccountName,
+        key_of: &[u8; 32],
+    ) -> Result<Option<Answered>, StoreError> {
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("GET").arg(key("y:", &answered_name(account, key_of)));
+        let (record,): (Option<Vec<u8>>,) = self.link.ask(&pipeline).await?;
+        record.map(|record| form::read_answered(&record)).transpose()
     }
 
     /// Registrations whose revision is later than `since`. Reads the newest revision first: what
@@ -303,7 +314,7 @@ fn list_of(account: &AccountName, filter: &DeliveryFilter) -> Vec<u8> {
 }
 
 /// The first id that can be made at this time, in ms.
-fn first_id(millis: i64) -> [u8; 16] {
+pub(super) fn first_id(millis: i64) -> [u8; 16] {
     (u128::from(u64::try_from(millis).unwrap_or(0)) << 80).to_be_bytes()
 }
 

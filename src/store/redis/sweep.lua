@@ -48,7 +48,9 @@ local function forget_events(line, before)
   local old = call("ZRANGEBYSCORE", P .. line, "-inf", before, "LIMIT", 0, chunk)
   for _, id in ipairs(old) do
     -- Redis forgets a dedupe key by itself when it expires; one that should have, goes now.
-    local name = call("HGET", P .. "e:" .. id, "s")
+    local e = call("HMGET", P .. "e:" .. id, "s", "a")
+    local name = e[1]
+    if e[2] then call("ZREM", P .. "ie:" .. e[2], id) end
     local seen = name and call("GET", P .. "s:" .. name)
     if seen and string.sub(seen, 1, 16) == id and tonumber(string.sub(seen, 17)) <= at then
       call("DEL", P .. "s:" .. name)
@@ -64,6 +66,8 @@ forget_events("xk", failed)
 local old = call("ZRANGEBYSCORE", P .. "xc", "-inf", calls, "LIMIT", 0, chunk)
 for _, name in ipairs(old) do
   call("ZREM", P .. "xc", name)
+  local account_ends = string.find(name, "\0", 1, true)
+  call("ZREM", P .. "il:" .. string.sub(name, 1, account_ends - 1), string.sub(name, account_ends + 1))
   call("UNLINK", P .. "c:" .. name)
 end
 return removed + #old

@@ -11,8 +11,8 @@ use crate::context::{CallId, CallKey};
 use crate::event::{AccountName, CallbackId, DeliveryId, EventId};
 use crate::store::scheduler::{CircuitChange, GIVEN_UP, Verdict};
 use crate::store::{
-    Acceptance, Accepted, Attempt, CallbackRow, CallbackState, DedupeKey, EventRow, FailedDelivery, Lease,
-    NewDelivery, Next, OutcomeKind, Settlement, StoreError,
+    Acceptance, Accepted, Answered, Attempt, CallbackRow, CallbackState, DedupeKey, EventRow, FailedDelivery,
+    Lease, NewDelivery, Next, OutcomeKind, Remember, Settlement, StoreError,
 };
 
 /// The longest span that a number of a script holds exactly: 100 years of µs.
@@ -35,6 +35,11 @@ pub(super) fn seen_name(dedupe: &DedupeKey) -> Vec<u8> {
 /// The name under which a call is kept.
 pub(super) fn call_name(key: &CallKey) -> Vec<u8> {
     [key.account.as_bytes(), b"\0", key.space.as_bytes(), b"\0", key.id.as_str().as_bytes()].concat()
+}
+
+/// The name under which an answer is remembered.
+pub(super) fn answered_name(account: &AccountName, key: &[u8; 32]) -> Vec<u8> {
+    [account.as_bytes(), b"\0", key].concat()
 }
 
 fn span_micros(span: Duration) -> i64 {
@@ -97,39 +102,35 @@ impl Shared {
                 command
                     .arg(&event.id.to_bytes())
                     .arg(event.received_at.as_microsecond())
-                    .arg(form::write_event(event));
+                    .arg(form::write_event(event))
+                    .arg(event.account.as_ref());
             })
             .await
     }
 
     pub(super) async fn put_callback(&self, row: &CallbackRow) -> Result<(), StoreError> {
-        let reason = match &row.state {
-            CallbackState::Active => None,
-            CallbackState::Paused(reason) => Some(reason.as_str()),
-        };
-        self.link
+        self.link.run(&self.scripts.put_callback, |command| add_callback(command, row)).await
+    }
+
+    pub(super) async fn put_callback_once(
+        &self,
+        row: &CallbackRow,
+        remember: &Remember,
+    ) -> Result<Option<Answered>, StoreError> {
+        let answer: redis::Value = self
+            .link
             .run(&self.scripts.put_callback, |command| {
-                command.arg(&row.id.to_bytes()).arg(row.account.as_ref()).arg(row.limits.max_in_flight);
-                match row.limits.rate {
-                    Some(rate) => {
-                        let period = span_micros(rate.period);
-                        let count = i64::from(rate.count.max(1));
-                        // As in scheduler/destination.rs: rounded up, so that the rate is never passed.
-                        let interval = ((period + count - 1) / count).max(1);
-                        let tolerance = interval.saturating_mul(count - 1).min(LONGEST_SPAN);
-                        command.arg(format!("{}/{period}", rate.count)).arg(interval).arg(tolerance)
-                    }
-                    None => command.arg("").arg("").arg(""),
-                };
+                add_callback(command, row);
                 command
-                    .arg(u8::from(row.limits.paused))
-                    .arg(u8::from(reason.is_some()))
-                    .arg(reason.unwrap_or_default())
-                    .arg(row.definition.as_slice())
-                    .arg(span_micros(row.deadline))
-                    .arg(span_micros(row.deadline.min(LONGEST_DEADLINE) + LEASE_SLACK));
+                    .arg(answered_name(&row.account, &remember.key))
+                    .arg(form::write_answered(&remember.answered))
+                    .arg(u64::try_from(remember.keep.as_millis()).unwrap_or(u64::MAX));
             })
-            .await
+            .await?;
+        match answer {
+            redis::Value::BulkString(earlier) => form::read_answered(&earlier).map(Some),
+            _ => Ok(None),
+        }
     }
 
     pub(super) async fn remove_callback(
@@ -244,6 +245,32 @@ impl Shared {
         pipeline.cmd("HSET").arg(format!("{}n", super::link::PREFIX)).arg("P").arg(1).ignore();
         self.link.ask(&pipeline).await
     }
+}
+
+fn add_callback(command: &mut Cmd, row: &CallbackRow) {
+    let reason = match &row.state {
+        CallbackState::Active => None,
+        CallbackState::Paused(reason) => Some(reason.as_str()),
+    };
+    command.arg(&row.id.to_bytes()).arg(row.account.as_ref()).arg(row.limits.max_in_flight);
+    match row.limits.rate {
+        Some(rate) => {
+            let period = span_micros(rate.period);
+            let count = i64::from(rate.count.max(1));
+            // As in scheduler/destination.rs: rounded up, so that the rate is never passed.
+            let interval = ((period + count - 1) / count).max(1);
+            let tolerance = interval.saturating_mul(count - 1).min(LONGEST_SPAN);
+            command.arg(format!("{}/{period}", rate.count)).arg(interval).arg(tolerance)
+        }
+        None => command.arg("").arg("").arg(""),
+    };
+    command
+        .arg(u8::from(row.limits.paused))
+        .arg(u8::from(reason.is_some()))
+        .arg(reason.unwrap_or_default())
+        .arg(row.definition.as_slice())
+        .arg(span_micros(row.deadline))
+        .arg(span_micros(row.deadline.min(LONGEST_DEADLINE) + LEASE_SLACK));
 }
 
 fn add_delivery(command: &mut Cmd, new: &NewDelivery, now: i64) {

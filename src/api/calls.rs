@@ -1,0 +1,195 @@
+//! `/v1/calls`: what is known of calls.
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use hyper::StatusCode;
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value as Body};
+
+use super::{Api, Call, list};
+use crate::context::{CallContext, CallId, CallKey, Json, Name, Values};
+use crate::event::AccountName;
+use crate::http::{Answer, Problem, json as answer};
+use crate::registration::{Filter, Issue, Occasion, read_filter};
+use crate::store::{CallMark, StoredCall};
+
+/// The most calls that one request looks at, whether or not they match.
+const MAX_LOOKED_AT: usize = 1_000;
+
+/// Calls that are read at once.
+const CHUNK: usize = 100;
+
+/// A call as it is shown.
+#[derive(Serialize)]
+struct ShownCall<'a> {
+    id: &'a str,
+    call_space: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created_at: Option<Timestamp>,
+    context: Box<RawValue>,
+}
+
+impl Api {
+    /// The newest first. What is long is left out: the transcript, and all that is an array or an
+    /// object.
+    pub(super) async fn list_calls(&self, call: &Call<'_>) -> Result<Answer, Problem> {
+        let mut issues = call.issues();
+        let limit = call.limit(&mut issues);
+        let before = call.cursor(&mut issues, read_cursor);
+        let filter = filter_of(call).unwrap_or_else(|more| {
+            issues.extend(more);
+            Filter::default()
+        });
+        if !issues.is_empty() {
+            return Err(Problem::invalid(issues));
+        }
+        let (mut rows, mut looked_at, mut last) = (Vec::new(), 0, before);
+        loop {
+            let found = self.store.calls(&call.account, last.as_ref(), CHUNK).await?;
+            for listed in found.rows {
+                if rows.len() == limit || looked_at == MAX_LOOKED_AT {
+                    return Ok(list(&rows, last.as_ref().map(write_cursor).as_deref()));
+                }
+                looked_at += 1;
+                match CallContext::from_bytes(&listed.context) {
+                    Ok(context) if takes(&filter, &context, &call.token) => {
+                        let shown = ShownCall {
+                            id: listed.mark.id.as_str(),
+                            call_space: &listed.mark.space,
+                            created_at: Some(listed.mark.created_at),
+                            context: show_context(&context, &call.token, is_short),
+                        };
+                        rows.push(serde_json::value::to_raw_value(&shown).expect("texts are JSON"));
+                    }
+                    Ok(_) => {}
+                    // One that is damaged must not hide the others.
+                    Err(error) => tracing::error!(%error, "a call is left out of a list"),
+                }
+                last = Some(listed.mark);
+            }
+            match found.next {
+                Some(next) => last = Some(next),
+                None => return Ok(list(&rows, None)),
+            }
+        }
+    }
+
+    pub(super) async fn show_call(&self, call: &Call<'_>, id: &str) -> Result<Answer, Problem> {
+        call.takes_nothing()?;
+        let (key, context) = self.known_call(call, id, call.query.get("call_space")).await?;
+        let shown = ShownCall {
+            id: key.id.as_str(),
+            call_space: &key.space,
+            created_at: None,
+            context: show_context(&context, &call.token, |_, _| true),
+        };
+        Ok(answer(StatusCode::OK, serde_json::to_string(&shown).expect("texts are JSON")))
+    }
+
+    /// What is known of a call. Without a space, all of those in which the account's sources count
+    /// are looked at.
+    pub(super) async fn known_call(
+        &self,
+        call: &Call<'_>,
+        id: &str,
+        space: Option<&str>,
+    ) -> Result<(CallKey, CallContext), Problem> {
+        let no_such_call = || Problem::not_found("this account has no such call");
+        let id = CallId::from_text(id).ok_or_else(no_such_call)?;
+        let spaces = match space {
+            Some(space) => vec![space.into()],
+            None => call.rules.call_spaces.clone(),
+        };
+        let mut known: Vec<(CallKey, StoredCall)> = Vec::new();
+        for space in spaces {
+            let key = CallKey { account: AccountName::clone(&call.account), space, id: id.clone() };
+            if let Some(stored) = self.store.call(&key).await? {
+                known.push((key, stored));
+            }
+        }
+        if known.len() > 1 {
+            let spaces: Vec<&str> = known.iter().map(|(key, _)| &*key.space).collect();
+            return Err(Problem::new(
+                StatusCode::CONFLICT,
+                "ambiguous_call",
+                format!("there are several such calls; name one's `call_space`: {}", spaces.join(", ")),
+            ));
+        }
+        let (key, stored) = known.pop().ok_or_else(no_such_call)?;
+        let context = CallContext::from_bytes(&stored.context).map_err(|fault| {
+            tracing::error!(error = %fault, "a request cannot be answered");
+            Problem::damaged()
+        })?;
+        Ok((key, context))
+    }
+}
+
+/// Whether the filter takes the call, as the token sees it: a search tells nothing that is not shown.
+fn takes(filter: &Filter, context: &CallContext, token: &str) -> bool {
+    let mut values = Values::new();
+    context.fill_for(Some(token), &mut values);
+    filter.takes(&Occasion::new(&values))
+}
+
+fn is_short(name: Name, value: &Json) -> bool {
+    name != Name::SpeechResult && !matches!(value, Json::Array(_) | Json::Object(_))
+}
+
+/// The context's values by name, as the token sees them and as they came: numbers keep their
+/// spelling.
+fn show_context(context: &CallContext, token: &str, is_shown: impl Fn(Name, &Json) -> bool) -> Box<RawValue> {
+    let mut text = b"{".to_vec();
+    for (name, value) in context.iter_for(Some(token)).filter(|(name, value)| is_shown(*name, value)) {
+        if text.len() > 1 {
+            text.push(b',');
+        }
+        text.extend_from_slice(format!("\"{name}\":").as_bytes());
+        value.write(&mut text);
+    }
+    text.push(b'}');
+    let text = String::from_utf8(text).expect("made of texts");
+    RawValue::from_string(text).expect("an object of names and JSON")
+}
+
+/// The filters of a query; those that are not given take every call.
+fn filter_of(call: &Call<'_>) -> Result<Filter, Vec<Issue>> {
+    let given = call.operation.parameters().iter().filter(|name| !matches!(**name, "limit" | "cursor"));
+    let members: Map<String, Body> =
+        given.filter_map(|name| Some(((*name).to_owned(), Body::from(call.query.get(name)?)))).collect();
+    read_filter(members)
+}
+
+fn write_cursor(mark: &CallMark) -> String {
+    let text = format!("{}\0{}\0{}", mark.created_at.as_microsecond(), mark.space, mark.id.as_str());
+    BASE64_URL_SAFE_NO_PAD.encode(text)
+}
+
+fn read_cursor(text: &str) -> Option<CallMark> {
+    let text = String::from_utf8(BASE64_URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
+    let mut parts = text.splitn(3, '\0');
+    Some(CallMark {
+        created_at: Timestamp::from_microsecond(parts.next()?.parse().ok()?).ok()?,
+        space: parts.next()?.into(),
+        id: CallId::from_text(parts.next()?)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_is_read_back_and_anything_else_is_none() {
+        let mark = CallMark {
+            created_at: "2026-03-30T12:00:00.000001Z".parse().unwrap(),
+            space: "default".into(),
+            id: CallId::from_text("a\0/é").unwrap(),
+        };
+        assert_eq!(read_cursor(&write_cursor(&mark)), Some(mark));
+        for other in ["", "x", "AAAA", "MQ", "MQBhAA"] {
+            assert_eq!(read_cursor(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! What lists ask of a store, and what they get.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::{DeliveryState, EventRow, EventState};
+use crate::context::CallId;
+use crate::event::{CallbackId, DeliveryId, EventType};
+
+/// The most rows that one look at a list of events goes through, whether or not they match.
+pub const SCAN_LIMIT: usize = 5_000;
+
+/// The most bytes of contexts that one look at a list of calls brings, but for its first row.
+pub const CONTEXTS_LIMIT: usize = 16 << 20;
+
+/// A part of a list that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found<T, C> {
+    /// The rows, the newest first.
+    pub rows: Vec<T>,
+    /// Where to go on. There may be nothing behind it; without it there is nothing more. A part may
+    /// have fewer rows than were asked for, or none, and yet not be the last: one look is bounded.
+    pub next: Option<C>,
+}
+
+/// Which deliveries a list shows; `None` takes all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeliveryFilter {
+    /// Of this registration.
+    pub callback: Option<CallbackId>,
+    /// Of this call.
+    pub call: Option<CallId>,
+    /// In this state.
+    pub state: Option<DeliveryState>,
+    /// Made at this time or later.
+    pub since: Option<Timestamp>,
+    /// Made before this time.
+    pub until: Option<Timestamp>,
+}
+
+/// A part of a list: at most `limit` (not 0) rows, those before `before` (an exclusive cursor; ids
+/// fall from newest to oldest).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// The cursor: the last id of the part before.
+    pub before: Option<DeliveryId>,
+    /// How many rows.
+    pub limit: usize,
+}
+
+/// Which events a list shows; `None` takes all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventFilter {
+    /// Posted to this source.
+    pub source: Option<String>,
+    /// Of this type, among others perhaps.
+    pub event_type: Option<EventType>,
+    /// Rejected, or accepted.
+    pub is_rejected: Option<bool>,
+    /// Of this call.
+    pub call: Option<CallId>,
+    /// Received at this time or later.
+    pub since: Option<Timestamp>,
+    /// Received before this time.
+    pub until: Option<Timestamp>,
+}
+
+impl EventFilter {
+    /// Whether an event is one of these.
+    #[must_use]
+    pub fn takes(&self, event: &EventRow) -> bool {
+        let is_rejected = matches!(event.state, EventState::Rejected(_));
+        self.source.as_ref().is_none_or(|source| event.source == *source)
+            && self.event_type.is_none_or(|event_type| event.types.contains(&event_type))
+            && self.is_rejected.is_none_or(|wanted| wanted == is_rejected)
+            && self.call.as_ref().is_none_or(|call| event.call.as_ref().is_some_and(|key| key.id == *call))
+            && self.since.is_none_or(|since| event.received_at >= since)
+            && self.until.is_none_or(|until| event.received_at < until)
+    }
+}
+
+/// A call's place in the list of its account's calls: by when it was first heard of, then by name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CallMark {
+    /// When its first event came in.
+    pub created_at: Timestamp,
+    /// Its space.
+    pub space: Arc<str>,
+    /// Its id in that space.
+    pub id: CallId,
+}
+
+/// A call in a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedCall {
+    /// Which.
+    pub mark: CallMark,
+    /// `CallContext::to_bytes`.
+    pub context: Vec<u8>,
+}

@@ -1,0 +1,184 @@
+//! Lists of events and of calls, a bounded look at a time.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::reading::{first_id, id, key};
+use super::{Shared, form};
+use crate::context::CallId;
+use crate::event::{AccountName, EventId};
+use crate::store::{
+    CONTEXTS_LIMIT, CallMark, EventFilter, EventRow, Found, ListedCall, SCAN_LIMIT, StoreError,
+};
+
+/// How far an event's id and the time of its coming in may lie apart: what is outside is not read.
+const ID_SLACK: SignedDuration = SignedDuration::from_hours(1);
+
+/// Ids that are read at once.
+const CHUNK: usize = 500;
+
+/// Bytes of records that one script goes through: Redis does nothing else meanwhile.
+const HEADS_LIMIT: usize = 8 << 20;
+
+impl Shared {
+    pub(super) async fn events(
+        &self,
+        account: &AccountName,
+        filter: &EventFilter,
+        before: Option<EventId>,
+        limit: usize,
+    ) -> Result<Found<EventRow, EventId>, StoreError> {
+        let events = key("ie:", account.as_bytes());
+        let bound = |at: Timestamp| first_id(at.as_millisecond());
+        let lowest = filter.since.map_or_else(
+            || b"-".to_vec(),
+            |since| {
+                let since = since.saturating_sub(ID_SLACK).unwrap_or(Timestamp::MIN);
+                [b"[".as_slice(), &bound(since)].concat()
+            },
+        );
+        let mut highest = before.map(EventId::to_bytes);
+        if let Some(until) = filter.until {
+            let latest = bound(until.saturating_add(ID_SLACK).unwrap_or(Timestamp::MAX));
+            highest = Some(highest.map_or(latest, |highest| highest.min(latest)));
+        }
+        let (mut rows, mut looked_at, mut last) = (Vec::new(), 0, None);
+        loop {
+            let from = highest.map_or_else(|| b"+".to_vec(), |highest| [b"(".as_slice(), &highest].concat());
+            let mut pipeline = redis::pipe();
+            pipeline.cmd("ZREVRANGEBYLEX").arg(&events).arg(from).arg(&lowest).arg("LIMIT").arg(0).arg(CHUNK);
+            let (ids,): (Vec<Vec<u8>>,) = self.link.ask(&pipeline).await?;
+            let ids: Vec<EventId> =
+                ids.iter().map(|bytes| id(bytes).map(EventId::from_bytes)).collect::<Result<_, _>>()?;
+            let is_last = ids.len() < CHUNK;
+            let mut unread = ids.as_slice();
+            while !unread.is_empty() {
+                let heads = self.heads(unread).await?;
+                for (event, head) in unread.iter().zip(heads.iter()) {
+                    if rows.len() == limit || looked_at == SCAN_LIMIT {
+                        return Ok(Found { rows, next: last });
+                    }
+                    looked_at += 1;
+                    last = Some(*event);
+                    // One that was removed at this moment has no record.
+                    if !head.is_empty() {
+                        let row = form::read_event(*event, head.clone())?;
+                        if row.account == *account && filter.takes(&row) {
+                            rows.push(row);
+                        }
+                    }
+                }
+                unread = &unread[heads.len().clamp(1, unread.len())..];
+            }
+            if is_last {
+                return Ok(Found { rows, next: None });
+            }
+            highest = last.map(EventId::to_bytes);
+        }
+    }
+
+    async fn heads(&self, events: &[EventId]) -> Result<Vec<Vec<u8>>, StoreError> {
+        self.link
+            .run(&self.scripts.heads, |command| {
+                command.arg(HEADS_LIMIT);
+                for event in events {
+                    command.arg(&event.to_bytes());
+                }
+            })
+            .await
+    }
+
+    pub(super) async fn calls(
+        &self,
+        account: &AccountName,
+        before: Option<&CallMark>,
+        limit: usize,
+    ) -> Result<Found<ListedCall, CallMark>, StoreError> {
+        // One more than is wanted, to know whether there is one more.
+        let marks = self.call_marks(account, before, limit + 1).await?;
+        let names: Vec<Vec<u8>> = marks.iter().take(limit).map(|mark| call_key(account, mark)).collect();
+        let mut pipeline = redis::pipe();
+        for name in &names {
+            pipeline.cmd("HSTRLEN").arg(name).arg("b");
+        }
+        let sizes: Vec<usize> = if names.is_empty() { Vec::new() } else { self.link.ask(&pipeline).await? };
+        let mut bytes = 0;
+        let fitting = sizes.iter().take_while(|size| {
+            let fits = bytes <= CONTEXTS_LIMIT;
+            bytes += **size;
+            fits
+        });
+        let count = fitting.count();
+        let mut pipeline = redis::pipe();
+        for name in &names[..count] {
+            pipeline.cmd("HGET").arg(name).arg("b");
+        }
+        let contexts: Vec<Option<Vec<u8>>> =
+            if count == 0 { Vec::new() } else { self.link.ask(&pipeline).await? };
+        let next = if count < marks.len() { marks[..count].last().cloned() } else { None };
+        // One that was removed at this moment has no context.
+        let rows = marks
+            .into_iter()
+            .zip(contexts)
+            .filter_map(|(mark, context)| Some(ListedCall { mark, context: context? }))
+            .collect();
+        Ok(Found { rows, next })
+    }
+
+    async fn call_marks(
+        &self,
+        account: &AccountName,
+        before: Option<&CallMark>,
+        count: usize,
+    ) -> Result<Vec<CallMark>, StoreError> {
+        let list = key("il:", account.as_bytes());
+        let highest =
+            before.map_or_else(|| "+inf".to_owned(), |mark| mark.created_at.as_microsecond().to_string());
+        let (mut marks, mut offset) = (Vec::new(), 0);
+        loop {
+            let mut pipeline = redis::pipe();
+            pipeline
+                .cmd("ZREVRANGEBYSCORE")
+                .arg(&list)
+                .arg(&highest)
+                .arg("-inf")
+                .arg("WITHSCORES")
+                .arg("LIMIT")
+                .arg(offset)
+                .arg(CHUNK);
+            let (found,): (Vec<(Vec<u8>, i64)>,) = self.link.ask(&pipeline).await?;
+            let is_last = found.len() < CHUNK;
+            offset += found.len();
+            for (name, created_at) in found {
+                let mark = call_mark(&name, created_at)?;
+                // Those of the same microsecond begin with the last.
+                if before.is_none_or(|before| mark < *before) {
+                    marks.push(mark);
+                }
+                if marks.len() == count {
+                    return Ok(marks);
+                }
+            }
+            if is_last {
+                return Ok(marks);
+            }
+        }
+    }
+}
+
+fn call_key(account: &AccountName, mark: &CallMark) -> Vec<u8> {
+    key(
+        "c:",
+        &[account.as_bytes(), b"\0", mark.space.as_bytes(), b"\0", mark.id.as_str().as_bytes()].concat(),
+    )
+}
+
+fn call_mark(name: &[u8], created_at: i64) -> Result<CallMark, StoreError> {
+    let damaged = || form::corrupt("list of calls", "a name is not one");
+    let name = std::str::from_utf8(name).map_err(|_| damaged())?;
+    let (space, id) = name.split_once('\0').ok_or_else(damaged)?;
+    Ok(CallMark {
+        created_at: form::time("list of calls", created_at)?,
+        space: space.into(),
+        id: CallId::from_text(id).ok_or_else(damaged)?,
+    })
+}
