@@ -10,7 +10,7 @@
 //! grants to such destinations together take at most half of all slots, so that the dead ones
 //! never crowd out the living.
 //!
-//! Of the deliveries that go out in an order only the first is in the queue ([`order`]).
+//! Of the deliveries that go out in an order only the first is in the queue (`order`).
 //! A destination whose circuit is open takes nothing but a probe now and then ([`CircuitRules`]).
 //!
 //! Changes are kept in a journal until [`Scheduler::commit`], and [`Scheduler::rollback`] takes
