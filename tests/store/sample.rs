@@ -126,11 +126,14 @@ pub(crate) async fn queue(store: &SharedStore, callback: CallbackId, count: usiz
     ids
 }
 
+/// What every attempt says that it took, which no test waits for.
+pub(crate) const LATENCY: Duration = Duration::from_millis(12);
+
 pub(crate) fn attempt(claim: &Claim, outcome: OutcomeKind) -> Attempt {
     Attempt {
         number: claim.attempt,
         started_at: now(),
-        latency: Duration::from_millis(12),
+        latency: LATENCY,
         outcome,
         status: (outcome == OutcomeKind::Delivered).then_some(204),
         error: (outcome == OutcomeKind::Connection).then(|| "refused".to_owned()),
