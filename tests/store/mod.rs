@@ -15,6 +15,7 @@ mod reading;
 mod redis;
 mod registering;
 mod sample;
+mod searching;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
