@@ -17,6 +17,7 @@ mod reading;
 mod redis;
 mod registering;
 mod sample;
+mod searching;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
