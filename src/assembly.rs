@@ -169,7 +169,8 @@ pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, 
         Arc::clone(&jobs),
     ));
     let speech = requests.as_ref().map(|requests| {
-        SpeechDesk::new(Arc::clone(requests), Arc::clone(&desk), Arc::clone(&registry), ledger.clone())
+        let (calls, requests) = (Arc::clone(&store), Arc::clone(requests));
+        SpeechDesk::new(calls, requests, Arc::clone(&desk), Arc::clone(&registry), ledger.clone())
     });
     let rooms = Rooms {
         store: Arc::clone(&store),

@@ -21,7 +21,8 @@
 //! | [`provider`] | one adapter a file: verified request → event; how it is asked; presets |
 //! | [`event`] | normalised events, and ids |
 //! | [`context`] | call, speech, user, campaign, lead; the catalogue of names; foreign JSON |
-//! | [`registration`] | callbacks, and which events they want |
+//! | [`filter`] | which events a registration wants, and which calls a search finds |
+//! | [`registration`] | callbacks, and which of them an event concerns |
 //! | [`template`] | grammar → tree → program → bytes; no I/O, no clock |
 //! | [`store`] | the contract of durability; the scheduler; the embedded store, and the one in Redis |
 //! | [`delivery`] | the client, the outcome, the schedule of the next attempt, the worker |
@@ -58,6 +59,7 @@ pub mod delivery;
 pub mod destination;
 mod escape;
 pub mod event;
+pub mod filter;
 pub mod http;
 pub mod intake;
 pub mod job;

@@ -4,12 +4,16 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{DeliveryState, EventRow, EventState};
-use crate::context::CallId;
+use super::{DeliveryState, EventRow, EventState, StoredCall};
+use crate::context::{CallContext, CallId, CallKey, Values};
 use crate::event::{CallbackId, DeliveryId, EventType};
+use crate::filter::{Filter, Occasion};
 
 /// The most rows that one look at a list of events goes through, whether or not they match.
 pub const SCAN_LIMIT: usize = 5_000;
+
+/// The most calls that one look at a list of calls reads, whether or not they match.
+pub const CALLS_LIMIT: usize = 500;
 
 /// The most bytes of contexts that one look at a list of calls brings, but for its first row.
 pub const CONTEXTS_LIMIT: usize = 16 << 20;
@@ -80,22 +84,62 @@ impl EventFilter {
     }
 }
 
-/// A call's place in the list of its account's calls: by when it was first heard of, then by name.
+/// Which calls a list shows.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CallQuery {
+    /// What they have.
+    pub filter: Filter,
+    /// As whom they are looked at: speech that another token owns is missing.
+    pub token: Option<Arc<str>>,
+}
+
+impl CallQuery {
+    /// Whether every call is one of these.
+    #[must_use]
+    pub fn takes_all(&self) -> bool {
+        self.filter == Filter::default()
+    }
+
+    /// Whether a call whose context is stored so is one of these. One that cannot be read is none,
+    /// so that it does not hide the others.
+    #[must_use]
+    pub fn takes(&self, context: &[u8]) -> bool {
+        if self.takes_all() {
+            return true;
+        }
+        match CallContext::from_bytes(context) {
+            Ok(context) => {
+                let mut values = Values::new();
+                context.fill_for(self.token.as_deref(), &mut values);
+                self.filter.takes(&Occasion::new(&values))
+            }
+            Err(error) => {
+                tracing::error!(%error, "a call is left out of a search");
+                false
+            }
+        }
+    }
+}
+
+/// A call's place in the list of its account's calls, which falls from newest to oldest. What it
+/// says is its store's own.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CallMark {
-    /// When its first event came in.
-    pub created_at: Timestamp,
-    /// Its space.
-    pub space: Arc<str>,
-    /// Its id in that space.
-    pub id: CallId,
+    /// Where, by age.
+    pub place: u64,
+    /// Tells it from others of that age.
+    pub name: Box<str>,
 }
 
 /// A call in a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedCall {
-    /// Which.
+    /// Its place.
     pub mark: CallMark,
-    /// `CallContext::to_bytes`.
-    pub context: Vec<u8>,
+    /// Which.
+    pub key: CallKey,
+    /// When its first event came in.
+    pub created_at: Timestamp,
+    /// What is known of it.
+    pub stored: StoredCall,
 }

@@ -25,7 +25,10 @@ pub use jobs::{
     FinishJob, JobClaim, JobEnd, JobLease, JobPhase, JobRow, JobStanding, Jobs, NewJob, PutJob, SharedJobs,
     SourceShare,
 };
-pub use list::{CONTEXTS_LIMIT, CallMark, DeliveryFilter, EventFilter, Found, ListedCall, Page, SCAN_LIMIT};
+pub use list::{
+    CALLS_LIMIT, CONTEXTS_LIMIT, CallMark, CallQuery, DeliveryFilter, EventFilter, Found, ListedCall, Page,
+    SCAN_LIMIT,
+};
 pub use record::{
     Acceptance, Accepted, Announced, Announcement, Answered, Attempt, CallWrite, CallbackChanges,
     CallbackRow, CallbackState, Claim, DedupeKey, DeliveryRequest, DeliveryRow, DeliveryState, DeliveryView,
@@ -34,8 +37,8 @@ pub use record::{
 };
 
 pub use speech_requests::{
-    AnsweredRequest, KnownCall, NewSpeechRequest, NoSpeechRequests, PutSpeechRequest, RequestedCall,
-    RequestedState, SharedSpeechRequests, SpeechRequestView, SpeechRequests,
+    AnsweredRequest, NewSpeechRequest, NoSpeechRequests, PutSpeechRequest, RequestedCall, RequestedState,
+    SharedSpeechRequests, SpeechRequestView, SpeechRequests,
 };
 
 use crate::context::CallKey;
@@ -126,11 +129,13 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Found<EventRow, EventId>, StoreError>;
 
-    /// Calls of this account, those first that were first heard of last: at most `limit` (not 0) of
-    /// those before the cursor, and at most [`CONTEXTS_LIMIT`] bytes of contexts.
+    /// Calls of this account that the query takes, those first that were first heard of last: at most
+    /// `limit` (not 0), those before the cursor. One look reads at most [`CALLS_LIMIT`] calls that
+    /// turn out to be others, and [`CONTEXTS_LIMIT`] bytes of contexts.
     async fn calls(
         &self,
         account: &AccountName,
+        query: &CallQuery,
         before: Option<&CallMark>,
         limit: usize,
     ) -> Result<Found<ListedCall, CallMark>, StoreError>;

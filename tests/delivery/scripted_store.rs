@@ -10,9 +10,9 @@ use jiff::Timestamp;
 use ringback::context::CallKey;
 use ringback::event::{AccountName, CallbackId, DeliveryId, EventId};
 use ringback::store::{
-    Acceptance, Accepted, Announcement, Answered, CallMark, CallbackRow, Claim, DedupeKey, DeliveryFilter,
-    DeliveryRow, DeliveryView, EventFilter, EventRow, EventView, Found, Lease, ListedCall, Page, Recall,
-    Remember, Settlement, Store, StoreError, StoredCall,
+    Acceptance, Accepted, Announcement, Answered, CallMark, CallQuery, CallbackRow, Claim, DedupeKey,
+    DeliveryFilter, DeliveryRow, DeliveryView, EventFilter, EventRow, EventView, Found, Lease, ListedCall,
+    Page, Recall, Remember, Settlement, Store, StoreError, StoredCall,
 };
 use tokio::sync::Notify;
 
@@ -184,6 +184,7 @@ impl Store for ScriptedStore {
     async fn calls(
         &self,
         _: &AccountName,
+        _: &CallQuery,
         _: Option<&CallMark>,
         _: usize,
     ) -> Result<Found<ListedCall, CallMark>, StoreError> {

@@ -15,6 +15,7 @@ mod reading;
 mod redis;
 mod registering;
 mod sample;
+mod searching;
 mod shared_jobs;
 
 use std::path::{Path, PathBuf};

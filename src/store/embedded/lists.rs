@@ -1,12 +1,11 @@
-//! Lists of events and of calls, a bounded look at a time.
+//! Lists of events, a bounded look at a time.
 
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, params};
 
-use super::desk::micros;
-use super::reader::{EVENT_COLUMNS, call_id, event_row, time};
+use super::reader::{EVENT_COLUMNS, event_row};
 use crate::event::{AccountName, EventId};
-use crate::store::{CONTEXTS_LIMIT, CallMark, EventFilter, EventRow, Found, ListedCall, SCAN_LIMIT};
+use crate::store::{EventFilter, EventRow, Found, SCAN_LIMIT};
 
 /// How far an event's id and the time of its coming in may lie apart: what is outside is not read.
 const ID_SLACK: SignedDuration = SignedDuration::from_hours(1);
@@ -51,38 +50,4 @@ pub(super) fn events(
 /// The first id that can be made at this time.
 fn first_id(at: Timestamp) -> [u8; 16] {
     (u128::from(u64::try_from(at.as_millisecond()).unwrap_or(0)) << 80).to_be_bytes()
-}
-
-pub(super) fn calls(
-    connection: &Connection,
-    account: &AccountName,
-    before: Option<&CallMark>,
-    limit: usize,
-) -> rusqlite::Result<Found<ListedCall, CallMark>> {
-    let (at, space, id) = before
-        .map_or((i64::MAX, "", ""), |mark| (micros(mark.created_at), mark.space.as_ref(), mark.id.as_str()));
-    // The index is named: without statistics SQLite guesses.
-    let mut statement = connection.prepare_cached(
-        "SELECT created_at, space, id, context FROM call INDEXED BY call_by_age \
-         WHERE account = (SELECT id FROM account WHERE name = ?1) AND (created_at, space, id) < (?2, ?3, ?4) \
-         ORDER BY created_at DESC, space DESC, id DESC",
-    )?;
-    let mut read = statement.query(params![account, at, space, id])?;
-    let mut rows: Vec<ListedCall> = Vec::new();
-    let mut bytes = 0;
-    while let Some(row) = read.next()? {
-        if rows.len() == limit || bytes > CONTEXTS_LIMIT {
-            let next = rows.last().map(|call| call.mark.clone());
-            return Ok(Found { rows, next });
-        }
-        let mark = CallMark {
-            created_at: time(row, 0)?,
-            space: row.get::<_, String>(1)?.into(),
-            id: call_id(2, &row.get::<_, String>(2)?)?,
-        };
-        let context: Vec<u8> = row.get(3)?;
-        bytes += context.len();
-        rows.push(ListedCall { mark, context });
-    }
-    Ok(Found { rows, next: None })
 }

@@ -4,10 +4,11 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::reading::{first_id, id, key};
 use super::{Shared, form};
-use crate::context::CallId;
+use crate::context::{CallId, CallKey};
 use crate::event::{AccountName, EventId};
 use crate::store::{
-    CONTEXTS_LIMIT, CallMark, EventFilter, EventRow, Found, ListedCall, SCAN_LIMIT, StoreError,
+    CALLS_LIMIT, CONTEXTS_LIMIT, CallMark, CallQuery, EventFilter, EventRow, Found, ListedCall, SCAN_LIMIT,
+    StoreError, StoredCall,
 };
 
 /// How far an event's id and the time of its coming in may lie apart: what is outside is not read.
@@ -87,41 +88,73 @@ impl Shared {
             .await
     }
 
+    /// Reads the calls one after the other.
     pub(super) async fn calls(
         &self,
         account: &AccountName,
+        query: &CallQuery,
         before: Option<&CallMark>,
         limit: usize,
     ) -> Result<Found<ListedCall, CallMark>, StoreError> {
-        // One more than is wanted, to know whether there is one more.
-        let marks = self.call_marks(account, before, limit + 1).await?;
-        let names: Vec<Vec<u8>> = marks.iter().take(limit).map(|mark| call_key(account, mark)).collect();
+        let mut rows: Vec<ListedCall> = Vec::new();
+        let (mut others, mut bytes, mut last) = (0, 0, before.cloned());
+        loop {
+            // One more than is wanted, to know whether there is one more.
+            let count = if query.takes_all() { limit.saturating_add(1).min(CHUNK) } else { CHUNK };
+            let marks = self.call_marks(account, last.as_ref(), count).await?;
+            let is_last = marks.len() < count;
+            let mut unread = marks.as_slice();
+            while !unread.is_empty() {
+                let calls = self.contexts(account, unread).await?;
+                for (mark, call) in unread.iter().zip(&calls) {
+                    if rows.len() == limit || others == CALLS_LIMIT || bytes > CONTEXTS_LIMIT {
+                        return Ok(Found { rows, next: last });
+                    }
+                    last = Some(mark.clone());
+                    // One that was removed at this moment has no context.
+                    match call {
+                        Some(stored) if query.takes(&stored.context) => {
+                            bytes += stored.context.len();
+                            rows.push(listed(account, mark, stored.clone())?);
+                        }
+                        Some(_) | None => others += 1,
+                    }
+                }
+                unread = &unread[calls.len()..];
+            }
+            if is_last {
+                return Ok(Found { rows, next: None });
+            }
+        }
+    }
+
+    /// What is known of calls, in their order: of as many as fit, and of one at least.
+    async fn contexts(
+        &self,
+        account: &AccountName,
+        marks: &[CallMark],
+    ) -> Result<Vec<Option<StoredCall>>, StoreError> {
+        let names: Vec<Vec<u8>> = marks.iter().map(|mark| call_key(account, mark)).collect();
         let mut pipeline = redis::pipe();
         for name in &names {
             pipeline.cmd("HSTRLEN").arg(name).arg("b");
         }
-        let sizes: Vec<usize> = if names.is_empty() { Vec::new() } else { self.link.ask(&pipeline).await? };
+        let sizes: Vec<usize> = self.link.ask(&pipeline).await?;
         let mut bytes = 0;
         let fitting = sizes.iter().take_while(|size| {
             let fits = bytes <= CONTEXTS_LIMIT;
             bytes += **size;
             fits
         });
-        let count = fitting.count();
         let mut pipeline = redis::pipe();
-        for name in &names[..count] {
-            pipeline.cmd("HGET").arg(name).arg("b");
+        for name in names.iter().take(fitting.count()) {
+            pipeline.cmd("HMGET").arg(name).arg("v").arg("b");
         }
-        let contexts: Vec<Option<Vec<u8>>> =
-            if count == 0 { Vec::new() } else { self.link.ask(&pipeline).await? };
-        let next = if count < marks.len() { marks[..count].last().cloned() } else { None };
-        // One that was removed at this moment has no context.
-        let rows = marks
-            .into_iter()
-            .zip(contexts)
-            .filter_map(|(mark, context)| Some(ListedCall { mark, context: context? }))
-            .collect();
-        Ok(Found { rows, next })
+        let calls: Vec<(Option<u64>, Option<Vec<u8>>)> = self.link.ask(&pipeline).await?;
+        let stored = |(version, context): (Option<u64>, Option<Vec<u8>>)| {
+            version.zip(context).map(|(version, context)| StoredCall { version, context })
+        };
+        Ok(calls.into_iter().map(stored).collect())
     }
 
     async fn call_marks(
@@ -131,8 +164,7 @@ impl Shared {
         count: usize,
     ) -> Result<Vec<CallMark>, StoreError> {
         let list = key("il:", account.as_bytes());
-        let highest =
-            before.map_or_else(|| "+inf".to_owned(), |mark| mark.created_at.as_microsecond().to_string());
+        let highest = before.map_or_else(|| "+inf".to_owned(), |mark| mark.place.to_string());
         let (mut marks, mut offset) = (Vec::new(), 0);
         loop {
             let mut pipeline = redis::pipe();
@@ -149,7 +181,7 @@ impl Shared {
             let is_last = found.len() < CHUNK;
             offset += found.len();
             for (name, created_at) in found {
-                let mark = call_mark(&name, created_at)?;
+                let mark = call_mark(name, created_at)?;
                 // Those of the same microsecond begin with the last.
                 if before.is_none_or(|before| mark < *before) {
                     marks.push(mark);
@@ -166,19 +198,29 @@ impl Shared {
 }
 
 fn call_key(account: &AccountName, mark: &CallMark) -> Vec<u8> {
-    key(
-        "c:",
-        &[account.as_bytes(), b"\0", mark.space.as_bytes(), b"\0", mark.id.as_str().as_bytes()].concat(),
-    )
+    key("c:", &[account.as_bytes(), b"\0", mark.name.as_bytes()].concat())
 }
 
-fn call_mark(name: &[u8], created_at: i64) -> Result<CallMark, StoreError> {
-    let damaged = || form::corrupt("list of calls", "a name is not one");
-    let name = std::str::from_utf8(name).map_err(|_| damaged())?;
-    let (space, id) = name.split_once('\0').ok_or_else(damaged)?;
-    Ok(CallMark {
-        created_at: form::time("list of calls", created_at)?,
-        space: space.into(),
-        id: CallId::from_text(id).ok_or_else(damaged)?,
+/// Its name is its space and its id.
+fn call_mark(name: Vec<u8>, created_at: i64) -> Result<CallMark, StoreError> {
+    let name = String::from_utf8(name).map_err(|_| no_name())?;
+    Ok(CallMark { place: u64::try_from(created_at).unwrap_or(0), name: name.into() })
+}
+
+fn listed(account: &AccountName, mark: &CallMark, stored: StoredCall) -> Result<ListedCall, StoreError> {
+    let (space, id) = mark.name.split_once('\0').ok_or_else(no_name)?;
+    Ok(ListedCall {
+        mark: mark.clone(),
+        key: CallKey {
+            account: AccountName::clone(account),
+            space: space.into(),
+            id: CallId::from_text(id).ok_or_else(no_name)?,
+        },
+        created_at: form::time("list of calls", i64::try_from(mark.place).unwrap_or(i64::MAX))?,
+        stored,
     })
+}
+
+fn no_name() -> StoreError {
+    form::corrupt("list of calls", "a name is not one")
 }

@@ -83,9 +83,9 @@ use self::jobs::HeldJob;
 use self::link::{Link, Script};
 use super::scheduler::CircuitRules;
 use super::{
-    Acceptance, Accepted, Announcement, Answered, CallMark, CallbackChanges, CallbackRow, Claim, DedupeKey,
-    DeliveryFilter, DeliveryRow, DeliveryView, EventFilter, EventRow, EventView, Found, Lease, ListedCall,
-    Page, Recall, Remember, Retention, Settlement, Store, StoreError, StoredCall,
+    Acceptance, Accepted, Announcement, Answered, CallMark, CallQuery, CallbackChanges, CallbackRow, Claim,
+    DedupeKey, DeliveryFilter, DeliveryRow, DeliveryView, EventFilter, EventRow, EventView, Found, Lease,
+    ListedCall, Page, Recall, Remember, Retention, Settlement, Store, StoreError, StoredCall,
 };
 use crate::context::CallKey;
 use crate::event::{AccountName, CallbackId, DeliveryId, EventId, JobId};
@@ -462,10 +462,11 @@ impl Store for Redis {
     async fn calls(
         &self,
         account: &AccountName,
+        query: &CallQuery,
         before: Option<&CallMark>,
         limit: usize,
     ) -> Result<Found<ListedCall, CallMark>, StoreError> {
-        self.open_only()?.calls(account, before, limit).await
+        self.open_only()?.calls(account, query, before, limit).await
     }
 
     async fn delivery(
