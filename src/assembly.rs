@@ -34,9 +34,7 @@ use crate::shutdown::{DRAIN_DEADLINE, Shutdown};
 use crate::speech_request::SpeechDesk;
 use crate::store::embedded::{Embedded, Options as EmbeddedOptions};
 use crate::store::redis::{Options as RedisOptions, Redis};
-use crate::store::{
-    NoJobs, NoSpeechRequests, Retention, SharedJobs, SharedSpeechRequests, SharedStore, StoreError,
-};
+use crate::store::{NoSpeechRequests, Retention, SharedJobs, SharedSpeechRequests, SharedStore, StoreError};
 use crate::template;
 
 /// Why Ringback did not start.
@@ -287,10 +285,9 @@ async fn open_store(settings: &Settings) -> Result<Stores, StoreError> {
             Stores { store: Arc::clone(&store) as _, jobs: Arc::clone(&store) as _, requests: Some(store) }
         }
         StoreAddress::Redis(url) => {
-            // Settings over a Redis name no provider that is asked.
             let options = RedisOptions { max_in_flight, retention, ..RedisOptions::default() };
-            let store = Redis::open(url.as_str(), options).await?;
-            Stores { store: Arc::new(store), jobs: Arc::new(NoJobs), requests: None }
+            let store = Arc::new(Redis::open(url.as_str(), options).await?);
+            Stores { store: Arc::clone(&store) as _, jobs: store, requests: None }
         }
     })
 }

@@ -22,8 +22,8 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 pub use jobs::{
-    FinishJob, JobClaim, JobEnd, JobLease, JobPhase, JobRow, JobStanding, Jobs, NewJob, NoJobs, PutJob,
-    SharedJobs, SourceShare,
+    FinishJob, JobClaim, JobEnd, JobLease, JobPhase, JobRow, JobStanding, Jobs, NewJob, PutJob, SharedJobs,
+    SourceShare,
 };
 pub use list::{
     CALLS_LIMIT, CONTEXTS_LIMIT, CallMark, CallQuery, DeliveryFilter, EventFilter, Found, ListedCall, Page,

@@ -29,9 +29,9 @@ pub(super) fn key(kind: &str, name: &[u8]) -> Vec<u8> {
 }
 
 /// The fields of one hash.
-struct Row {
-    what: &'static str,
-    fields: Fields,
+pub(super) struct Row {
+    pub(super) what: &'static str,
+    pub(super) fields: Fields,
 }
 
 impl Row {
@@ -39,7 +39,7 @@ impl Row {
         form::corrupt(self.what, &format!("the field `{field}` is wrong"))
     }
 
-    fn bytes(&self, field: &str) -> Result<&[u8], StoreError> {
+    pub(super) fn bytes(&self, field: &str) -> Result<&[u8], StoreError> {
         self.fields.get(field).map(Vec::as_slice).ok_or_else(|| self.damaged(field))
     }
 
@@ -47,15 +47,15 @@ impl Row {
         self.fields.contains_key(field)
     }
 
-    fn text(&self, field: &str) -> Result<&str, StoreError> {
+    pub(super) fn text(&self, field: &str) -> Result<&str, StoreError> {
         std::str::from_utf8(self.bytes(field)?).map_err(|_| self.damaged(field))
     }
 
-    fn optional_text(&self, field: &str) -> Result<Option<String>, StoreError> {
+    pub(super) fn optional_text(&self, field: &str) -> Result<Option<String>, StoreError> {
         if self.has(field) { Ok(Some(self.text(field)?.to_owned())) } else { Ok(None) }
     }
 
-    fn number<T: std::str::FromStr>(&self, field: &str) -> Result<T, StoreError> {
+    pub(super) fn number<T: std::str::FromStr>(&self, field: &str) -> Result<T, StoreError> {
         self.text(field)?.parse().map_err(|_| self.damaged(field))
     }
 
