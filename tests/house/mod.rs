@@ -40,6 +40,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "event",
             "http",
             "limit",
+            "provider",
             "quantity",
             "registration",
             "signature",

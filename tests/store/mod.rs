@@ -14,6 +14,7 @@ mod ordering;
 mod reading;
 mod redis;
 mod registering;
+mod replaying;
 mod sample;
 
 use std::path::{Path, PathBuf};
