@@ -41,6 +41,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "event",
             "http",
             "limit",
+            "provider",
             "quantity",
             "registration",
             "signature",
