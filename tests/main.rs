@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails, and says where")]
 
 mod api;
+mod command;
 mod config;
 mod delivery;
 mod fixtures;
