@@ -27,6 +27,7 @@
 //! | [`delivery`] | the client, the outcome, the schedule of the next attempt, the worker |
 //! | [`destination`] | which URLs may be registered and which addresses dialled |
 //! | `escape` | text as the content of JSON strings; the only room that allows `unsafe` |
+//! | [`docs`] | pages for those who use Ringback: the first callback, receivers |
 //! | [`limit`], [`network`], [`quantity`] | rates; ranges of addresses; how durations and sizes are spelt |
 //!
 //! # Invariants
@@ -56,6 +57,7 @@ pub mod config;
 pub mod context;
 pub mod delivery;
 pub mod destination;
+pub mod docs;
 mod escape;
 pub mod event;
 pub mod http;

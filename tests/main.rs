@@ -6,6 +6,7 @@ mod api;
 mod command;
 mod config;
 mod delivery;
+mod docs;
 mod fixtures;
 mod house;
 mod interop;
