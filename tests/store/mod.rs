@@ -11,6 +11,8 @@ mod embedded;
 mod jobs;
 mod listing;
 mod ordering;
+mod outages;
+mod proxy;
 mod reading;
 mod redis;
 mod registering;
