@@ -8,7 +8,7 @@
 //!
 //! | room | what happens there |
 //! | --- | --- |
-//! | `main`, [`command`] | the command line: `serve`, `demo`, `check`, `render`, `verify`, `placeholders`, `token` |
+//! | `main`, [`command`] | the command line: `serve`, `demo`, `check`, `render`, `verify`, `placeholders`, `token`; `callbacks`, `deliveries`, `events`, `calls` at a running server |
 //! | [`assembly`] | builds every room from the settings and joins them; alone imports all |
 //! | [`config`] | typed settings; every problem at once; the only reader of the environment |
 //! | [`telemetry`], [`shutdown`] | the log; signals and the drain |
@@ -28,6 +28,7 @@
 //! | [`delivery`] | the client, the outcome, the schedule of the next attempt, the worker |
 //! | [`destination`] | which URLs may be registered and which addresses dialled |
 //! | `escape` | text as the content of JSON strings; the only room that allows `unsafe` |
+//! | [`docs`] | pages for those who use Ringback: the first callback, receivers |
 //! | [`limit`], [`network`], [`quantity`] | rates; ranges of addresses; how durations and sizes are spelt |
 //!
 //! # Invariants
@@ -57,6 +58,7 @@ pub mod config;
 pub mod context;
 pub mod delivery;
 pub mod destination;
+pub mod docs;
 mod escape;
 pub mod event;
 pub mod filter;

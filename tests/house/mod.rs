@@ -52,6 +52,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     ("telemetry", &["config"]),
     ("shutdown", &[]),
+    ("docs", &[]),
 ];
 
 /// Rooms that join the others and may import all of them.
