@@ -368,7 +368,7 @@ async fn a_thin_event_is_answered_first_and_fetched_afterwards() {
     let speko = Speko::new("speko-token", json!({"call-15": call}));
     let said = json!([{"role": "agent", "text": "Hi", "timestamp": "00:00:01"}]);
     let call = json!({"id": "vc_1", "state": "Completed", "transcript": said});
-    let auralytik = Auralytik::new("ak_live_1", json!({"vc_1": call}));
+    let auralytik = Auralytik::new("ak_live_1", json!({"vc_1": {"call": call}}));
     let provider = StandIn::start(move |asked, _| {
         if asked.path.starts_with("/v1/") { speko.answer(asked) } else { auralytik.answer(asked) }
     })
@@ -439,5 +439,45 @@ async fn a_call_that_cannot_be_transcribed_is_refused_with_the_reason() {
     let text = asked.iter().find(|asked| asked.is("POST", "/v1/process/text")).unwrap().json();
     assert_eq!(text["messages"][1]["payload"]["content"], "Hi");
     assert_eq!(text["messages"][1]["from"]["name"], "customer");
+    ringback.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_several_sources_the_first_transcribes_that_can() {
+    let alo = alovoice("alo-token", "ai-1");
+    let alo = StandIn::start(move |asked, _| alo.answer(asked, true)).await;
+    let provider = StandIn::start(|asked, before| answer_as_symbl(asked, before, "completed")).await;
+    let home = home(&format!(
+        "{}[[source]]\nname = \"branch\"\naccount = \"acme\"\nprovider = \"commpeak\"\nverify = {{ scheme = \"none\" }}\n\
+         call_space = \"branch\"\n\
+         [[source]]\nname = \"alo\"\naccount = \"acme\"\nprovider = \"alovoice\"\nverify = {{ scheme = \"none\" }}\n\
+         call_space = \"branch\"\napi = {{ base_url = \"{}\", token = \"alo-token\" }}\n\
+         [speech]\nprovider = [\"alo\", \"symbl\"]\n",
+        symbl(&provider, ""),
+        alo.url()
+    ));
+    let ringback = Ringback::start(&home).await;
+    // Each call has the number of another in the other space.
+    dial(&home, "call-18").await;
+    let ended = json!({"call_id": "call-18", "end_at": "2026-03-30 14:27:12"});
+    post(&home, "/v1/ingest/branch", &ended).await;
+    let without_recording = json!({"call_id": "call-19", "end_at": "2026-03-30 14:27:12"});
+    post(&home, "/v1/ingest/dialer", &without_recording).await;
+
+    ringback.submit("call-18", Some("dialer")).await.unwrap();
+    provider.wait_until(|asked| asked.iter().any(|asked| asked.is("POST", "/v1/process/audio/url"))).await;
+    assert!(alo.asked().is_empty(), "it has no call of that space: {:?}", alo.asked());
+    let refused = ringback.submit("call-19", Some("dialer")).await;
+    assert!(matches!(refused, Err(SubmitError::Refused(Refusal::NoRecording))), "{refused:?}");
+
+    let id = CallId::from_text("call-18").unwrap();
+    let call = CallKey { account: "acme".into(), space: "branch".into(), id };
+    let submission = Submission { call: &call, own_source: Some("branch"), submitted_by: None };
+    ringback.running.jobs().submit(submission.clone(), Timestamp::now()).await.unwrap();
+    alo.wait_until(|asked| asked.iter().any(|asked| asked.is("GET", "/callsendai/alo-token/call-18"))).await;
+    let theirs = CallKey { account: "other".into(), ..call.clone() };
+    let submission = Submission { call: &theirs, ..submission };
+    let refused = ringback.running.jobs().submit(submission, Timestamp::now()).await;
+    assert!(matches!(refused, Err(SubmitError::Refused(Refusal::NoProvider))), "{refused:?}");
     ringback.stop().await;
 }
