@@ -18,7 +18,8 @@ pub struct Auralytik {
 }
 
 impl Auralytik {
-    /// Answers who shows this key and signs. `calls` has a member for each voice call by its id.
+    /// Answers who shows this key and signs. `calls` has a member for each voice call by its id, and
+    /// that the answers that there are: `call`, `epaResults`.
     #[must_use]
     pub fn new(key: &str, calls: Value) -> Self {
         Self { key: key.to_owned(), calls }
@@ -36,10 +37,12 @@ impl Auralytik {
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
         let ["api", "v1", "voice-calls", id, rest @ ..] = &segments[..] else { return absent() };
         let Some(call) = self.calls.get(id) else { return absent() };
-        let held = |held: &Value| answer(200, &json!({"data": held, "meta": {}}));
+        let held = |part: &str| {
+            call.get(part).map_or_else(absent, |held| answer(200, &json!({"data": held, "meta": {}})))
+        };
         match rest {
-            [] => held(call),
-            ["epa-results"] => call.get("epaResults").map_or_else(absent, held),
+            [] => held("call"),
+            ["epa-results"] => held("epaResults"),
             _ => absent(),
         }
     }
