@@ -27,7 +27,7 @@ use tokio::time::sleep;
 use super::receiver::{Receiver, SECRET, answer, client, closed, loopback, read_request, request};
 use super::scripted_store::ScriptedStore;
 
-const AMPLE: Duration = Duration::from_secs(10);
+const AMPLE: Duration = Duration::from_mins(1);
 
 fn account() -> AccountName {
     AccountName::from("acme")

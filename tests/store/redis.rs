@@ -107,7 +107,7 @@ async fn somebody_who_waits_is_woken_by_another_process() {
         queue(&intake, CallbackId::new(), 1).await;
         let claims = waiting.await.unwrap();
         // It waits 5 s at a time, so that this is no chance.
-        assert!(queued_at.elapsed() < Duration::from_millis(1_500), "{:?}", queued_at.elapsed());
+        assert!(queued_at.elapsed() < Duration::from_secs(4), "{:?}", queued_at.elapsed());
         assert!(worker.settle(delivered(&claims[0])).await.unwrap());
     }
 }
@@ -122,12 +122,24 @@ async fn registrations_of_one_process_are_known_to_the_others_within_a_second() 
     assert!(all.is_complete);
     assert_eq!(all.changed, std::slice::from_ref(&row));
 
+    // A busy machine may delay some, but not each of them.
+    let mut known = all.clone();
+    let mut delays = Vec::new();
+    while delays.iter().all(|delay| *delay > Duration::from_secs(1)) {
+        assert!(delays.len() < 20, "{delays:?}");
+        let started = Instant::now();
+        one.put_callback(row.clone()).await.unwrap();
+        tokio::time::timeout(PATIENCE, other.callbacks_changed(known.revision)).await.unwrap();
+        delays.push(started.elapsed());
+        known = other.callback_changes(known.revision).await.unwrap();
+        assert_eq!(known.changed, std::slice::from_ref(&row));
+    }
+
+    let all = known;
     let second = callback(UNLIMITED);
-    let started = Instant::now();
     one.put_callback(second.clone()).await.unwrap();
     assert!(one.remove_callback(&account(), row.id).await.unwrap());
     tokio::time::timeout(PATIENCE, other.callbacks_changed(all.revision)).await.unwrap();
-    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
     let changes = other.callback_changes(all.revision).await.unwrap();
     assert!(!changes.is_complete && changes.revision > all.revision);
     assert_eq!(
