@@ -25,8 +25,8 @@ impl AloVoice {
     #[must_use]
     pub fn answer(&self, asked: &Asked, is_done: bool) -> Reply {
         let segments = asked.segments();
-        let [what, token, _call] = &segments[..] else { return answer(404, &json!({})) };
-        if *token != self.token {
+        let [what, shown, _] = &segments[..] else { return answer(404, &json!({})) };
+        if *shown != self.token {
             return answer(401, &json!({}));
         }
         match what.as_str() {

@@ -238,13 +238,11 @@ impl Party {
                 HmacScheme::new(settings).expect("a header and a secret are all it needs"),
             );
         }
-        match self.url_secret() {
-            Some(secret) => Verifier::UrlSecret(UrlSecret::new(None, vec![secret])),
-            None => {
-                let key = SenderKey::parse(SPEKO_SECRET).expect("the demo's secret is one");
-                Verifier::StandardWebhooks(StandardWebhooks::new([key], Window::default()))
-            }
+        if let Some(secret) = self.url_secret() {
+            return Verifier::UrlSecret(UrlSecret::new(None, vec![secret]));
         }
+        let key = SenderKey::parse(SPEKO_SECRET).expect("the demo's secret is one");
+        Verifier::StandardWebhooks(StandardWebhooks::new([key], Window::default()))
     }
 
     /// The headers of an event that it posts.
