@@ -19,6 +19,7 @@
 //! | [`api`] | customer-facing: registrations, speech requests, previews, deliveries |
 //! | [`signature`] | schemes that verify and sign; secrets that never print |
 //! | [`provider`] | one adapter a file: verified request → event; how it is asked; presets |
+//! | [`stand_in`] | servers in the place of providers that are asked, for the demo and the tests |
 //! | [`event`] | normalised events, and ids |
 //! | [`context`] | call, speech, user, campaign, lead; the catalogue of names; foreign JSON |
 //! | [`filter`] | which events a registration wants, and which calls a search finds |
@@ -73,6 +74,7 @@ pub mod registration;
 pub mod shutdown;
 pub mod signature;
 pub mod speech_request;
+pub mod stand_in;
 pub mod store;
 pub mod telemetry;
 pub mod template;

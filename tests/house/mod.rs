@@ -11,6 +11,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("quantity", &[]),
     ("network", &[]),
     ("limit", &[]),
+    ("stand_in", &[]),
     ("event", &["context"]),
     ("context", &["escape"]),
     ("filter", &["context"]),
