@@ -7,8 +7,10 @@ use serde_json::json;
 
 use super::Format;
 use crate::config::{Environment, Overrides, Settings, StoreAddress};
+use crate::store::StoreError;
 use crate::store::audit::Audit;
-use crate::store::{StoreError, embedded, redis};
+use crate::store::embedded::audit as audit_file;
+use crate::store::redis::audit as audit_redis;
 
 /// Everything is where it should be.
 const CLEAN: u8 = 0;
@@ -99,13 +101,13 @@ fn check(
 
 fn audit(store: &StoreAddress, is_quick: bool) -> Result<Audit, StoreError> {
     match store {
-        StoreAddress::Embedded(path) => embedded::audit(path, is_quick),
+        StoreAddress::Embedded(path) => audit_file(path, is_quick),
         StoreAddress::Redis(url) => {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
                 .map_err(|error| StoreError::Unusable(format!("the runtime cannot be started: {error}")))?;
-            runtime.block_on(redis::audit(url.as_str()))
+            runtime.block_on(audit_redis(url.as_str()))
         }
     }
 }

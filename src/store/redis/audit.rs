@@ -52,6 +52,9 @@ pub async fn audit(url: &str) -> Result<Audit, StoreError> {
     Ok(audit)
 }
 
+/// What scripts tell: the name of a key, the kind of what is wrong with it, and a sentence.
+type Told = Vec<(Vec<u8>, Vec<u8>, Vec<u8>)>;
+
 struct Auditor {
     link: Link,
     deliveries: Script,
@@ -274,7 +277,7 @@ impl Auditor {
         ] {
             self.audit.count(what, names.len() as u64);
             for chunk in names.chunks(CHUNK) {
-                let told: Vec<(Vec<u8>, Vec<u8>, Vec<u8>)> = self
+                let told: Told = self
                     .link
                     .run(if kind == "j" { &self.jobs } else { &self.records }, |command| {
                         if kind != "j" {
@@ -295,7 +298,7 @@ impl Auditor {
         let all: Vec<Vec<u8>> = std::mem::take(&mut self.to_look_at).into_iter().collect();
         let mut counted = true;
         for chunk in all.chunks(CHUNK) {
-            let (counts, registrations, told): (bool, u64, Vec<(Vec<u8>, Vec<u8>, Vec<u8>)>) = self
+            let (counts, registrations, told): (bool, u64, Told) = self
                 .link
                 .run(&self.destinations, |command| {
                     command.arg(MOST_LEASES).arg(chunk);
