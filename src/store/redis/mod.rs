@@ -41,6 +41,7 @@
 //! | `xd`, `xf`, `xe`, `xk`, `xc` | zset | what retention removes: delivered, failed, events, kept events, calls |
 
 mod claiming;
+mod erasing;
 mod failure;
 mod form;
 mod inspection;
@@ -175,6 +176,8 @@ struct Scripts {
     sweep: Script,
     view: Script,
     heads: Script,
+    erase_deliveries: Script,
+    erase_events: Script,
     open: Script,
 }
 
@@ -193,6 +196,8 @@ impl Scripts {
             sweep: Script::new(include_str!("sweep.lua")),
             view: Script::new(include_str!("view.lua")),
             heads: Script::new(include_str!("heads.lua")),
+            erase_deliveries: Script::new(include_str!("erase_deliveries.lua")),
+            erase_events: Script::new(include_str!("erase_events.lua")),
             open: Script::new(include_str!("open.lua")),
         }
     }
@@ -429,6 +434,12 @@ impl Store for Redis {
         limit: usize,
     ) -> Result<Found<ListedCall, CallMark>, StoreError> {
         self.open_only()?.calls(account, query, before, limit).await
+    }
+
+    async fn erase_call(&self, key: &CallKey) -> Result<bool, StoreError> {
+        let shared = self.open_only()?;
+        let _turn = self.turn()?;
+        shared.erase_call(key).await
     }
 
     async fn delivery(
