@@ -153,12 +153,18 @@ pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, 
         proxy,
         ca_files: settings.delivery.ca_files.clone(),
     })?;
-    let ledger = Ledger::new(Arc::clone(&store), Arc::clone(&registry), settings.sealer.clone());
+    let ledger = Ledger::new(
+        Arc::clone(&store),
+        Arc::clone(&registry),
+        settings.sealer.clone(),
+        revision,
+        settings.limits.rendering,
+    );
     let (paused, following) = (ledger.clone(), ledger.clone());
     let worker = Worker::new(
         Arc::clone(&store),
         client.clone(),
-        Arc::clone(&registry),
+        ledger.clone(),
         settings.delivery.max_in_flight,
         move |id, reason| paused.follow_pause(id, reason),
     );
@@ -218,7 +224,7 @@ pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, 
     rooms.spawn(listener.serve(service, tls, stop(), DRAIN_DEADLINE));
     let announcing = async move { announcer.announce().await };
     rooms.spawn(until(stop(), announcing));
-    rooms.spawn(until(stop(), following.follow(revision, settings.limits.rendering)));
+    rooms.spawn(until(stop(), following.follow()));
     if let Some(speech) = speech {
         let retention = settings.retention.delivered.max(settings.retention.failed);
         rooms.spawn(until(stop(), speech.tidy(settings.speech_timeout, retention)));

@@ -85,16 +85,16 @@ impl Chance {
     }
 
     /// A text of `bytes` bytes of which about 4 in 100 characters need escapes, at random places:
-    /// quotes, backslashes and line breaks, and now and then another control character. About as
-    /// many are not ASCII.
-    pub(crate) fn text(&mut self, bytes: usize) -> String {
+    /// quotes, backslashes and line breaks, and now and then another control character, `rare`. About
+    /// as many are not ASCII.
+    pub(crate) fn text(&mut self, bytes: usize, rare: char) -> String {
         let mut text = String::with_capacity(bytes + 4);
         while text.len() < bytes {
             let character = match self.below(1_000) {
                 0..13 => '"',
                 13..25 => '\\',
                 25..38 => '\n',
-                38..40 => '\u{1b}',
+                38..40 => rare,
                 40..70 => self.of(&['é', 'ß', 'ã', 'ж']),
                 70..78 => '€',
                 78..80 => '😀',

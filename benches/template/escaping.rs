@@ -33,19 +33,26 @@ fn escapers() -> Vec<(&'static str, Escape)> {
     ]
 }
 
+/// What the escapes of a text are, and which control character is among them now and then: all but a
+/// few have an escape of two bytes (`\t`), the others one of six (`\u001b`).
+const MIXES: [(&str, char); 2] =
+    [("quotes, backslashes, line breaks, tabs", '\t'), ("the same with ESC for tabs", '\u{1b}')];
+
 pub(crate) fn run(plan: Plan) {
-    let mut escapers = escapers();
-    let mut chance = Chance::new(4);
-    let columns = SIZES.map(|(bytes, count)| {
-        let texts: Vec<String> = (0..count).map(|_| chance.text(bytes)).collect();
-        check(&mut escapers[1..], &texts);
-        measure(&mut escapers, &texts, plan)
-    });
-    println!("\nescaping a text of which 4 % of the characters need it, GB/s of the text");
-    println!("{:<24} {:>9} {:>9} {:>9}", "", "1 KiB", "64 KiB", "2 MiB");
-    for (index, (name, _)) in escapers.iter().enumerate() {
-        let [one, two, three] = columns.each_ref().map(|rates| rates[index]);
-        println!("{name:<24} {one:>9.2} {two:>9.2} {three:>9.2}");
+    for (mix, rare) in MIXES {
+        let mut escapers = escapers();
+        let mut chance = Chance::new(4);
+        let columns = SIZES.map(|(bytes, count)| {
+            let texts: Vec<String> = (0..count).map(|_| chance.text(bytes, rare)).collect();
+            check(&mut escapers[1..], &texts);
+            measure(&mut escapers, &texts, plan)
+        });
+        println!("\nescaping a text of which 4 % of the characters need it ({mix}), GB/s of the text");
+        println!("{:<24} {:>9} {:>9} {:>9}", "", "1 KiB", "64 KiB", "2 MiB");
+        for (index, (name, _)) in escapers.iter().enumerate() {
+            let [one, two, three] = columns.each_ref().map(|rates| rates[index]);
+            println!("{name:<24} {one:>9.2} {two:>9.2} {three:>9.2}");
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use ringback::store::OutcomeKind;
 
 use super::receiver::{Receiver, answer, attempt, client};
 
-const AMPLE: Duration = Duration::from_secs(10);
+const AMPLE: Duration = Duration::from_mins(1);
 
 #[tokio::test]
 async fn a_stored_url_is_judged_by_the_policy_of_now() {

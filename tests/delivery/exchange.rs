@@ -20,11 +20,11 @@ use super::receiver::{
 };
 
 /// More than any of these tests needs, and less than would hide a hang.
-const AMPLE: Duration = Duration::from_secs(10);
+const AMPLE: Duration = Duration::from_mins(1);
 /// A deadline that is meant to pass.
-const SHORT: Duration = Duration::from_millis(400);
+const SHORT: Duration = Duration::from_secs(2);
 /// How late a deadline may be noticed on a busy machine.
-const SLACK: Duration = Duration::from_millis(1500);
+const SLACK: Duration = Duration::from_secs(20);
 
 #[tokio::test]
 async fn each_attempt_has_the_same_body_and_id_and_a_signature_of_its_own() {
@@ -149,7 +149,7 @@ async fn a_receiver_that_drips_costs_its_deadline_and_its_connection() {
     assert!(start.elapsed() >= SHORT && start.elapsed() < SHORT + SLACK, "{:?}", start.elapsed());
     assert_eq!((attempt.outcome, attempt.status), (OutcomeKind::Timeout, Some(200)));
     assert!(!attempt.response.is_empty() && attempt.response.len() < 1000, "{:?}", attempt.response);
-    assert_eq!(attempt.error.unwrap(), "the response did not come to its end within 400ms");
+    assert_eq!(attempt.error.unwrap(), "the response did not come to its end within 2s");
     timeout(AMPLE, gone.notified()).await.expect("the connection is closed");
 }
 
@@ -171,7 +171,7 @@ async fn a_receiver_that_drips_its_head_or_says_nothing_costs_its_deadline() {
         let attempt = attempt(&client(), &receiver.url("/"), SHORT).await;
         assert!(start.elapsed() >= SHORT && start.elapsed() < SHORT + SLACK, "{:?}", start.elapsed());
         assert_eq!((attempt.outcome, attempt.status), (OutcomeKind::Timeout, None));
-        assert_eq!(attempt.error.unwrap(), "no response within 400ms");
+        assert_eq!(attempt.error.unwrap(), "no response within 2s");
     }
 }
 

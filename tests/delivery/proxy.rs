@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 
 use super::receiver::{Receiver, answer, attempt, closed, loopback, read_request};
 
-const AMPLE: Duration = Duration::from_secs(10);
+const AMPLE: Duration = Duration::from_mins(1);
 
 /// A proxy that answers each CONNECT so and, if that is 200, opens the tunnel; and the heads of
 /// what it was asked.

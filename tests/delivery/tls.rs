@@ -26,7 +26,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::receiver::{Receiver, answer, attempt, client, client_trusting, closed};
 
-const AMPLE: Duration = Duration::from_secs(10);
+const AMPLE: Duration = Duration::from_mins(1);
 
 /// An authority of our own, in a file.
 struct Authority {
@@ -183,7 +183,7 @@ async fn a_stalled_handshake_costs_the_connect_deadline() {
     let start = Instant::now();
     let attempt = attempt(&client(), &localhost(&receiver), Duration::from_secs(15)).await;
     let elapsed = start.elapsed();
-    assert!(elapsed >= CONNECT_LIMIT && elapsed < CONNECT_LIMIT + Duration::from_secs(3), "{elapsed:?}");
+    assert!(elapsed >= CONNECT_LIMIT && elapsed < Duration::from_secs(14), "{elapsed:?}");
     assert_eq!((attempt.outcome, attempt.status), (OutcomeKind::Timeout, None));
     assert_eq!(attempt.error.unwrap(), "the TLS handshake took longer than 5s");
 }

@@ -9,7 +9,7 @@ use super::every_store;
 use super::sample::{UNLIMITED, acceptance, account, attempt, callback, failed, now, queue};
 
 async fn announced(store: &SharedStore) {
-    tokio::time::timeout(Duration::from_secs(10), store.announces()).await.expect("it announces something");
+    tokio::time::timeout(Duration::from_mins(1), store.announces()).await.expect("it announces something");
 }
 
 #[test]

@@ -104,7 +104,7 @@ fn a_registration_whose_circuit_was_open_for_too_long_is_paused_and_those_who_ho
         open_circuit(&store, row.id).await;
         let probes = store.claim(1).await.unwrap();
         assert!(store.settle(failed(&probes[0], Next::RetryAt(now()))).await.unwrap());
-        tokio::time::timeout(Duration::from_secs(10), store.callbacks_changed(revision)).await.unwrap();
+        tokio::time::timeout(Duration::from_mins(1), store.callbacks_changed(revision)).await.unwrap();
         let changes = store.callback_changes(revision).await.unwrap();
         assert_eq!(changes.changed.len(), 1);
         assert_eq!(changes.changed[0].state, CallbackState::Paused(GIVEN_UP.to_owned()));

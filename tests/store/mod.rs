@@ -12,6 +12,8 @@ mod erasing;
 mod jobs;
 mod listing;
 mod ordering;
+mod outages;
+mod proxy;
 mod reading;
 mod redis;
 mod registering;

@@ -16,7 +16,7 @@ use super::{open_redis, run_leases_out};
 use crate::redis_server::RedisServer;
 
 /// How long something may take that happens by itself, on a busy machine.
-const PATIENCE: Duration = Duration::from_mins(1);
+pub(super) const PATIENCE: Duration = Duration::from_mins(1);
 
 async fn open(server: &RedisServer) -> SharedStore {
     Arc::new(open_redis(&server.url()).await)
@@ -30,7 +30,7 @@ async fn refusal(url: &str) -> String {
     }
 }
 
-fn reason(error: &StoreError) -> &'static str {
+pub(super) fn reason(error: &StoreError) -> &'static str {
     match error {
         StoreError::Unavailable { reason, .. } => reason,
         other => panic!("unexpected: {other}"),
@@ -38,7 +38,7 @@ fn reason(error: &StoreError) -> &'static str {
 }
 
 /// Asks again until the store takes it.
-async fn accept_in_the_end(store: &SharedStore, new: ringback::store::Acceptance) {
+pub(super) async fn accept_in_the_end(store: &SharedStore, new: ringback::store::Acceptance) {
     let until = Instant::now() + PATIENCE;
     loop {
         match store.accept(new.clone()).await {
@@ -53,7 +53,7 @@ async fn accept_in_the_end(store: &SharedStore, new: ringback::store::Acceptance
     }
 }
 
-async fn claim_in_the_end(store: &SharedStore, slots: usize) -> Vec<Claim> {
+pub(super) async fn claim_in_the_end(store: &SharedStore, slots: usize) -> Vec<Claim> {
     let until = Instant::now() + PATIENCE;
     loop {
         match store.claim(slots).await {
@@ -107,7 +107,7 @@ async fn somebody_who_waits_is_woken_by_another_process() {
         queue(&intake, CallbackId::new(), 1).await;
         let claims = waiting.await.unwrap();
         // It waits 5 s at a time, so that this is no chance.
-        assert!(queued_at.elapsed() < Duration::from_millis(1_500), "{:?}", queued_at.elapsed());
+        assert!(queued_at.elapsed() < Duration::from_secs(4), "{:?}", queued_at.elapsed());
         assert!(worker.settle(delivered(&claims[0])).await.unwrap());
     }
 }
@@ -122,12 +122,24 @@ async fn registrations_of_one_process_are_known_to_the_others_within_a_second() 
     assert!(all.is_complete);
     assert_eq!(all.changed, std::slice::from_ref(&row));
 
+    // A busy machine may delay some, but not each of them.
+    let mut known = all.clone();
+    let mut delays = Vec::new();
+    while delays.iter().all(|delay| *delay > Duration::from_secs(1)) {
+        assert!(delays.len() < 20, "{delays:?}");
+        let started = Instant::now();
+        one.put_callback(row.clone()).await.unwrap();
+        tokio::time::timeout(PATIENCE, other.callbacks_changed(known.revision)).await.unwrap();
+        delays.push(started.elapsed());
+        known = other.callback_changes(known.revision).await.unwrap();
+        assert_eq!(known.changed, std::slice::from_ref(&row));
+    }
+
+    let all = known;
     let second = callback(UNLIMITED);
-    let started = Instant::now();
     one.put_callback(second.clone()).await.unwrap();
     assert!(one.remove_callback(&account(), row.id).await.unwrap());
     tokio::time::timeout(PATIENCE, other.callbacks_changed(all.revision)).await.unwrap();
-    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
     let changes = other.callback_changes(all.revision).await.unwrap();
     assert!(!changes.is_complete && changes.revision > all.revision);
     assert_eq!(
@@ -256,24 +268,6 @@ async fn a_redis_that_is_killed_and_comes_back_has_what_was_answered() {
     for id in accepted {
         assert_eq!(state_of(&store, id).await, DeliveryState::Delivered);
     }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_redis_that_stands_still_is_waited_for() {
-    let server = RedisServer::start(&[]);
-    let store = open(&server).await;
-    let waiting = tokio::spawn({
-        let store = Arc::clone(&store);
-        async move { claim_in_the_end(&store, 1).await }
-    });
-    server.signal("STOP");
-    let new = acceptance(&[CallbackId::new()]);
-    let error = store.accept(new.clone()).await.unwrap_err();
-    assert!(["Redis does not answer", "Redis cannot be reached"].contains(&reason(&error)), "{error}");
-    server.signal("CONT");
-    accept_in_the_end(&store, new.clone()).await;
-    let claims = tokio::time::timeout(PATIENCE, waiting).await.unwrap().unwrap();
-    assert_eq!(claims[0].lease.delivery, new.deliveries[0].id);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

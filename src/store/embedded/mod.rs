@@ -261,12 +261,15 @@ impl Store for Embedded {
 
     async fn callback_changes(&self, since: u64) -> Result<CallbackChanges, StoreError> {
         let revision = *self.pauses.revision().borrow();
-        let mut changed = self.callbacks().await?;
-        if since > 0 {
-            let paused = self.pauses.since(since);
-            changed.retain(|row| paused.contains(&row.id));
+        if since == 0 {
+            let changed = self.callbacks().await?;
+            return Ok(CallbackChanges { revision, is_complete: true, changed, removed: Vec::new() });
         }
-        Ok(CallbackChanges { revision, is_complete: since == 0, changed, removed: Vec::new() })
+        // Nobody else writes; all that is not known already is what the store itself has paused.
+        let paused = self.pauses.since(since);
+        let mut changed = if paused.is_empty() { Vec::new() } else { self.callbacks().await? };
+        changed.retain(|row| paused.contains(&row.id));
+        Ok(CallbackChanges { revision, is_complete: false, changed, removed: Vec::new() })
     }
 
     async fn claim(&self, slots: usize) -> Result<Vec<Claim>, StoreError> {
