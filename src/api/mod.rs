@@ -127,6 +127,7 @@ impl Api {
             Operation::Placeholders => templates::placeholders(&call),
             Operation::ListCalls => self.list_calls(&call).await,
             Operation::ShowCall => self.show_call(&call, id).await,
+            Operation::EraseCall => self.erase_call(&call, id).await,
             Operation::ShowSpeech => self.show_speech(&call, id).await,
             Operation::MakeSpeechRequest => self.make_speech_request(call).await,
             Operation::ShowSpeechRequest => self.show_speech_request(&call, id).await,

@@ -8,6 +8,7 @@ mod circuits;
 mod claiming;
 mod crashing;
 mod embedded;
+mod erasing;
 mod jobs;
 mod listing;
 mod ordering;

@@ -48,6 +48,7 @@
 //! | `jo:<account>`, `xj` | set, zset | jobs that are not over; all of them, by their end or else their deadline |
 
 mod claiming;
+mod erasing;
 mod failure;
 mod form;
 mod inspection;
@@ -192,6 +193,8 @@ struct Scripts {
     sweep: Script,
     view: Script,
     heads: Script,
+    erase_deliveries: Script,
+    erase_events: Script,
     open: Script,
     put_job: Script,
     claim_jobs: Script,
@@ -219,6 +222,8 @@ impl Scripts {
             sweep: of_jobs(include_str!("sweep.lua")),
             view: Script::new(include_str!("view.lua")),
             heads: Script::new(include_str!("heads.lua")),
+            erase_deliveries: Script::new(include_str!("erase_deliveries.lua")),
+            erase_events: Script::new(include_str!("erase_events.lua")),
             open: Script::new(include_str!("open.lua")),
             put_job: of_jobs(include_str!("put_job.lua")),
             claim_jobs: of_jobs(include_str!("claim_jobs.lua")),
@@ -470,6 +475,12 @@ impl Store for Redis {
         limit: usize,
     ) -> Result<Found<ListedCall, CallMark>, StoreError> {
         self.open_only()?.calls(account, query, before, limit).await
+    }
+
+    async fn erase_call(&self, key: &CallKey) -> Result<bool, StoreError> {
+        let shared = self.open_only()?;
+        let _turn = self.turn()?;
+        shared.erase_call(key).await
     }
 
     async fn delivery(
