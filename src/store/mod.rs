@@ -7,6 +7,7 @@
 //! call context and deliveries), [`Store::settle`] (an attempt's outcome and what happens next),
 //! and [`Store::put_callback`] (a registration and its limits).
 
+pub mod audit;
 pub mod embedded;
 mod jobs;
 mod list;

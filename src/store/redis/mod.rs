@@ -47,6 +47,7 @@
 //! | `jl` | zset | leased jobs, by when the lease runs out |
 //! | `jo:<account>`, `xj` | set, zset | jobs that are not over; all of them, by their end or else their deadline |
 
+mod audit;
 mod claiming;
 mod erasing;
 mod failure;
@@ -64,6 +65,8 @@ mod redis_server;
 mod tests;
 mod upkeep;
 mod writing;
+
+pub use self::audit::audit;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -256,17 +259,8 @@ impl Redis {
         let client = Client::open(url)
             .map_err(|_| StoreError::Unusable("the URL of the store is not one of a Redis".to_owned()))?;
         let place = client.get_connection_info().addr().to_string();
-        match Shared::connect(client, options, None).await {
-            Ok(shared) => Ok(Self::start(Arc::new(shared))),
-            Err(StoreError::Unusable(reason)) => {
-                Err(StoreError::Unusable(format!("Redis at {place}: {reason}")))
-            }
-            Err(StoreError::Unavailable { reason, source, .. }) => {
-                let cause = source.map_or_else(String::new, |source| format!(": {source}"));
-                Err(StoreError::Unusable(format!("Redis at {place}: {reason}{cause}")))
-            }
-            Err(error) => Err(error),
-        }
+        let shared = Shared::connect(client, options, None).await.map_err(|error| unusable(&place, error))?;
+        Ok(Self::start(Arc::new(shared)))
     }
 
     fn start(shared: Arc<Shared>) -> Self {
@@ -329,10 +323,7 @@ impl Shared {
             })
             .await?;
         if format > FORMAT {
-            return Err(StoreError::Unusable(format!(
-                "it was written by a newer ringback (format {format}; this one reads up to \
-                 {FORMAT}): start the newer one, or name another database"
-            )));
+            return Err(newer(format));
         }
         shared.link.expect_epoch(epoch);
         if exposure.is_grave {
@@ -357,6 +348,26 @@ impl Shared {
             self.freed.notify_one();
         }
     }
+}
+
+/// An error that says which Redis it is about.
+fn unusable(place: &str, error: StoreError) -> StoreError {
+    match error {
+        StoreError::Unusable(reason) => StoreError::Unusable(format!("Redis at {place}: {reason}")),
+        StoreError::Unavailable { reason, source, .. } => {
+            let cause = source.map_or_else(String::new, |source| format!(": {source}"));
+            StoreError::Unusable(format!("Redis at {place}: {reason}{cause}"))
+        }
+        error @ StoreError::Corrupt { .. } => error,
+    }
+}
+
+/// What is stored is of a format that this version does not know.
+fn newer(format: u32) -> StoreError {
+    StoreError::Unusable(format!(
+        "it was written by a newer ringback (format {format}; this one reads up to {FORMAT}): start the \
+         newer one, or name another database"
+    ))
 }
 
 /// Waits until it is so; for ever, if nobody is left who could make it so.
