@@ -82,7 +82,9 @@ fn fill(path: &Path, calls: u64) {
                 "INSERT INTO call (number, account, space, id, version, created_at, updated_at, context) \
                  VALUES (?1, 1, 'default', ?2, 1, ?3, ?3, ?4)",
             )
-            .and_then(|mut insert| insert.execute(params![(call + 1).cast_signed(), call.to_string(), at, context]))
+            .and_then(|mut insert| {
+                insert.execute(params![(call + 1).cast_signed(), call.to_string(), at, context])
+            })
             .expect("there is room");
     }
     transaction

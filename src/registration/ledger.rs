@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 use super::{Callback, DeliverySettings, Once, Registry, Repeat};
 use crate::event::{AccountName, CallbackId};
 use crate::signature::Sealer;
-use crate::store::{CallbackChanges, CallbackState, SharedStore, StoreError};
+use crate::store::{Answered, CallbackChanges, CallbackState, Remember, SharedStore, StoreError};
 
 /// How long to wait until the store is asked again what has changed, after it could not say.
 const FOLLOW_PAUSE: Duration = Duration::from_secs(1);
@@ -233,15 +233,39 @@ impl Ledger {
         &self,
         id: CallbackId,
     ) -> Result<Option<Arc<DeliverySettings>>, StoreError> {
+        self.learn(&[id]).await?;
+        Ok(self.0.registry.delivery_settings(id))
+    }
+
+    /// Takes in what other processes have written, if one of these is not known here: it may have been
+    /// made a moment ago.
+    ///
+    /// # Errors
+    /// The store did not say.
+    pub async fn learn(&self, ids: &[CallbackId]) -> Result<(), StoreError> {
         let book = &self.0;
-        if let Some(settings) = book.registry.delivery_settings(id) {
-            return Ok(Some(settings));
+        let is_unknown = || ids.iter().any(|id| book.registry.by_id(*id).is_none());
+        if is_unknown() {
+            let mut revision = book.turn.lock().await;
+            if is_unknown() {
+                book.catch_up(&mut revision).await?;
+            }
         }
-        let mut revision = book.turn.lock().await;
-        if book.registry.delivery_settings(id).is_none() {
-            book.catch_up(&mut revision).await?;
-        }
-        Ok(book.registry.delivery_settings(id))
+        Ok(())
+    }
+
+    /// What to remember of the answer to a request that is to be done once.
+    #[must_use]
+    pub fn remember(&self, once: Once, answer: &[u8]) -> Remember {
+        once.remember(answer, self.0.sealer.as_deref())
+    }
+
+    /// What an answer that is remembered says of a request.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn compare(&self, once: Once, answered: Answered) -> Result<Repeat, StoreError> {
+        once.compare(answered, self.0.sealer.as_deref())
     }
 
     /// Follows what other processes write to the same store, for ever.

@@ -69,19 +69,7 @@ impl Write for PutOnce {
         if let Some(earlier) = answered(&desk.connection, &self.row.account, &self.remember.key, self.now)? {
             return Ok(Some(earlier));
         }
-        let account = desk.account(&self.row.account)?;
-        desk.connection
-            .prepare_cached(
-                "INSERT OR REPLACE INTO answered (account, key, fingerprint, answer, expires_at) \
-                 VALUES (?1, ?2, ?3, ?4, ?5)",
-            )?
-            .execute(params![
-                account,
-                self.remember.key,
-                self.remember.answered.fingerprint,
-                self.remember.answered.answer,
-                micros(self.now).saturating_add(span_micros(self.remember.keep)),
-            ])?;
+        remember(desk, &self.row.account, &self.remember, self.now)?;
         self.row.write(desk)?;
         Ok(None)
     }
@@ -89,6 +77,29 @@ impl Write for PutOnce {
     fn weight(&self) -> usize {
         self.remember.answered.answer.len()
     }
+}
+
+/// Remembers an answer.
+pub(super) fn remember(
+    desk: &mut Desk,
+    account: &AccountName,
+    remember: &Remember,
+    now: Timestamp,
+) -> rusqlite::Result<()> {
+    let account = desk.account(account)?;
+    desk.connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO answered (account, key, fingerprint, answer, expires_at) \
+             VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(params![
+            account,
+            remember.key,
+            remember.answered.fingerprint,
+            remember.answered.answer,
+            micros(now).saturating_add(span_micros(remember.keep)),
+        ])?;
+    Ok(())
 }
 
 /// The answer that is remembered for a key.
