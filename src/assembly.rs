@@ -133,6 +133,27 @@ impl Running {
 /// # Errors
 /// A room cannot be built. Nothing is left running then.
 pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, StartError> {
+    build(settings, None, shutdown).await
+}
+
+/// The same on a listener that is bound already, for who must know its address before the settings
+/// are whole: `public_url` may name it.
+///
+/// # Errors
+/// A room cannot be built. Nothing is left running then.
+pub async fn start_on(
+    listener: Listener,
+    settings: &Settings,
+    shutdown: &Shutdown,
+) -> Result<Running, StartError> {
+    build(settings, Some(listener), shutdown).await
+}
+
+async fn build(
+    settings: &Settings,
+    bound: Option<Listener>,
+    shutdown: &Shutdown,
+) -> Result<Running, StartError> {
     let tls = settings.tls.as_ref().map(acceptor).transpose()?;
     let Stores { store, jobs, requests } = open_store(settings).await?;
     let (registry, revision) = load_callbacks(settings, &store).await?;
@@ -169,7 +190,7 @@ pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, 
     let bodies = Bodies::new(settings.limits.body);
     let desk = Arc::new(job::Desk::new(
         settings.sources.iter().filter_map(|source| provider_of(settings, source)).collect(),
-        settings.speech_provider.clone(),
+        settings.speech_providers.clone(),
         settings.speech_timeout,
         Arc::clone(&store),
         Arc::clone(&jobs),
@@ -207,7 +228,10 @@ pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, 
         operators_here: settings.operator_listen.is_none(),
         operators: Operators { store: Arc::clone(&store) },
     });
-    let listener = Listener::bind(settings.listen).await?;
+    let listener = match bound {
+        Some(listener) => listener,
+        None => Listener::bind(settings.listen).await?,
+    };
     let operator_listener = match settings.operator_listen {
         Some(address) => Some(Listener::bind(address).await?),
         None => None,
@@ -311,6 +335,7 @@ fn provider_of(settings: &Settings, source: &config::Source) -> Option<job::Prov
     Some(job::Provider {
         source: Arc::clone(&source.name),
         account: Arc::clone(&source.account),
+        call_space: Arc::clone(&source.call_space),
         base_url,
         credentials: api.credentials.clone(),
         max_jobs,
@@ -475,7 +500,7 @@ mod tests {
         let path = folder.path().join("ringback.db");
         let embedded = Arc::new(Embedded::open(&path, EmbeddedOptions::default()).unwrap());
         let (store, jobs): (SharedStore, SharedJobs) = (Arc::clone(&embedded) as _, embedded);
-        let desk = Arc::new(job::Desk::new(Vec::new(), None, Duration::ZERO, Arc::clone(&store), jobs));
+        let desk = Arc::new(job::Desk::new(Vec::new(), Vec::new(), Duration::ZERO, Arc::clone(&store), jobs));
         let shutdown = Shutdown::new();
         let mut rooms = JoinSet::new();
         let other = shutdown.clone();

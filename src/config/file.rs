@@ -86,8 +86,10 @@ fn read_settings(mut section: Section<'_, '_>, replaced: &Replaced) -> Settings 
         }
     };
     table("speech", &mut |section| {
-        settings.speech_provider =
-            section.take("provider").and_then(|entry| read_speech_provider(&entry, &settings.sources));
+        if let Some(entry) = section.take("provider") {
+            settings.speech_providers =
+                entry.one_or_list(|entry| read_speech_provider(&entry, &settings.sources));
+        }
         let bounds = [Duration::from_secs(1), MAX_SPEECH_TIMEOUT];
         settings.speech_timeout = section.duration("timeout", bounds, settings.speech_timeout);
     });
@@ -279,7 +281,7 @@ fn url_secret(entry: &Entry<'_, '_>) -> Option<Secret> {
     secrets.first().map(|secret| Secret::from_bytes(secret.as_bytes()))
 }
 
-/// The source that transcribes, one that can be asked.
+/// A source that transcribes, one that can be asked.
 fn read_speech_provider(entry: &Entry<'_, '_>, sources: &[Source]) -> Option<Arc<str>> {
     let name = entry.full_text()?;
     let Some(source) = sources.iter().find(|source| &*source.name == name) else {

@@ -185,6 +185,20 @@ impl Ledger {
         self.0.answered(account, once).await
     }
 
+    /// What a write of another kind is to remember of its answer to a request that is done once.
+    #[must_use]
+    pub fn remember(&self, once: Once, answer: &[u8]) -> Remember {
+        once.remember(answer, self.0.sealer.as_deref())
+    }
+
+    /// What such a write found to be remembered says of this request.
+    ///
+    /// # Errors
+    /// What is remembered cannot be read.
+    pub fn compare(&self, once: Once, answered: Answered) -> Result<Repeat, StoreError> {
+        once.compare(answered, self.0.sealer.as_deref())
+    }
+
     /// Removes a registration of this account; `false` if there is none.
     ///
     /// # Errors
@@ -252,20 +266,6 @@ impl Ledger {
             }
         }
         Ok(())
-    }
-
-    /// What to remember of the answer to a request that is to be done once.
-    #[must_use]
-    pub fn remember(&self, once: Once, answer: &[u8]) -> Remember {
-        once.remember(answer, self.0.sealer.as_deref())
-    }
-
-    /// What an answer that is remembered says of a request.
-    ///
-    /// # Errors
-    /// It cannot be read.
-    pub fn compare(&self, once: Once, answered: Answered) -> Result<Repeat, StoreError> {
-        once.compare(answered, self.0.sealer.as_deref())
     }
 
     /// Follows what other processes write to the same store, for ever.

@@ -16,6 +16,7 @@ mod proxy;
 mod reading;
 mod redis;
 mod registering;
+mod replaying;
 mod sample;
 mod searching;
 mod shared_jobs;

@@ -69,7 +69,8 @@ impl Write for PutOnce {
         if let Some(earlier) = answered(&desk.connection, &self.row.account, &self.remember.key, self.now)? {
             return Ok(Some(earlier));
         }
-        remember(desk, &self.row.account, &self.remember, self.now)?;
+        let account = desk.account(&self.row.account)?;
+        remember(desk, account, &self.remember, self.now)?;
         self.row.write(desk)?;
         Ok(None)
     }
@@ -79,14 +80,13 @@ impl Write for PutOnce {
     }
 }
 
-/// Remembers an answer.
+/// Remembers an answer in place of one whose time is over.
 pub(super) fn remember(
-    desk: &mut Desk,
-    account: &AccountName,
+    desk: &Desk,
+    account: i64,
     remember: &Remember,
     now: Timestamp,
 ) -> rusqlite::Result<()> {
-    let account = desk.account(account)?;
     desk.connection
         .prepare_cached(
             "INSERT OR REPLACE INTO answered (account, key, fingerprint, answer, expires_at) \

@@ -155,7 +155,7 @@ impl Write for Box<NewSpeechRequest> {
             }
         }
         if let Some(answer) = &self.remember {
-            remember(desk, &self.account, answer, now)?;
+            remember(desk, account, answer, now)?;
         }
         let id = self.id.to_bytes();
         desk.connection

@@ -88,7 +88,8 @@ use super::scheduler::CircuitRules;
 use super::{
     Acceptance, Accepted, Announcement, Answered, CallMark, CallQuery, CallbackChanges, CallbackRow, Claim,
     DedupeKey, DeliveryFilter, DeliveryRow, DeliveryView, EventFilter, EventRow, EventView, Found, Lease,
-    ListedCall, Page, Recall, Remember, Retention, Settlement, Store, StoreError, StoredCall,
+    ListedCall, Page, Recall, Remember, Replay, Replayed, Retention, Settlement, Store, StoreError,
+    StoredCall,
 };
 use crate::context::CallKey;
 use crate::event::{AccountName, CallbackId, DeliveryId, EventId, JobId};
@@ -191,6 +192,7 @@ struct Scripts {
     put_callback: Script,
     remove_callback: Script,
     retry: Script,
+    replay: Script,
     sweep: Script,
     view: Script,
     heads: Script,
@@ -219,6 +221,7 @@ impl Scripts {
             put_callback: Script::new(include_str!("put_callback.lua")),
             remove_callback: Script::new(include_str!("remove_callback.lua")),
             retry: Script::new(include_str!("retry.lua")),
+            replay: Script::new(include_str!("replay.lua")),
             sweep: of_jobs(include_str!("sweep.lua")),
             view: Script::new(include_str!("view.lua")),
             heads: Script::new(include_str!("heads.lua")),
@@ -492,10 +495,26 @@ impl Store for Redis {
         self.open_only()?.deliveries(account, filter, page).await
     }
 
-    async fn retry(&self, account: &AccountName, id: DeliveryId) -> Result<bool, StoreError> {
+    async fn deliveries_after(
+        &self,
+        account: &AccountName,
+        filter: &DeliveryFilter,
+        after: Option<DeliveryId>,
+        limit: usize,
+    ) -> Result<Found<DeliveryRow, DeliveryId>, StoreError> {
+        self.open_only()?.deliveries_after(account, filter, after, limit).await
+    }
+
+    async fn retry_all(&self, account: &AccountName, ids: &[DeliveryId]) -> Result<usize, StoreError> {
         let shared = self.open_only()?;
         let _turn = self.turn()?;
-        shared.retry(account, id).await
+        shared.retry_all(account, ids).await
+    }
+
+    async fn replay(&self, replay: Replay) -> Result<Replayed, StoreError> {
+        let shared = self.open_only()?;
+        let _turn = self.turn()?;
+        shared.replay(&replay).await
     }
 
     async fn announcements(&self, limit: usize) -> Result<Vec<Announcement>, StoreError> {

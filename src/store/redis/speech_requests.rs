@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::failure::{full, taken};
 use super::reading::{Row, id, key};
-use super::writing::{add_deliveries, answered_name, call_name};
+use super::writing::{add_answer, add_deliveries, call_name};
 use super::{BACKLOG, Redis, Shared, form};
 use crate::context::{CallId, CallKey};
 use crate::event::{AccountName, SpeechRequestId};
@@ -48,12 +48,11 @@ impl Shared {
                     .arg(new.account.as_ref())
                     .arg(new.created_at.as_microsecond());
                 match &new.remember {
-                    Some(remember) => command
-                        .arg(answered_name(&new.account, &remember.key))
-                        .arg(form::write_answered(&remember.answered))
-                        .arg(u64::try_from(remember.keep.as_millis()).unwrap_or(u64::MAX)),
-                    None => command.arg("").arg("").arg(""),
-                };
+                    Some(remember) => add_answer(command, &new.account, remember),
+                    None => {
+                        command.arg("").arg("").arg(0);
+                    }
+                }
                 match &new.event {
                     Some(event) => command.arg(&event.id.to_bytes()).arg(form::write_event(event)),
                     None => command.arg("").arg(""),

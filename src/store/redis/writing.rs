@@ -12,7 +12,8 @@ use crate::event::{AccountName, CallbackId, DeliveryId, EventId};
 use crate::store::scheduler::{CircuitChange, GIVEN_UP, Verdict};
 use crate::store::{
     Acceptance, Accepted, Answered, Attempt, CallbackRow, CallbackState, DedupeKey, EventRow, FailedDelivery,
-    FinishJob, JobEnd, JobLease, Lease, NewDelivery, Next, OutcomeKind, Remember, Settlement, StoreError,
+    FinishJob, JobEnd, JobLease, Lease, NewDelivery, Next, OutcomeKind, Remember, Replay, Replayed,
+    Settlement, StoreError,
 };
 
 /// The longest span that a number of a script holds exactly: 100 years of µs.
@@ -141,10 +142,7 @@ impl Shared {
             .link
             .run(&self.scripts.put_callback, |command| {
                 add_callback(command, row);
-                command
-                    .arg(answered_name(&row.account, &remember.key))
-                    .arg(form::write_answered(&remember.answered))
-                    .arg(u64::try_from(remember.keep.as_millis()).unwrap_or(u64::MAX));
+                add_answer(command, &row.account, remember);
             })
             .await?;
         match answer {
@@ -235,13 +233,52 @@ impl Shared {
         Ok(())
     }
 
-    pub(super) async fn retry(&self, account: &AccountName, id: DeliveryId) -> Result<bool, StoreError> {
+    pub(super) async fn retry_all(
+        &self,
+        account: &AccountName,
+        ids: &[DeliveryId],
+    ) -> Result<usize, StoreError> {
         let now = self.link.now();
         self.link
             .run(&self.scripts.retry, |command| {
-                command.arg(account.as_ref()).arg(&id.to_bytes()).arg(now);
+                command.arg(account.as_ref()).arg(now);
+                for id in ids {
+                    command.arg(&id.to_bytes());
+                }
             })
             .await
+    }
+
+    pub(super) async fn replay(&self, replay: &Replay) -> Result<Replayed, StoreError> {
+        let now = self.link.now();
+        let Replay { account, deliveries, again, remember } = replay;
+        let answer: Vec<Vec<u8>> = self
+            .link
+            .run(&self.scripts.replay, |command| {
+                command.arg(account.as_ref()).arg(u8::from(*again)).arg(BACKLOG);
+                match remember {
+                    Some(remember) => add_answer(command, account, remember),
+                    None => {
+                        command.arg("").arg("").arg(0);
+                    }
+                }
+                command.arg(deliveries.len());
+                for (earlier, new) in deliveries {
+                    command.arg(&earlier.to_bytes()).arg(&new.event.to_bytes());
+                    add_delivery(command, new, now);
+                }
+            })
+            .await?;
+        match answer.first().map(Vec::as_slice) {
+            Some(b"stored") => Ok(Replayed::Stored),
+            Some(b"conflict") => Ok(Replayed::Conflict),
+            Some(b"full") => Err(full()),
+            Some(b"answered") => {
+                let earlier = answer.get(1).map_or(&[][..], Vec::as_slice);
+                form::read_answered(earlier).map(Replayed::Answered)
+            }
+            _ => Err(taken()),
+        }
     }
 
     pub(super) async fn sweep(&self, now: Timestamp) -> Result<usize, StoreError> {
@@ -308,6 +345,13 @@ pub(super) fn add_deliveries(
     for delivery in failed {
         add_failed(command, delivery);
     }
+}
+
+pub(super) fn add_answer(command: &mut Cmd, account: &AccountName, remember: &Remember) {
+    command
+        .arg(answered_name(account, &remember.key))
+        .arg(form::write_answered(&remember.answered))
+        .arg(u64::try_from(remember.keep.as_millis()).unwrap_or(u64::MAX));
 }
 
 fn add_delivery(command: &mut Cmd, new: &NewDelivery, now: i64) {
