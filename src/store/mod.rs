@@ -38,8 +38,8 @@ pub use record::{
 };
 
 pub use speech_requests::{
-    AnsweredRequest, NewSpeechRequest, NoSpeechRequests, PutSpeechRequest, RequestedCall, RequestedState,
-    SharedSpeechRequests, SpeechRequestView, SpeechRequests,
+    AnsweredRequest, NewSpeechRequest, PutSpeechRequest, RequestedCall, RequestedState, SharedSpeechRequests,
+    SpeechRequestView, SpeechRequests,
 };
 
 use crate::context::CallKey;

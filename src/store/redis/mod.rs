@@ -45,6 +45,8 @@
 //! | `js:<source>`, `jw:<source>` | zset | jobs that wait to be submitted, and the others that wait, by time |
 //! | `ja:<source>` | set | jobs that its provider is at work on, or that are being handed over |
 //! | `jl` | zset | leased jobs, by when the lease runs out |
+//! | `u:<request>` | hash | a speech request: account, when it was made, and of each call `k` which, `s` state, `r` reason or delivery |
+//! | `uw:<account>\0<space>\0<call>` | hash | the speech requests that wait for a call, with its place in each |
 //! | `jo:<account>`, `xj` | set, zset | jobs that are not over; all of them, by their end or else their deadline |
 
 mod audit;
@@ -61,6 +63,7 @@ mod reading;
 #[allow(dead_code, reason = "it serves the tests outside too")]
 #[path = "../../../tests/redis_server.rs"]
 mod redis_server;
+mod speech_requests;
 #[cfg(test)]
 mod tests;
 mod upkeep;
@@ -184,6 +187,7 @@ struct Held {
 #[derive(Debug)]
 struct Scripts {
     accept: Script,
+    put_speech_request: Script,
     reject: Script,
     claim: Script,
     settle: Script,
@@ -209,10 +213,12 @@ struct Scripts {
 
 impl Scripts {
     fn new() -> Self {
-        // What touches jobs has their rules before it.
+        // What touches jobs, or writes deliveries, has their rules before it.
         let of_jobs = |text: &str| Script::new(&[include_str!("jobs.lua"), text].concat());
+        let of_deliveries = |text: &str| [include_str!("deliveries.lua"), text].concat();
         Self {
-            accept: of_jobs(include_str!("accept.lua")),
+            accept: of_jobs(&of_deliveries(include_str!("accept.lua"))),
+            put_speech_request: Script::new(&of_deliveries(include_str!("put_speech_request.lua"))),
             reject: Script::new(include_str!("reject.lua")),
             claim: Script::new(include_str!("claim.lua")),
             settle: Script::new(include_str!("settle.lua")),
