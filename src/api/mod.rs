@@ -10,9 +10,11 @@ mod deliveries;
 mod events;
 mod once;
 mod openapi;
+mod recordings;
 mod routes;
 mod speech_requests;
 mod templates;
+mod transfers;
 mod trial;
 
 use std::collections::HashMap;
@@ -35,7 +37,9 @@ use crate::config::Tokens;
 use crate::delivery::Client;
 use crate::event::AccountName;
 use crate::http::{Answer, Bodies, Problem, Query, bearer_token, header_text};
+use crate::job::CallDesk;
 use crate::limit::Limiter;
+use crate::provider::Transfer;
 use crate::registration::{DefinitionLimits, Ledger, Registry};
 use crate::speech_request::SpeechDesk;
 use crate::store::SharedStore;
@@ -60,6 +64,8 @@ pub struct Rooms {
     pub ledger: Ledger,
     /// What makes speech requests; `None` over a store that keeps none.
     pub speech: Option<SpeechDesk>,
+    /// What asks providers about calls.
+    pub call_desk: CallDesk,
     /// What sends tests.
     pub client: Client,
     /// What reads bodies.
@@ -75,6 +81,7 @@ pub struct Api {
     registry: Arc<Registry>,
     ledger: Ledger,
     speech: Option<SpeechDesk>,
+    call_desk: CallDesk,
     trials: Trials,
     bodies: Bodies,
 }
@@ -88,9 +95,9 @@ impl Api {
         limiter: Limiter,
         rooms: Rooms,
     ) -> Self {
-        let Rooms { store, registry, ledger, speech, client, bodies } = rooms;
+        let Rooms { store, registry, ledger, speech, call_desk, client, bodies } = rooms;
         let trials = Trials::new(client, accounts.keys());
-        Self { tokens, accounts, limiter, store, registry, ledger, speech, trials, bodies }
+        Self { tokens, accounts, limiter, store, registry, ledger, speech, call_desk, trials, bodies }
     }
 
     /// Answers a request to a path under `/v1/`.
@@ -124,6 +131,11 @@ impl Api {
             Operation::ListCalls => self.list_calls(&call).await,
             Operation::ShowCall => self.show_call(&call, id).await,
             Operation::ShowSpeech => self.show_speech(&call, id).await,
+            Operation::ShowRecording => self.show_recording(&call, id).await,
+            Operation::BlindTransfer => self.transfer(&call, id, Transfer::Blind).await,
+            Operation::WarmTransfer => self.transfer(&call, id, Transfer::Warm).await,
+            Operation::CompleteTransfer => self.transfer(&call, id, Transfer::Complete(&place.part_id)).await,
+            Operation::CancelTransfer => self.transfer(&call, id, Transfer::Cancel(&place.part_id)).await,
             Operation::MakeSpeechRequest => self.make_speech_request(call).await,
             Operation::ShowSpeechRequest => self.show_speech_request(&call, id).await,
             Operation::ListEvents => self.list_events(&call).await,

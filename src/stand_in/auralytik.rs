@@ -19,7 +19,7 @@ pub struct Auralytik {
 
 impl Auralytik {
     /// Answers who shows this key and signs. `calls` has a member for each voice call by its id, and
-    /// that the answers that there are: `call`, `epaResults`.
+    /// that the answers that there are: `call`, `epaResults`, `recording-url`.
     #[must_use]
     pub fn new(key: &str, calls: Value) -> Self {
         Self { key: key.to_owned(), calls }
@@ -43,6 +43,7 @@ impl Auralytik {
         match rest {
             [] => held("call"),
             ["epa-results"] => held("epaResults"),
+            ["recording-url"] => held("recording-url"),
             _ => absent(),
         }
     }

@@ -4,6 +4,8 @@ mod callbacks;
 mod idempotency;
 mod lists;
 mod openapi;
+mod recordings;
+mod transfers;
 
 use hyper::StatusCode;
 use ringback::http::Client;

@@ -2,7 +2,7 @@
 
 mod restarts;
 mod speech_requests;
-mod stand_in;
+pub(crate) mod stand_in;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
