@@ -34,9 +34,7 @@ use crate::shutdown::{DRAIN_DEADLINE, Shutdown};
 use crate::speech_request::SpeechDesk;
 use crate::store::embedded::{Embedded, Options as EmbeddedOptions};
 use crate::store::redis::{Options as RedisOptions, Redis};
-use crate::store::{
-    NoJobs, NoSpeechRequests, Retention, SharedJobs, SharedSpeechRequests, SharedStore, StoreError,
-};
+use crate::store::{NoSpeechRequests, Retention, SharedJobs, SharedSpeechRequests, SharedStore, StoreError};
 use crate::template;
 
 /// Why Ringback did not start.
@@ -174,12 +172,18 @@ async fn build(
         proxy,
         ca_files: settings.delivery.ca_files.clone(),
     })?;
-    let ledger = Ledger::new(Arc::clone(&store), Arc::clone(&registry), settings.sealer.clone());
+    let ledger = Ledger::new(
+        Arc::clone(&store),
+        Arc::clone(&registry),
+        settings.sealer.clone(),
+        revision,
+        settings.limits.rendering,
+    );
     let (paused, following) = (ledger.clone(), ledger.clone());
     let worker = Worker::new(
         Arc::clone(&store),
         client.clone(),
-        Arc::clone(&registry),
+        ledger.clone(),
         settings.delivery.max_in_flight,
         move |id, reason| paused.follow_pause(id, reason),
     );
@@ -197,7 +201,8 @@ async fn build(
         .map(|source| (Arc::clone(&source.name), source.api.as_ref().and_then(|api| api.rate_limit)));
     let asker = Arc::new(job::Asker::new(provider_client, Limiter::new(rates), &desk));
     let speech = requests.as_ref().map(|requests| {
-        SpeechDesk::new(Arc::clone(requests), Arc::clone(&desk), Arc::clone(&registry), ledger.clone())
+        let (calls, requests) = (Arc::clone(&store), Arc::clone(requests));
+        SpeechDesk::new(calls, requests, Arc::clone(&desk), Arc::clone(&registry), ledger.clone())
     });
     let rooms = Rooms {
         store: Arc::clone(&store),
@@ -238,7 +243,7 @@ async fn build(
     rooms.spawn(listener.serve(service, tls, stop(), DRAIN_DEADLINE));
     let announcing = async move { announcer.announce().await };
     rooms.spawn(until(stop(), announcing));
-    rooms.spawn(until(stop(), following.follow(revision, settings.limits.rendering)));
+    rooms.spawn(until(stop(), following.follow()));
     if let Some(speech) = speech {
         let retention = settings.retention.delivered.max(settings.retention.failed);
         rooms.spawn(until(stop(), speech.tidy(settings.speech_timeout, retention)));
@@ -301,10 +306,9 @@ async fn open_store(settings: &Settings) -> Result<Stores, StoreError> {
             Stores { store: Arc::clone(&store) as _, jobs: Arc::clone(&store) as _, requests: Some(store) }
         }
         StoreAddress::Redis(url) => {
-            // Settings over a Redis name no provider that is asked.
             let options = RedisOptions { max_in_flight, retention, ..RedisOptions::default() };
-            let store = Redis::open(url.as_str(), options).await?;
-            Stores { store: Arc::new(store), jobs: Arc::new(NoJobs), requests: None }
+            let store = Arc::new(Redis::open(url.as_str(), options).await?);
+            Stores { store: Arc::clone(&store) as _, jobs: store, requests: None }
         }
     })
 }

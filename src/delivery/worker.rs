@@ -21,7 +21,7 @@ use super::client::{Client, Outgoing};
 use super::outcome::attempt_of;
 use super::schedule::{Decision, next};
 use crate::event::CallbackId;
-use crate::registration::{DeliverySettings, Registry};
+use crate::registration::{DeliverySettings, Ledger};
 use crate::store::{Attempt, Claim, Lease, Next, OutcomeKind, Settlement, SharedStore, StoreError};
 
 /// How long leases may take to be given back at the end of a shutdown. What is not given back by
@@ -38,7 +38,7 @@ pub struct Worker {
 struct Parts {
     store: SharedStore,
     client: Client,
-    registry: Arc<Registry>,
+    ledger: Ledger,
     on_paused: Box<OnPaused>,
 }
 
@@ -61,12 +61,12 @@ impl Worker {
     pub fn new(
         store: SharedStore,
         client: Client,
-        registry: Arc<Registry>,
+        ledger: Ledger,
         max_in_flight: usize,
         on_paused: impl Fn(CallbackId, &str) + Send + Sync + 'static,
     ) -> Self {
         let slots = Arc::new(Semaphore::new(max_in_flight.clamp(1, Semaphore::MAX_PERMITS)));
-        let parts = Parts { store, client, registry, on_paused: Box::new(on_paused) };
+        let parts = Parts { store, client, ledger, on_paused: Box::new(on_paused) };
         Self { slots, parts: Arc::new(parts) }
     }
 
@@ -202,7 +202,7 @@ impl UnderWay {
 impl Parts {
     /// One attempt, from the claim to the settlement.
     async fn deliver(&self, claim: Claim) {
-        let (attempt, decision) = match self.registry.delivery_settings(claim.callback) {
+        let (attempt, decision) = match self.settings(claim.callback).await {
             Some(settings) => self.attempt(&claim, &settings).await,
             None => removed(&claim),
         };
@@ -218,6 +218,22 @@ impl Parts {
             && let Some(reason) = &settlement.pause_callback
         {
             (self.on_paused)(claim.callback, reason);
+        }
+    }
+
+    /// How to send, however long the store is away that must say so; `None` if the registration was
+    /// removed. Should the lease run out meanwhile, others attempt it as well.
+    async fn settings(&self, callback: CallbackId) -> Option<Arc<DeliverySettings>> {
+        let mut back_off = BackOff::default();
+        loop {
+            match self.ledger.delivery_settings(callback).await {
+                Ok(settings) => return settings,
+                Err(error) => {
+                    let pause = back_off.next(wished_pause(&error));
+                    tracing::warn!(%error, ?pause, "a registration cannot be read; trying again");
+                    sleep(pause).await;
+                }
+            }
         }
     }
 

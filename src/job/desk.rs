@@ -224,8 +224,8 @@ impl Desk {
     ///
     /// # Errors
     /// The store cannot be asked.
-    pub async fn look_at(&self, job: JobId, now: Timestamp) -> Result<(), StoreError> {
-        self.jobs.hasten_job(job, now).await?;
+    pub async fn look_at(&self, job: JobId) -> Result<(), StoreError> {
+        self.jobs.hasten_job(job).await?;
         self.changed.notify_one();
         Ok(())
     }

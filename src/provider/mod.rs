@@ -18,6 +18,7 @@ pub use api::{
     Access, Api, Ask, Credentials, Inquiry, Media, Pace, Part, Progress, Recording, Reference, Session, Task,
     Transfer, Undocumented,
 };
+pub use body::raw_of_kept;
 pub use mapping::{InvalidEntry, Mapping};
 
 use crate::event::Event;

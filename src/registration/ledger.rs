@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 
-use super::{Callback, Once, Registry, Repeat};
+use super::{Callback, DeliverySettings, Once, Registry, Repeat};
 use crate::event::{AccountName, CallbackId};
 use crate::signature::Sealer;
-use crate::store::{CallbackChanges, CallbackState, SharedStore, StoreError};
+use crate::store::{Answered, CallbackChanges, CallbackState, Remember, SharedStore, StoreError};
 
 /// How long to wait until the store is asked again what has changed, after it could not say.
 const FOLLOW_PAUSE: Duration = Duration::from_secs(1);
@@ -27,8 +27,11 @@ struct Book {
     store: SharedStore,
     registry: Arc<Registry>,
     sealer: Option<Arc<Sealer>>,
-    /// Whoever holds this is the only one who writes a registration.
-    turn: Mutex<()>,
+    /// The operator's limit of a rendering, in bytes.
+    rendering: usize,
+    /// The store's revision that memory has followed. Whoever holds it is the only one who writes a
+    /// registration.
+    turn: Mutex<u64>,
 }
 
 /// Why a registration was not changed.
@@ -60,10 +63,17 @@ pub enum AddError {
 }
 
 impl Ledger {
-    /// A ledger over both. Secrets are sealed before they are stored where there is a sealer.
+    /// A ledger over both, of which memory is at this revision of the store. Secrets are sealed before
+    /// they are stored where there is a sealer; `rendering` is the operator's limit of one, in bytes.
     #[must_use]
-    pub fn new(store: SharedStore, registry: Arc<Registry>, sealer: Option<Arc<Sealer>>) -> Self {
-        Self(Arc::new(Book { store, registry, sealer, turn: Mutex::new(()) }))
+    pub fn new(
+        store: SharedStore,
+        registry: Arc<Registry>,
+        sealer: Option<Arc<Sealer>>,
+        revision: u64,
+        rendering: usize,
+    ) -> Self {
+        Self(Arc::new(Book { store, registry, sealer, rendering, turn: Mutex::new(revision) }))
     }
 
     /// Adds a registration to an account that may have `most` of its kind; once, if it comes with
@@ -175,6 +185,20 @@ impl Ledger {
         self.0.answered(account, once).await
     }
 
+    /// What a write of another kind is to remember of its answer to a request that is done once.
+    #[must_use]
+    pub fn remember(&self, once: Once, answer: &[u8]) -> Remember {
+        once.remember(answer, self.0.sealer.as_deref())
+    }
+
+    /// What such a write found to be remembered says of this request.
+    ///
+    /// # Errors
+    /// What is remembered cannot be read.
+    pub fn compare(&self, once: Once, answered: Answered) -> Result<Repeat, StoreError> {
+        once.compare(answered, self.0.sealer.as_deref())
+    }
+
     /// Removes a registration of this account; `false` if there is none.
     ///
     /// # Errors
@@ -212,22 +236,38 @@ impl Ledger {
         });
     }
 
-    /// Follows what other processes write to the same store, for ever. `revision` is that of what
-    /// memory holds; `rendering` is the operator's limit of one, in bytes.
-    pub async fn follow(self, mut revision: u64, rendering: usize) {
+    /// How deliveries of this registration are sent now; `None` if it was removed.
+    ///
+    /// One that memory does not have may have been taken in by another process a moment ago, which
+    /// the store knows.
+    ///
+    /// # Errors
+    /// The store did not say.
+    pub async fn delivery_settings(
+        &self,
+        id: CallbackId,
+    ) -> Result<Option<Arc<DeliverySettings>>, StoreError> {
+        let book = &self.0;
+        if let Some(settings) = book.registry.delivery_settings(id) {
+            return Ok(Some(settings));
+        }
+        let mut revision = book.turn.lock().await;
+        if book.registry.delivery_settings(id).is_none() {
+            book.catch_up(&mut revision).await?;
+        }
+        Ok(book.registry.delivery_settings(id))
+    }
+
+    /// Follows what other processes write to the same store, for ever.
+    pub async fn follow(self) {
         loop {
+            let revision = *self.0.turn.lock().await;
             self.0.store.callbacks_changed(revision).await;
-            let turn = self.0.turn.lock().await;
-            match self.0.store.callback_changes(revision).await {
-                Ok(changes) => {
-                    revision = changes.revision;
-                    self.0.take_in(changes, rendering);
-                }
-                Err(error) => {
-                    drop(turn);
-                    tracing::warn!(%error, "changes of registrations cannot be read; trying again");
-                    tokio::time::sleep(FOLLOW_PAUSE).await;
-                }
+            let mut revision = self.0.turn.lock().await;
+            if let Err(error) = self.0.catch_up(&mut revision).await {
+                drop(revision);
+                tracing::warn!(%error, "changes of registrations cannot be read; trying again");
+                tokio::time::sleep(FOLLOW_PAUSE).await;
             }
         }
     }
@@ -284,7 +324,15 @@ impl Book {
         answered.map(|answered| once.compare(answered, self.sealer.as_deref())).transpose()
     }
 
-    fn take_in(&self, changes: CallbackChanges, rendering: usize) {
+    /// Takes in what has changed in the store since this revision, and moves it on.
+    async fn catch_up(&self, revision: &mut u64) -> Result<(), StoreError> {
+        let changes = self.store.callback_changes(*revision).await?;
+        *revision = changes.revision;
+        self.take_in(changes);
+        Ok(())
+    }
+
+    fn take_in(&self, changes: CallbackChanges) {
         if changes.is_complete {
             let known: HashSet<CallbackId> = changes.changed.iter().map(|row| row.id).collect();
             for id in self.registry.ids().into_iter().filter(|id| !known.contains(id)) {
@@ -295,7 +343,7 @@ impl Book {
             self.forget(id);
         }
         for row in changes.changed {
-            match Callback::from_row(&row, self.sealer.as_deref(), rendering) {
+            match Callback::from_row(&row, self.sealer.as_deref(), self.rendering) {
                 Ok(callback) => self.registry.put(callback),
                 // As it was is better than not at all: events that it wants would be lost.
                 Err(error) => {
@@ -335,7 +383,7 @@ mod tests {
         let store: SharedStore =
             Arc::new(Embedded::open(&folder.path().join("ringback.db"), Options::default()).unwrap());
         let registry = Arc::new(Registry::default());
-        let ledger = Ledger::new(Arc::clone(&store), Arc::clone(&registry), None);
+        let ledger = Ledger::new(Arc::clone(&store), Arc::clone(&registry), None, 1, 1 << 20);
         Both { ledger, store, registry, _folder: folder }
     }
 

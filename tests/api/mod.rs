@@ -5,6 +5,7 @@ mod idempotency;
 mod lists;
 mod openapi;
 mod recordings;
+mod repair;
 mod transfers;
 
 use hyper::StatusCode;

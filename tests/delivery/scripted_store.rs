@@ -10,9 +10,9 @@ use jiff::Timestamp;
 use ringback::context::CallKey;
 use ringback::event::{AccountName, CallbackId, DeliveryId, EventId};
 use ringback::store::{
-    Acceptance, Accepted, Announcement, Answered, CallMark, CallbackRow, Claim, DedupeKey, DeliveryFilter,
-    DeliveryRow, DeliveryView, EventFilter, EventRow, EventView, Found, Lease, ListedCall, Page, Recall,
-    Remember, Settlement, Store, StoreError, StoredCall,
+    Acceptance, Accepted, Announcement, Answered, CallMark, CallQuery, CallbackRow, Claim, DedupeKey,
+    DeliveryFilter, DeliveryRow, DeliveryView, EventFilter, EventRow, EventView, Found, Lease, ListedCall,
+    Page, Recall, Remember, Replay, Replayed, Settlement, Store, StoreError, StoredCall,
 };
 use tokio::sync::Notify;
 
@@ -30,6 +30,8 @@ struct State {
     released: Vec<Lease>,
     failing_claims: usize,
     failing_settlements: usize,
+    failing_reads: usize,
+    callbacks: Vec<CallbackRow>,
     lost: bool,
 }
 
@@ -51,6 +53,13 @@ impl ScriptedStore {
     pub(super) fn fail(&self, claims: usize, settlements: usize) {
         let mut state = self.state.lock().unwrap();
         (state.failing_claims, state.failing_settlements) = (claims, settlements);
+    }
+
+    /// What another process has registered, which is told after so many failures.
+    pub(super) fn register(&self, row: CallbackRow, failures: usize) {
+        let mut state = self.state.lock().unwrap();
+        state.callbacks.push(row);
+        state.failing_reads = failures;
     }
 
     /// From now on no lease is held any more.
@@ -83,7 +92,7 @@ impl ScriptedStore {
                 changed.await;
             }
         };
-        let within = Duration::from_secs(20);
+        let within = Duration::from_mins(1);
         tokio::time::timeout(within, wait)
             .await
             .unwrap_or_else(|_| panic!("{} of {count} settlements in {within:?}", self.settled().len()))
@@ -160,7 +169,12 @@ impl Store for ScriptedStore {
     }
 
     async fn callbacks(&self) -> Result<Vec<CallbackRow>, StoreError> {
-        Err(unavailable())
+        let mut state = self.state.lock().unwrap();
+        if state.failing_reads > 0 {
+            state.failing_reads -= 1;
+            return Err(unavailable());
+        }
+        Ok(state.callbacks.clone())
     }
 
     async fn call(&self, _: &CallKey) -> Result<Option<StoredCall>, StoreError> {
@@ -184,6 +198,7 @@ impl Store for ScriptedStore {
     async fn calls(
         &self,
         _: &AccountName,
+        _: &CallQuery,
         _: Option<&CallMark>,
         _: usize,
     ) -> Result<Found<ListedCall, CallMark>, StoreError> {
@@ -203,7 +218,21 @@ impl Store for ScriptedStore {
         Err(unavailable())
     }
 
-    async fn retry(&self, _: &AccountName, _: DeliveryId) -> Result<bool, StoreError> {
+    async fn deliveries_after(
+        &self,
+        _: &AccountName,
+        _: &DeliveryFilter,
+        _: Option<DeliveryId>,
+        _: usize,
+    ) -> Result<Found<DeliveryRow, DeliveryId>, StoreError> {
+        Err(unavailable())
+    }
+
+    async fn replay(&self, _: Replay) -> Result<Replayed, StoreError> {
+        Err(unavailable())
+    }
+
+    async fn retry_all(&self, _: &AccountName, _: &[DeliveryId]) -> Result<usize, StoreError> {
         Err(unavailable())
     }
 

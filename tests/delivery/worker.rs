@@ -10,8 +10,8 @@ use ringback::delivery::Worker;
 use ringback::destination::TargetUrl;
 use ringback::event::{AccountName, CallbackId, DeliveryId, EventId, EventType};
 use ringback::registration::{
-    Callback, CallbackUrl, DeliverySettings, Filter, Method, Registry, RequestTemplate, RetrySchedule,
-    SigningSecrets,
+    Callback, CallbackUrl, DeliverySettings, Filter, Ledger, Method, Registry, RequestTemplate,
+    RetrySchedule, SigningSecrets,
 };
 use ringback::signature::SigningSecret;
 use ringback::store::embedded::{Embedded, Options};
@@ -96,7 +96,8 @@ impl Running {
         let (stop, stopped) = oneshot::channel();
         let paused = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&paused);
-        let worker = Worker::new(store, client(), registry, slots, move |id, reason| {
+        let ledger = Ledger::new(Arc::clone(&store), registry, None, 1, 1 << 20);
+        let worker = Worker::new(store, client(), ledger, slots, move |id, reason| {
             kept.lock().unwrap().push((id, reason.to_owned()));
         });
         let stopped = async { stopped.await.unwrap_or(()) };
@@ -236,7 +237,8 @@ async fn a_panic_costs_no_slot() {
         store.push(claim(id, &url, number));
     }
     let (stop, stopped) = oneshot::channel::<()>();
-    let worker = Worker::new(store.clone(), client(), registry, 2, |_, _| panic!("for the test"));
+    let ledger = Ledger::new(store.clone(), registry, None, 1, 1 << 20);
+    let worker = Worker::new(store.clone(), client(), ledger, 2, |_, _| panic!("for the test"));
     let task = tokio::spawn(worker.run(async { stopped.await.unwrap_or(()) }, AMPLE));
     store.wait_for(4).await;
     stop.send(()).unwrap();
@@ -254,6 +256,20 @@ async fn a_registration_that_was_removed_ends_its_deliveries() {
     assert_eq!(settled[0].next, Next::Dead("the registration was removed".to_owned()));
     assert_eq!(settled[0].attempt.outcome, OutcomeKind::Unsendable);
     assert_eq!(receiver.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_registration_that_another_process_has_just_taken_in_is_asked_for() {
+    let receiver = Receiver::http(|_| answer(200, "")).await;
+    let url = receiver.url("/");
+    let callback = callback(&url, AMPLE, &[Duration::ZERO]);
+    let store = Arc::new(ScriptedStore::default());
+    store.register(callback.to_row(None), 2);
+    store.push(claim(callback.id, &url, 1));
+    let worker = Running::start(store.clone(), Arc::default(), 1, AMPLE);
+    let settled = store.wait_for(1).await;
+    worker.stop().await;
+    assert_eq!((settled[0].attempt.outcome, &settled[0].next), (OutcomeKind::Delivered, &Next::Delivered));
 }
 
 #[tokio::test]

@@ -14,14 +14,15 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("stand_in", &[]),
     ("event", &["context"]),
     ("context", &["escape"]),
+    ("filter", &["context"]),
     ("destination", &["network"]),
     ("signature", &["network"]),
     ("template", &["context", "escape"]),
     ("provider", &["context", "event", "signature"]),
-    ("store", &["context", "event", "limit"]),
+    ("store", &["context", "event", "filter", "limit"]),
     (
         "registration",
-        &["context", "destination", "event", "limit", "quantity", "signature", "store", "template"],
+        &["context", "destination", "event", "filter", "limit", "quantity", "signature", "store", "template"],
     ),
     ("delivery", &["destination", "event", "registration", "signature", "store"]),
     ("config", &["context", "destination", "event", "limit", "network", "provider", "quantity", "signature"]),
@@ -53,6 +54,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     ("telemetry", &["config"]),
     ("shutdown", &[]),
+    ("docs", &[]),
 ];
 
 /// Rooms that join the others and may import all of them.

@@ -1,5 +1,7 @@
 //! Several processes over one Redis: what they promise when one of them, or Redis, is killed.
 
+mod tls;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

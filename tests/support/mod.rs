@@ -88,7 +88,13 @@ impl Home {
 
     /// Starts the process and waits until it listens.
     pub(crate) fn start(&self) -> Process {
-        Process::start(&["serve", "--config", self.path("ringback.toml").to_str().unwrap()], self.dir.path())
+        self.start_with(&[])
+    }
+
+    /// The same with more in its environment.
+    pub(crate) fn start_with(&self, environment: &[(&str, &Path)]) -> Process {
+        let config = self.path("ringback.toml");
+        Process::start_with(&["serve", "--config", config.to_str().unwrap()], self.dir.path(), environment)
     }
 
     /// Registers a callback and returns the answer.
@@ -122,10 +128,15 @@ pub(crate) struct Process {
 impl Process {
     /// Starts `ringback` with these arguments and waits for its line "listening on".
     pub(crate) fn start(arguments: &[&str], dir: &Path) -> Self {
+        Self::start_with(arguments, dir, &[])
+    }
+
+    fn start_with(arguments: &[&str], dir: &Path, environment: &[(&str, &Path)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_ringback"))
             .args(arguments)
             .current_dir(dir)
             .env("RINGBACK_LOG", "debug")
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -15,16 +15,17 @@ const APPLICATION_ID: i32 = 0x5267_426b;
 
 /// The version of the tables below. A newer binary reads older files, an older binary refuses
 /// newer ones.
-const FORMAT: i32 = 7;
+const FORMAT: i32 = 8;
 
 /// What makes a file of the format before into one of this format, oldest first.
-const MIGRATIONS: [(i32, &str); 6] = [
+const MIGRATIONS: [(i32, &str); 7] = [
     (2, "ALTER TABLE callback ADD COLUMN deadline INTEGER NOT NULL DEFAULT 60000000;"),
     (3, super::jobs::TABLES),
     (4, super::circuits::TABLE),
     (5, "ALTER TABLE queue ADD COLUMN order_key BLOB;"),
     (6, super::announcements::TABLE),
     (7, super::speech_requests::TABLES),
+    (8, super::search::TABLES),
 ];
 
 /// How large the write-ahead log is left on disk once it has been written back.
@@ -174,8 +175,6 @@ INSERT INTO probe (at) VALUES (0);
 
 /// What came later and what an older binary need not know of: it reads and writes such a file too.
 const LATER: &str = "
-CREATE INDEX IF NOT EXISTS call_by_age ON call (account, created_at, space, id);
-
 -- Answers that a repeated request gets again.
 CREATE TABLE IF NOT EXISTS answered (
     account INTEGER NOT NULL,
@@ -186,6 +185,12 @@ CREATE TABLE IF NOT EXISTS answered (
     PRIMARY KEY (account, key)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS answered_by_expiry ON answered (expires_at);
+
+-- Deliveries that were made anew.
+CREATE TABLE IF NOT EXISTS replayed (
+    delivery BLOB PRIMARY KEY,
+    successor BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
 ";
 
 /// The lock that makes this process the file's only owner, as long as it lives.
@@ -279,12 +284,13 @@ fn prepare(connection: &Connection, is_new: bool, format: i32) -> rusqlite::Resu
     connection.pragma_update(None, "foreign_keys", false)?;
     if is_new {
         connection.execute_batch(&format!(
-            "BEGIN IMMEDIATE; {TABLES} {jobs} {circuits} {announcements} {speech_requests} \
+            "BEGIN IMMEDIATE; {TABLES} {jobs} {circuits} {announcements} {speech_requests} {search} \
              PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; COMMIT;",
             jobs = super::jobs::TABLES,
             circuits = super::circuits::TABLE,
             announcements = super::announcements::TABLE,
             speech_requests = super::speech_requests::TABLES,
+            search = super::search::TABLES,
         ))?;
     } else if format < FORMAT {
         let steps = MIGRATIONS.iter().filter(|(to, _)| format < *to).map(|(_, step)| *step);
