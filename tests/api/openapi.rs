@@ -9,7 +9,7 @@ use ringback::http::Client;
 use serde_json::{Map, Value, json};
 
 use super::{OPEN_DIALER, problems};
-use crate::support::{Home, Receiver, TOKEN};
+use crate::support::{Home, Receiver, TOKEN, source};
 
 const STRANGER: &str = "rbk_token-of-a-stranger";
 
@@ -91,9 +91,8 @@ fn every_reference_of_the_document_leads_somewhere_and_everything_is_referred_to
 /// The open dialer, agents that nobody can reach, and an account that owns nothing.
 fn with_a_stranger() -> Home {
     Home::new(&format!(
-        "{OPEN_DIALER}\n[[source]]\nname = \"agents\"\naccount = \"acme\"\nprovider = \"speko\"\n\
-         verify = {{ scheme = \"none\" }}\napi = {{ base_url = \"http://127.0.0.1:1\", token = \"t\" }}\n\
-         [[account]]\nname = \"stranger\"\ntokens = [{{ name = \"t\", sha256 = \"{}\" }}]\n",
+        "{OPEN_DIALER}\n{}[[account]]\nname = \"stranger\"\ntokens = [{{ name = \"t\", sha256 = \"{}\" }}]\n",
+        source("agents", "speko", "api = { base_url = \"http://127.0.0.1:1\", token = \"t\" }"),
         TokenHash::of(STRANGER)
     ))
 }
