@@ -19,6 +19,7 @@ mod speech_requests;
 mod templates;
 mod transfers;
 mod trial;
+mod voice_calls;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -136,6 +137,7 @@ impl Api {
             Operation::ShowCall => self.show_call(&call, id).await,
             Operation::ShowSpeech => self.show_speech(&call, id).await,
             Operation::ShowRecording => self.show_recording(&call, id).await,
+            Operation::ListVoiceCalls => self.list_voice_calls(&call).await,
             Operation::BlindTransfer => self.transfer(&call, id, Transfer::Blind).await,
             Operation::WarmTransfer => self.transfer(&call, id, Transfer::Warm).await,
             Operation::CompleteTransfer => self.transfer(&call, id, Transfer::Complete(&place.part_id)).await,

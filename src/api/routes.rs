@@ -23,6 +23,7 @@ pub(super) enum Operation {
     ShowCall,
     ShowSpeech,
     ShowRecording,
+    ListVoiceCalls,
     BlindTransfer,
     WarmTransfer,
     CompleteTransfer,
@@ -60,6 +61,7 @@ const ROUTES: &[Route] = &[
     ("/v1/calls/{id}", &[("GET", O::ShowCall)]),
     ("/v1/calls/{id}/speech", &[("GET", O::ShowSpeech)]),
     ("/v1/calls/{id}/recording", &[("GET", O::ShowRecording)]),
+    ("/v1/voice-calls", &[("GET", O::ListVoiceCalls)]),
     ("/v1/calls/{id}/transfers/blind", &[("POST", O::BlindTransfer)]),
     ("/v1/calls/{id}/transfers/warm", &[("POST", O::WarmTransfer)]),
     ("/v1/calls/{id}/transfers/{transfer_id}/complete", &[("POST", O::CompleteTransfer)]),
@@ -175,6 +177,9 @@ impl Operation {
                 "limit",
                 "cursor",
             ],
+            Self::ListVoiceCalls => {
+                &["source", "campaignId", "state", "direction", "dateFrom", "dateTo", "page", "pageSize"]
+            }
             Self::ShowCall
             | Self::ShowSpeech
             | Self::ShowRecording

@@ -12,6 +12,7 @@ use super::desk::{Desk, Provider};
 use super::exchange::{Asker, Silence, TIMEOUT, access, wish};
 use crate::context::{CallKey, Json};
 use crate::delivery::client::{ApiAnswer, AskError, SendError};
+use crate::event::AccountName;
 use crate::provider::{Ask, Inquiry, Recording, Transfer};
 
 /// Inquiries under way at once at one source: a provider may take half a minute to answer.
@@ -33,11 +34,14 @@ pub struct CallDesk {
 /// Why the provider has not done or told what it was asked, as far as is known.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
-    /// No source that speaks of the call has a provider that can.
-    #[error("no source of this account that may have this call can be asked that")]
+    /// No source whose provider may have the call can be asked that.
+    #[error("no source of this account can be asked that")]
     NoProvider,
-    /// Several have, and none of them told of the call first.
-    #[error("several sources may have this call; only one that told of it first is asked")]
+    /// Several can, and which is meant nobody says: of a call it would be the one that told of it
+    /// first.
+    #[error(
+        "several sources of this account could be asked that, and none of them is named or told of the call first"
+    )]
     Ambiguous,
     /// Too many are under way, or the source's rate is used up: for so long.
     #[error("too much is asked of the provider at once")]
@@ -90,8 +94,8 @@ impl CallDesk {
         step: Transfer<'_>,
         parameters: &Json,
     ) -> Result<Json, CallError> {
-        let (_, answer) = self.ask(call, told_by, Inquiry::Transfer(step, parameters), step.as_str()).await?;
-        Ok(answer)
+        let (provider, ask) = self.provider(call, told_by, Inquiry::Transfer(step, parameters))?;
+        self.ask(provider, ask, step.as_str()).await
     }
 
     /// Where the recording of a call that `told_by` told of first is now.
@@ -99,18 +103,32 @@ impl CallDesk {
     /// # Errors
     /// Nobody can say, or the provider does not.
     pub async fn recording(&self, call: &CallKey, told_by: Option<&str>) -> Result<Recording, CallError> {
-        let (provider, answer) = self.ask(call, told_by, Inquiry::Recording, "recording").await?;
+        let (provider, ask) = self.provider(call, told_by, Inquiry::Recording)?;
+        let answer = self.ask(provider, ask, "recording").await?;
         provider.api().recording(&answer).map_err(|_| CallError::Undocumented)
     }
 
-    async fn ask(
+    /// A part of the calls that a provider lists, as it answers. `source` says whose, where an account
+    /// has several sources whose providers list calls.
+    ///
+    /// # Errors
+    /// Nobody lists calls, or the provider does not answer.
+    pub async fn list(
         &self,
-        call: &CallKey,
-        told_by: Option<&str>,
-        inquiry: Inquiry<'_>,
-        what: &'static str,
-    ) -> Result<(&Arc<Provider>, Json), CallError> {
-        let (provider, ask) = self.provider(call, told_by, inquiry)?;
+        account: &AccountName,
+        source: Option<&str>,
+        parameters: &[(&str, &str)],
+    ) -> Result<Json, CallError> {
+        let asked = |provider: &Arc<Provider>| provider.api().list(parameters, access(provider, None));
+        let able = self.desk.of_account(account).filter_map(|provider| Some((provider, asked(provider)?)));
+        let (provider, ask) = choose(able.collect(), source)?;
+        if source.is_some_and(|source| source != &*provider.source) {
+            return Err(CallError::NoProvider);
+        }
+        self.ask(provider, ask, "list").await
+    }
+
+    async fn ask(&self, provider: &Provider, ask: Ask, what: &'static str) -> Result<Json, CallError> {
         let room = self.rooms.get(&provider.source).expect("every source has its place");
         let _turn = room.try_acquire().map_err(|_| CallError::Busy(BUSY))?;
         let answered = match self.asker.exchange(provider, ask).await {
@@ -121,21 +139,17 @@ impl CallDesk {
         };
         let source = &*provider.source;
         match &answered {
-            Ok(_) => tracing::info!(source, what, "a provider was asked about a call"),
+            Ok(_) => tracing::info!(source, what, "a provider was asked about calls"),
             // What the provider says may name people.
             Err(CallError::Refused { status, .. }) => {
-                tracing::warn!(source, what, status, "a provider refused what it was asked about a call");
+                tracing::warn!(source, what, status, "a provider refused what it was asked about calls");
             }
-            Err(CallError::Unreachable(error)) => {
-                tracing::warn!(source, what, %error, "a provider could not be asked about a call");
-            }
-            Err(error) => tracing::warn!(source, what, %error, "a provider could not be asked about a call"),
+            Err(error) => tracing::warn!(source, what, %error, "a provider could not be asked about calls"),
         }
-        Ok((provider, answered?))
+        answered
     }
 
-    /// Who has the call, and what it is asked: the source that told of it first, else the only one
-    /// that may have it.
+    /// Who has the call, and what it is asked.
     fn provider(
         &self,
         call: &CallKey,
@@ -146,15 +160,22 @@ impl CallDesk {
             provider.api().inquire(call.id.as_str(), inquiry, access(provider, None))
         };
         let able = self.desk.holding(call).filter_map(|provider| Some((provider, asked(provider)?)));
-        let mut able: Vec<_> = able.collect();
-        if let Some(own) = able.iter().position(|(provider, _)| told_by == Some(&*provider.source)) {
-            return Ok(able.swap_remove(own));
-        }
-        match able.pop() {
-            None => Err(CallError::NoProvider),
-            Some(only) if able.is_empty() => Ok(only),
-            Some(_) => Err(CallError::Ambiguous),
-        }
+        choose(able.collect(), told_by)
+    }
+}
+
+/// The one of this source, else the only one.
+fn choose<'p>(
+    mut able: Vec<(&'p Arc<Provider>, Ask)>,
+    source: Option<&str>,
+) -> Result<(&'p Arc<Provider>, Ask), CallError> {
+    if let Some(own) = able.iter().position(|(provider, _)| source == Some(&*provider.source)) {
+        return Ok(able.swap_remove(own));
+    }
+    match able.pop() {
+        None => Err(CallError::NoProvider),
+        Some(only) if able.is_empty() => Ok(only),
+        Some(_) => Err(CallError::Ambiguous),
     }
 }
 

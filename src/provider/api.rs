@@ -278,6 +278,11 @@ pub trait Api: Send + Sync {
         None
     }
 
+    /// Asks for the calls that it has, where it lists them, by filters and pages of its own names.
+    fn list(&self, _parameters: &[(&str, &str)], _access: Access<'_>) -> Option<Ask> {
+        None
+    }
+
     /// What the answer to [`Inquiry::Recording`] says.
     ///
     /// # Errors

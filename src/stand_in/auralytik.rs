@@ -35,6 +35,11 @@ impl Auralytik {
         let absent = || answer(404, &json!({"error": {"code": "not_found"}}));
         let segments = asked.segments();
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+        if asked.is("GET", "/api/v1/voice-calls") {
+            let calls: Vec<&Value> =
+                self.calls.as_object().into_iter().flatten().map(|(_, call)| &call["call"]).collect();
+            return answer(200, &json!({"data": calls, "meta": {"page": 1, "total": calls.len()}}));
+        }
         let ["api", "v1", "voice-calls", id, rest @ ..] = &segments[..] else { return absent() };
         let Some(call) = self.calls.get(id) else { return absent() };
         let held = |part: &str| {

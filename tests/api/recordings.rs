@@ -4,8 +4,9 @@ use hyper::StatusCode;
 use ringback::http::Client;
 use serde_json::{Value, json};
 
+use crate::job::by_token;
 use crate::job::stand_in::{Auralytik, Speko, StandIn};
-use crate::support::{Home, Receiver};
+use crate::support::{Home, LOOPBACK, Receiver, source};
 
 const SHORT: &str = "https://storage.example.com/vc_1.wav?se=1";
 
@@ -25,22 +26,16 @@ async fn provider() -> StandIn {
 
 fn home(provider: &StandIn) -> Home {
     let source = |name: &str, provider: &str, more: &str| {
-        format!(
-            "[[source]]\nname = \"{name}\"\naccount = \"acme\"\nprovider = \"{provider}\"\n\
-             verify = {{ scheme = \"none\" }}\ncall_space = \"{name}\"\n{more}\n"
-        )
+        source(name, provider, &format!("call_space = \"{name}\"\n{more}"))
     };
-    let url = provider.url();
-    Home::new(&format!(
-        "{}{}{}[delivery]\nallow_networks = [\"127.0.0.0/8\"]\n",
-        source(
-            "voice",
-            "auralytik",
-            &format!("api = {{ base_url = \"{url}\", key = \"ak_1\", signing_secret = \"s\" }}")
-        ),
-        source("agents", "speko", &format!("api = {{ base_url = \"{url}\", token = \"token\" }}")),
-        source("dialer", "commpeak", ""),
-    ))
+    let signed =
+        format!("api = {{ base_url = \"{}\", key = \"ak_1\", signing_secret = \"s\" }}", provider.url());
+    Home::new(
+        &(source("voice", "auralytik", &signed)
+            + &source("agents", "speko", &by_token(provider, "token"))
+            + &source("dialer", "commpeak", "")
+            + LOOPBACK),
+    )
 }
 
 async fn tell(home: &Home, source: &str, event: Value) {
@@ -105,4 +100,26 @@ async fn where_nobody_can_be_asked_the_events_say_where_it_is() {
     tell(&home, "dialer", json!({"call_id": "call-2", "call_recording_url": "https://example.com/2.wav"}))
         .await;
     assert_eq!(shown("call-2").await, (200, "https://example.com/2.wav".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_calls_that_a_provider_lists_are_passed_through() {
+    let provider = provider().await;
+    let home = home(&provider);
+    let _process = home.start();
+    let client = Client::new();
+    let list = async |query: &str| home.call(&client, "GET", &format!("/v1/voice-calls{query}"), "").await;
+    let (status, listed) = list("").await;
+    assert_eq!((status, listed["data"][0]["id"].as_str()), (StatusCode::OK, Some("vc_1")));
+    let query = "?state=Completed&direction=Outbound&dateFrom=2026-03-30T14%3A22%3A00Z&page=2&pageSize=50";
+    assert_eq!(list(&format!("{query}&source=voice")).await.0, StatusCode::OK);
+    let asked = provider.asked();
+    assert_eq!(asked.last().unwrap().path, format!("/api/v1/voice-calls{query}"));
+    assert!(asked.iter().all(|asked| !asked.header("x-signature").is_empty()));
+    for source in ["agents", "dialer", "nobody"] {
+        assert_eq!(list(&format!("?source={source}")).await.0, StatusCode::NOT_FOUND, "{source}");
+    }
+    let (status, answer) = list("?direction=up&page=0&pageSize=251&dateTo=later&campaignId=&other=1").await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(super::problems(&answer).len(), 5, "{answer}");
 }

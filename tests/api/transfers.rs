@@ -7,8 +7,9 @@ use ringback::http::Client;
 use serde_json::{Value, json};
 
 use super::problems;
+use crate::job::by_token;
 use crate::job::stand_in::{Asked, Reply, Speko, StandIn, json as answer};
-use crate::support::{Home, TOKEN};
+use crate::support::{Home, TOKEN, source};
 
 const OTHER: &str = "rbk_token-of-another-account";
 const SECRET: &str = "speko-platform-key";
@@ -33,14 +34,11 @@ async fn provider() -> StandIn {
 }
 
 fn home(provider: &StandIn) -> Home {
+    let another = TokenHash::of(OTHER);
     Home::new(&format!(
-        "[[account]]\nname = \"another\"\ntokens = [{{ name = \"t\", sha256 = \"{}\" }}]\n\
-         [[source]]\nname = \"agents\"\naccount = \"acme\"\nprovider = \"speko\"\nverify = {{ scheme = \"none\" }}\n\
-         api = {{ base_url = \"{}\", token = \"{SECRET}\" }}\n\
-         [[source]]\nname = \"dialer\"\naccount = \"acme\"\nprovider = \"commpeak\"\nverify = {{ scheme = \"none\" }}\n\
-         call_space = \"dialer\"\n",
-        TokenHash::of(OTHER),
-        provider.url()
+        "[[account]]\nname = \"another\"\ntokens = [{{ name = \"t\", sha256 = \"{another}\" }}]\n{}{}",
+        source("agents", "speko", &by_token(provider, SECRET)),
+        source("dialer", "commpeak", "call_space = \"dialer\""),
     ))
 }
 
@@ -95,7 +93,7 @@ async fn a_call_is_transferred_by_the_provider_that_has_it() {
     for private in [SECRET, "+12025550100", "Ann"] {
         assert!(!log.contains(private), "{private} is in the log:\n{log}");
     }
-    assert!(log.contains("a call was transferred"), "{log}");
+    assert!(log.contains("a provider was asked about calls"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,6 +9,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
+use url::form_urlencoded;
 use zeroize::Zeroizing;
 
 use super::{Auralytik, call_types, put_call, put_survey};
@@ -88,6 +89,12 @@ impl Api for Auralytik {
             Inquiry::Recording => Some(signed(Ask::get(format!("{}/{RECORDING}", call(id))), access)),
             Inquiry::Transfer(..) => None,
         }
+    }
+
+    fn list(&self, parameters: &[(&str, &str)], access: Access<'_>) -> Option<Ask> {
+        let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
+        let mark = if query.is_empty() { "" } else { "?" };
+        Some(signed(Ask::get(format!("/api/v1/voice-calls{mark}{query}")), access))
     }
 
     fn recording(&self, answer: &Json) -> Result<Recording, Undocumented> {
