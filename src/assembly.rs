@@ -34,7 +34,7 @@ use crate::shutdown::{DRAIN_DEADLINE, Shutdown};
 use crate::speech_request::SpeechDesk;
 use crate::store::embedded::{Embedded, Options as EmbeddedOptions};
 use crate::store::redis::{Options as RedisOptions, Redis};
-use crate::store::{NoSpeechRequests, Retention, SharedJobs, SharedSpeechRequests, SharedStore, StoreError};
+use crate::store::{Retention, SharedJobs, SharedSpeechRequests, SharedStore, StoreError};
 use crate::template;
 
 /// Why Ringback did not start.
@@ -156,7 +156,7 @@ async fn build(
 ) -> Result<Running, StartError> {
     let tls = settings.tls.as_ref().map(acceptor).transpose()?;
     let Stores { store, jobs, requests } = open_store(settings).await?;
-    let (registry, revision) = load_callbacks(settings, &store).await?;
+    let (registry, ledger) = load_callbacks(settings, &store).await?;
 
     let policy = AddressPolicy::new(settings.delivery.allow_networks.clone());
     let proxy = settings.delivery.proxy.as_ref().map(|url| Proxy::parse(url.as_str())).transpose()?;
@@ -172,13 +172,6 @@ async fn build(
         proxy,
         ca_files: settings.delivery.ca_files.clone(),
     })?;
-    let ledger = Ledger::new(
-        Arc::clone(&store),
-        Arc::clone(&registry),
-        settings.sealer.clone(),
-        revision,
-        settings.limits.rendering,
-    );
     let (paused, following) = (ledger.clone(), ledger.clone());
     let worker = Worker::new(
         Arc::clone(&store),
@@ -200,21 +193,23 @@ async fn build(
         .iter()
         .map(|source| (Arc::clone(&source.name), source.api.as_ref().and_then(|api| api.rate_limit)));
     let asker = Arc::new(job::Asker::new(provider_client, Limiter::new(rates), &desk));
-    let speech = requests.as_ref().map(|requests| {
-        let (calls, requests) = (Arc::clone(&store), Arc::clone(requests));
-        SpeechDesk::new(calls, requests, Arc::clone(&desk), Arc::clone(&registry), ledger.clone())
-    });
+    let speech = SpeechDesk::new(
+        Arc::clone(&store),
+        Arc::clone(&requests),
+        Arc::clone(&desk),
+        Arc::clone(&registry),
+        ledger.clone(),
+    );
     let rooms = Rooms {
         store: Arc::clone(&store),
         registry: Arc::clone(&registry),
-        ledger,
+        ledger: ledger.clone(),
         speech: speech.clone(),
         call_desk: job::CallDesk::new(Arc::clone(&desk), Arc::clone(&asker)),
         client,
         bodies: bodies.clone(),
     };
-    let requests = requests.unwrap_or_else(|| Arc::new(NoSpeechRequests));
-    let intake = Arc::new(intake(settings, &store, (jobs, requests), &desk, &registry, &bodies));
+    let intake = Arc::new(intake(settings, &store, (jobs, requests), &desk, (&registry, ledger), &bodies));
     let job_worker = job::Worker::new(Arc::clone(&desk), asker, Arc::clone(&intake) as Arc<dyn job::Accept>);
     let announcer = Arc::clone(&intake);
     let service = Arc::new(Service {
@@ -244,10 +239,8 @@ async fn build(
     let announcing = async move { announcer.announce().await };
     rooms.spawn(until(stop(), announcing));
     rooms.spawn(until(stop(), following.follow()));
-    if let Some(speech) = speech {
-        let retention = settings.retention.delivered.max(settings.retention.failed);
-        rooms.spawn(until(stop(), speech.tidy(settings.speech_timeout, retention)));
-    }
+    let retention = settings.retention.delivered.max(settings.retention.failed);
+    rooms.spawn(until(stop(), speech.tidy(settings.speech_timeout, retention)));
     if let Some(listener) = operator_listener {
         let operators = Arc::new(Operators { store: Arc::clone(&store) });
         rooms.spawn(listener.serve(operators, None, stop(), DRAIN_DEADLINE));
@@ -255,26 +248,28 @@ async fn build(
     Ok(Running { address, operator_address, store, desk, rooms, shutdown: shutdown.clone() })
 }
 
-/// The registrations as they are stored, and the revision that they are of.
+/// The registrations as they are stored, and who writes them from now on.
 async fn load_callbacks(
     settings: &Settings,
     store: &SharedStore,
-) -> Result<(Arc<Registry>, u64), StartError> {
-    let registry = Registry::default();
-    let sealer = settings.sealer.as_deref();
+) -> Result<(Arc<Registry>, Ledger), StartError> {
+    let registry = Arc::new(Registry::default());
+    let (sealer, rendering) = (settings.sealer.as_deref(), settings.limits.rendering);
     let mut unusable = Vec::new();
     let stored = store.callback_changes(0).await?;
     for row in stored.changed {
-        match Callback::from_row(&row, sealer, settings.limits.rendering) {
+        match Callback::from_row(&row, sealer, rendering) {
             Ok(callback) => registry.put(callback),
             Err(error) => unusable.push(error),
         }
     }
     let others = unusable.len().saturating_sub(1);
-    match unusable.into_iter().next() {
-        Some(first) => Err(StartError::Callbacks { first, others }),
-        None => Ok((Arc::new(registry), stored.revision)),
+    if let Some(first) = unusable.into_iter().next() {
+        return Err(StartError::Callbacks { first, others });
     }
+    let sealer = settings.sealer.clone();
+    let ledger = Ledger::new(Arc::clone(store), Arc::clone(&registry), sealer, stored.revision, rendering);
+    Ok((registry, ledger))
 }
 
 /// Work without an end, up to the stop.
@@ -289,7 +284,7 @@ async fn until(stop: impl Future<Output = ()>, work: impl Future<Output = ()>) {
 struct Stores {
     store: SharedStore,
     jobs: SharedJobs,
-    requests: Option<SharedSpeechRequests>,
+    requests: SharedSpeechRequests,
 }
 
 async fn open_store(settings: &Settings) -> Result<Stores, StoreError> {
@@ -303,12 +298,12 @@ async fn open_store(settings: &Settings) -> Result<Stores, StoreError> {
         StoreAddress::Embedded(path) => {
             let options = EmbeddedOptions { max_in_flight, retention, ..EmbeddedOptions::default() };
             let store = Arc::new(Embedded::open(path, options)?);
-            Stores { store: Arc::clone(&store) as _, jobs: Arc::clone(&store) as _, requests: Some(store) }
+            Stores { store: Arc::clone(&store) as _, jobs: Arc::clone(&store) as _, requests: store }
         }
         StoreAddress::Redis(url) => {
             let options = RedisOptions { max_in_flight, retention, ..RedisOptions::default() };
             let store = Arc::new(Redis::open(url.as_str(), options).await?);
-            Stores { store: Arc::clone(&store) as _, jobs: store, requests: None }
+            Stores { store: Arc::clone(&store) as _, jobs: Arc::clone(&store) as _, requests: store }
         }
     })
 }
@@ -351,7 +346,7 @@ fn intake(
     store: &SharedStore,
     (jobs, requests): (SharedJobs, SharedSpeechRequests),
     desk: &Arc<job::Desk>,
-    registry: &Arc<Registry>,
+    (registry, ledger): (&Arc<Registry>, Ledger),
     bodies: &Bodies,
 ) -> Intake {
     let limiter =
@@ -371,6 +366,7 @@ fn intake(
         requests,
         Arc::clone(desk),
         Arc::clone(registry),
+        ledger,
         bodies.clone(),
         match &settings.public_url {
             Some(url) => CalledAs::Public(url.as_str().to_owned()),

@@ -21,6 +21,7 @@ pub(super) enum Operation {
     Placeholders,
     ListCalls,
     ShowCall,
+    EraseCall,
     ShowSpeech,
     ShowRecording,
     ListVoiceCalls,
@@ -58,7 +59,7 @@ const ROUTES: &[Route] = &[
     ("/v1/templates/render", &[("POST", O::Render)]),
     ("/v1/placeholders", &[("GET", O::Placeholders)]),
     ("/v1/calls", &[("GET", O::ListCalls)]),
-    ("/v1/calls/{id}", &[("GET", O::ShowCall)]),
+    ("/v1/calls/{id}", &[("GET", O::ShowCall), ("DELETE", O::EraseCall)]),
     ("/v1/calls/{id}/speech", &[("GET", O::ShowSpeech)]),
     ("/v1/calls/{id}/recording", &[("GET", O::ShowRecording)]),
     ("/v1/voice-calls", &[("GET", O::ListVoiceCalls)]),
@@ -181,6 +182,7 @@ impl Operation {
                 &["source", "campaignId", "state", "direction", "dateFrom", "dateTo", "page", "pageSize"]
             }
             Self::ShowCall
+            | Self::EraseCall
             | Self::ShowSpeech
             | Self::ShowRecording
             | Self::BlindTransfer
@@ -210,7 +212,7 @@ impl Operation {
 
     /// Whether it creates something, so that a repeat with the same `Idempotency-Key` must not.
     pub(super) const fn creates(self) -> bool {
-        matches!(self, Self::Register | Self::RotateSecret | Self::Replay)
+        matches!(self, Self::Register | Self::RotateSecret | Self::Replay | Self::MakeSpeechRequest)
     }
 
     /// Whether it takes a request with nothing in it: what is in it is refused by name.
