@@ -9,6 +9,7 @@ mod circuits;
 mod claiming;
 mod crashing;
 mod embedded;
+mod erasing;
 mod jobs;
 mod listing;
 mod ordering;
@@ -21,6 +22,7 @@ mod replaying;
 mod sample;
 mod searching;
 mod shared_jobs;
+mod speech_requests;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -30,7 +32,7 @@ use ringback::store::audit::{Audit, Finding};
 use ringback::store::embedded::{self as embedded_store, Embedded};
 use ringback::store::redis::{self as redis_store, Redis};
 use ringback::store::scheduler::CircuitRules;
-use ringback::store::{SharedJobs, SharedStore};
+use ringback::store::{SharedJobs, SharedSpeechRequests, SharedStore};
 
 use crate::redis_server::RedisServer;
 
@@ -39,6 +41,7 @@ use crate::redis_server::RedisServer;
 pub(crate) struct Opened {
     pub(crate) store: SharedStore,
     pub(crate) jobs: SharedJobs,
+    pub(crate) requests: SharedSpeechRequests,
 }
 
 /// A place in which a store keeps its data, and the way to open it.
@@ -104,7 +107,7 @@ impl Place for EmbeddedPlace {
     async fn open_all(&self, circuit: CircuitRules) -> Opened {
         let options = embedded_store::Options { max_in_flight: MAX_IN_FLIGHT, circuit, ..Default::default() };
         let store = Arc::new(Embedded::open(&self.path(), options).unwrap());
-        Opened { store: Arc::clone(&store) as _, jobs: store }
+        Opened { store: Arc::clone(&store) as _, jobs: Arc::clone(&store) as _, requests: store }
     }
 
     async fn cut_power(&self) {
@@ -134,7 +137,7 @@ impl Place for RedisPlace {
         let url = self.0.lock().unwrap().url();
         let options = redis_store::Options { max_in_flight: MAX_IN_FLIGHT, circuit, ..Default::default() };
         let store = Arc::new(Redis::open(&url, options).await.unwrap());
-        Opened { store: Arc::clone(&store) as _, jobs: store }
+        Opened { store: Arc::clone(&store) as _, jobs: Arc::clone(&store) as _, requests: store }
     }
 
     async fn cut_power(&self) {

@@ -18,7 +18,7 @@ const APPLICATION_ID: i32 = 0x5267_426b;
 pub(super) const FORMAT: i32 = 8;
 
 /// What makes a file of the format before into one of this format, oldest first.
-const MIGRATIONS: [(i32, &str); 7] = [
+const MIGRATIONS: [(i32, &str); 8] = [
     (2, "ALTER TABLE callback ADD COLUMN deadline INTEGER NOT NULL DEFAULT 60000000;"),
     (3, super::jobs::TABLES),
     (4, super::circuits::TABLE),
@@ -26,6 +26,7 @@ const MIGRATIONS: [(i32, &str); 7] = [
     (6, super::announcements::TABLE),
     (7, super::speech_requests::TABLES),
     (8, super::search::TABLES),
+    (8, super::erasing::INDEXES),
 ];
 
 /// How large the write-ahead log is left on disk once it has been written back.
@@ -308,13 +309,14 @@ fn prepare(connection: &Connection, format: Option<i32>) -> rusqlite::Result<()>
     connection.pragma_update(None, "foreign_keys", false)?;
     let Some(format) = format else {
         connection.execute_batch(&format!(
-            "BEGIN IMMEDIATE; {TABLES} {jobs} {circuits} {announcements} {speech_requests} {search} \
+            "BEGIN IMMEDIATE; {TABLES} {jobs} {circuits} {announcements} {speech_requests} {search} {erasing} \
              PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; COMMIT;",
             jobs = super::jobs::TABLES,
             circuits = super::circuits::TABLE,
             announcements = super::announcements::TABLE,
             speech_requests = super::speech_requests::TABLES,
             search = super::search::TABLES,
+            erasing = super::erasing::INDEXES,
         ))?;
         return connection.execute_batch(LATER);
     };
