@@ -35,7 +35,8 @@ use crate::speech_request::SpeechDesk;
 use crate::store::embedded::{Embedded, Options as EmbeddedOptions};
 use crate::store::redis::{Options as RedisOptions, Redis};
 use crate::store::{
-    NoJobs, NoSpeechRequests, Retention, SharedJobs, SharedSpeechRequests, SharedStore, StoreError,
+    NoJobs, NoSpeechRequests, Quotas, Retention, SharedJobs, SharedQuotas, SharedSpeechRequests, SharedStore,
+    StoreError,
 };
 use crate::template;
 
@@ -179,7 +180,11 @@ pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, 
     let speech = requests.as_ref().map(|requests| {
         SpeechDesk::new(Arc::clone(requests), Arc::clone(&desk), Arc::clone(&registry), ledger.clone())
     });
+    let limits = settings.accounts.iter().map(|account| (Arc::clone(&account.name), account.stored));
+    let quotas = Arc::new(Quotas::new(Arc::clone(&store), limits));
+    quotas.tell().await;
     let rooms = Rooms {
+        quotas: Arc::clone(&quotas),
         store: Arc::clone(&store),
         registry: Arc::clone(&registry),
         ledger,
@@ -188,7 +193,7 @@ pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, 
         bodies: bodies.clone(),
     };
     let requests = requests.unwrap_or_else(|| Arc::new(NoSpeechRequests));
-    let intake = Arc::new(intake(settings, &store, (jobs, requests), &desk, &registry, &bodies));
+    let intake = Arc::new(intake(settings, &store, (jobs, requests), &desk, &registry, &bodies, quotas));
     let rates = settings
         .sources
         .iter()
@@ -333,6 +338,7 @@ fn intake(
     desk: &Arc<job::Desk>,
     registry: &Arc<Registry>,
     bodies: &Bodies,
+    quotas: SharedQuotas,
 ) -> Intake {
     let limiter =
         Limiter::new(settings.sources.iter().map(|source| (Arc::clone(&source.name), source.rate_limit)));
@@ -357,6 +363,7 @@ fn intake(
             None => CalledAs::Host { scheme: if settings.tls.is_some() { "https" } else { "http" } },
         },
         Proxies::new(Networks::new(settings.trusted_proxies.iter().copied())),
+        quotas,
     )
 }
 

@@ -38,7 +38,7 @@ use crate::http::{Answer, Bodies, Problem, Query, bearer_token, header_text};
 use crate::limit::Limiter;
 use crate::registration::{DefinitionLimits, Ledger, Registry};
 use crate::speech_request::SpeechDesk;
-use crate::store::SharedStore;
+use crate::store::{SharedQuotas, SharedStore};
 
 /// What the API is told of an account.
 pub struct AccountRules {
@@ -64,6 +64,8 @@ pub struct Rooms {
     pub client: Client,
     /// What reads bodies.
     pub bodies: Bodies,
+    /// How much may be stored.
+    pub quotas: SharedQuotas,
 }
 
 /// Answers customers.
@@ -77,6 +79,7 @@ pub struct Api {
     speech: Option<SpeechDesk>,
     trials: Trials,
     bodies: Bodies,
+    quotas: SharedQuotas,
 }
 
 impl Api {
@@ -88,9 +91,9 @@ impl Api {
         limiter: Limiter,
         rooms: Rooms,
     ) -> Self {
-        let Rooms { store, registry, ledger, speech, client, bodies } = rooms;
+        let Rooms { store, registry, ledger, speech, client, bodies, quotas } = rooms;
         let trials = Trials::new(client, accounts.keys());
-        Self { tokens, accounts, limiter, store, registry, ledger, speech, trials, bodies }
+        Self { tokens, accounts, limiter, store, registry, ledger, speech, trials, bodies, quotas }
     }
 
     /// Answers a request to a path under `/v1/`.
@@ -107,6 +110,9 @@ impl Api {
         let id = place.id.as_str();
         if let Some(answer) = self.earlier(&call).await? {
             return Ok(answer);
+        }
+        if call.operation.stores() {
+            self.quotas.check(&call.account).await?;
         }
         match call.operation {
             Operation::Register => self.register(call).await,

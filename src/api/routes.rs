@@ -181,6 +181,11 @@ impl Operation {
         matches!(self, Self::Register | Self::RotateSecret)
     }
 
+    /// Whether more is stored because of it, now or later, so that an account without room is refused.
+    pub(super) const fn stores(self) -> bool {
+        matches!(self, Self::Register | Self::MakeSpeechRequest)
+    }
+
     /// Whether it takes a request with nothing in it: what is in it is refused by name.
     pub(super) const fn takes_no_members(self) -> bool {
         matches!(self, Self::Pause | Self::Resume | Self::RetryDelivery)

@@ -201,8 +201,7 @@ fn damaged(fault: impl std::fmt::Display) -> Problem {
 impl From<MakeError> for Problem {
     fn from(error: MakeError) -> Self {
         match error {
-            MakeError::Full(most) => Self::new(
-                StatusCode::TOO_MANY_REQUESTS,
+            MakeError::Full(most) => Self::full(
                 "too_many_speech_requests",
                 format!(
                     "this account may have {most} speech requests at most; they are kept until nothing can come of them"

@@ -17,7 +17,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("signature", &["network"]),
     ("template", &["context", "escape"]),
     ("provider", &["context", "event", "signature"]),
-    ("store", &["context", "event", "limit"]),
+    ("store", &["context", "event", "limit", "quantity"]),
     (
         "registration",
         &["context", "destination", "event", "limit", "quantity", "signature", "store", "template"],

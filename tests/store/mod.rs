@@ -17,6 +17,7 @@ mod reading;
 mod redis;
 mod registering;
 mod sample;
+mod storing;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -43,6 +44,9 @@ pub(crate) trait Place: Send + Sync {
     /// Opens a store with what would be left if the power were cut now, after as much time as it
     /// takes until the leases of those who died run out.
     async fn open_after_power_cut(&self) -> SharedStore;
+
+    /// How many bytes of all accounts are really there, looked at from outside.
+    fn weigh(&self) -> u64;
 }
 
 struct EmbeddedPlace {
@@ -69,6 +73,13 @@ impl Place for EmbeddedPlace {
         self.cuts.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         copy_as_after_power_cut(&before, &self.path());
         self.open().await
+    }
+
+    fn weigh(&self) -> u64 {
+        let sum = "SELECT coalesce(sum(bytes), 0) FROM (SELECT length(body) AS bytes FROM event \
+                   UNION ALL SELECT length(context) FROM call UNION ALL SELECT length(body) FROM request)";
+        let file = rusqlite::Connection::open(self.path()).unwrap();
+        file.query_row(sum, [], |row| row.get::<_, i64>(0)).unwrap().unsigned_abs()
     }
 }
 
@@ -98,6 +109,17 @@ impl Place for RedisPlace {
             run_leases_out(&server);
         }
         self.open().await
+    }
+
+    fn weigh(&self) -> u64 {
+        let script = "local sum = 0 \
+                      for _, key in ipairs(redis.call('KEYS', '{rb0}:[ec]:*')) do \
+                      sum = sum + redis.call('HSTRLEN', key, 'b') end \
+                      for _, key in ipairs(redis.call('KEYS', '{rb0}:r:*')) do \
+                      sum = sum + redis.call('STRLEN', key) end return sum";
+        let answer = self.0.lock().unwrap().ask(&[b"EVAL", script.as_bytes(), b"0"]);
+        let answer = String::from_utf8(answer).unwrap();
+        answer.trim_start_matches(':').trim_end().parse().unwrap()
     }
 }
 

@@ -164,7 +164,12 @@ fn settings(folder: &Folder, token: &Token) -> Settings {
     let mut settings = Settings {
         listen: ([127, 0, 0, 1], 0).into(),
         store: StoreAddress::Embedded(folder.0.join("ringback.db")),
-        accounts: vec![Account { name: Arc::clone(&account), callbacks: Account::CALLBACKS, requests: None }],
+        accounts: vec![Account {
+            name: Arc::clone(&account),
+            callbacks: Account::CALLBACKS,
+            requests: None,
+            stored: None,
+        }],
         sources: Signer::ALL.map(source).to_vec(),
         trying_out: false,
         ..Settings::for_trying_out()

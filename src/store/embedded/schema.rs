@@ -15,16 +15,18 @@ const APPLICATION_ID: i32 = 0x5267_426b;
 
 /// The version of the tables below. A newer binary reads older files, an older binary refuses
 /// newer ones.
-const FORMAT: i32 = 7;
+const FORMAT: i32 = 9;
 
 /// What makes a file of the format before into one of this format, oldest first.
-const MIGRATIONS: [(i32, &str); 6] = [
+const MIGRATIONS: [(i32, &str); 8] = [
     (2, "ALTER TABLE callback ADD COLUMN deadline INTEGER NOT NULL DEFAULT 60000000;"),
     (3, super::jobs::TABLES),
     (4, super::circuits::TABLE),
     (5, "ALTER TABLE queue ADD COLUMN order_key BLOB;"),
     (6, super::announcements::TABLE),
     (7, super::speech_requests::TABLES),
+    (9, super::stored::MIGRATION),
+    (9, super::stored::TRIGGERS),
 ];
 
 /// How large the write-ahead log is left on disk once it has been written back.
@@ -55,7 +57,8 @@ const STATEMENTS: usize = 96;
 const TABLES: &str = "
 CREATE TABLE account (
     id INTEGER PRIMARY KEY,
-    name TEXT NOT NULL UNIQUE
+    name TEXT NOT NULL UNIQUE,
+    stored INTEGER NOT NULL DEFAULT 0   -- bytes, counted by triggers
 ) STRICT;
 
 CREATE TABLE event (
@@ -137,7 +140,8 @@ CREATE TABLE request (
     url TEXT NOT NULL,
     content_type TEXT NOT NULL,
     headers TEXT NOT NULL,          -- JSON: [[name, value], …]
-    body BLOB NOT NULL
+    body BLOB NOT NULL,
+    account INTEGER                 -- whose bytes these are
 ) STRICT;
 
 CREATE TABLE queue (
@@ -279,12 +283,13 @@ fn prepare(connection: &Connection, is_new: bool, format: i32) -> rusqlite::Resu
     connection.pragma_update(None, "foreign_keys", false)?;
     if is_new {
         connection.execute_batch(&format!(
-            "BEGIN IMMEDIATE; {TABLES} {jobs} {circuits} {announcements} {speech_requests} \
+            "BEGIN IMMEDIATE; {TABLES} {jobs} {circuits} {announcements} {speech_requests} {stored} \
              PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; COMMIT;",
             jobs = super::jobs::TABLES,
             circuits = super::circuits::TABLE,
             announcements = super::announcements::TABLE,
             speech_requests = super::speech_requests::TABLES,
+            stored = super::stored::TRIGGERS,
         ))?;
     } else if format < FORMAT {
         let steps = MIGRATIONS.iter().filter(|(to, _)| format < *to).map(|(_, step)| *step);

@@ -37,11 +37,13 @@ for at = failures_at + 1, failures_at + 6 * failures, 6 do
 end
 
 call("SET", seen_key, event .. ARGV[7], "PX", ARGV[8])
-call("HSET", P .. "e:" .. event, "b", ARGV[9], "s", ARGV[6], "a", account)
+local added = #ARGV[9]
+call("HSET", P .. "e:" .. event, "b", ARGV[9], "s", ARGV[6], "a", account, "z", #ARGV[9])
 call("ZADD", P .. "ie:" .. account, 0, event)
 call("ZADD", P .. (ARGV[5] == "1" and "xk" or "xe"), received, event)
 if ARGV[10] ~= "" then
-  call("HSET", call_key, "v", tonumber(ARGV[11]) + 1, "b", ARGV[12])
+  added = added + #ARGV[12] - (tonumber(call("HGET", call_key, "z")) or 0)
+  call("HSET", call_key, "v", tonumber(ARGV[11]) + 1, "b", ARGV[12], "z", #ARGV[12])
   call("ZADD", P .. "xc", "GT", received, ARGV[10])
   -- What follows the account in its name; the first event says its age.
   call("ZADD", P .. "il:" .. account, "NX", received, string.sub(ARGV[10], #account + 2))
@@ -59,9 +61,11 @@ for at = 15, failures_at - 1, 10 do
   local created = ARGV[at + 5]
   local key = P .. "h:" .. id
   call("SET", P .. "r:" .. id, ARGV[at + 8])
+  added = added + #ARGV[at + 8]
   local due = now + tonumber(ARGV[at + 7])
   call("HSET", key, "a", account, "c", callback, "d", destination, "e", event, "y", ARGV[at + 3],
-    "i", of_call, "m", created, "n", 0, "t", 0, "s", "q", "u", ARGV[at + 6], "w", due)
+    "i", of_call, "m", created, "n", 0, "t", 0, "s", "q", "u", ARGV[at + 6], "w", due,
+    "z", #ARGV[at + 8])
   list(id, callback, of_call)
   -- The registration may have been removed while the event was on its way.
   if call("HEXISTS", P .. "k:" .. callback, "r") == 1 then
@@ -91,4 +95,5 @@ for at = failures_at + 1, failures_at + 6 * failures, 6 do
   list(id, callback, of_call)
   finish(id, account, event, "f", ARGV[at + 5], created, 0)
 end
+count_stored(account, added)
 return { "stored" }

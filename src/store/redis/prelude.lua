@@ -169,6 +169,12 @@ local function finish(id, account, event, state, reason, at, attempts)
   end
 end
 
+-- Counts bytes that are stored for an account, or not any more. Each record says by itself (`z`) how
+-- much it was counted for: those of an older version were not, and are not taken off.
+local function count_stored(account, bytes)
+  call("HINCRBY", P .. "b", account, bytes)
+end
+
 -- Notes that a registration was changed, under a number that never comes again, even if Redis
 -- loses its last second.
 local function changed(callback)
