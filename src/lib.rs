@@ -19,9 +19,11 @@
 //! | [`api`] | customer-facing: registrations, speech requests, previews, deliveries |
 //! | [`signature`] | schemes that verify and sign; secrets that never print |
 //! | [`provider`] | one adapter a file: verified request → event; how it is asked; presets |
+//! | [`stand_in`] | servers in the place of providers that are asked, for the demo and the tests |
 //! | [`event`] | normalised events, and ids |
 //! | [`context`] | call, speech, user, campaign, lead; the catalogue of names; foreign JSON |
-//! | [`registration`] | callbacks, and which events they want |
+//! | [`filter`] | which events a registration wants, and which calls a search finds |
+//! | [`registration`] | callbacks, and which of them an event concerns |
 //! | [`template`] | grammar → tree → program → bytes; no I/O, no clock |
 //! | [`store`] | the contract of durability; the scheduler; the embedded store, and the one in Redis |
 //! | [`delivery`] | the client, the outcome, the schedule of the next attempt, the worker |
@@ -60,6 +62,7 @@ pub mod destination;
 pub mod docs;
 mod escape;
 pub mod event;
+pub mod filter;
 pub mod http;
 pub mod intake;
 pub mod job;
@@ -71,6 +74,7 @@ pub mod registration;
 pub mod shutdown;
 pub mod signature;
 pub mod speech_request;
+pub mod stand_in;
 pub mod store;
 pub mod telemetry;
 pub mod template;

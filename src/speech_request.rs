@@ -12,19 +12,16 @@ use hyper::body::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Semaphore;
 
-use crate::context::{CallContext, CallId, CallKey, InvalidContext, Name, Value, Values};
+use crate::context::{CallContext, CallKey, InvalidContext, Name, Value, Values};
 use crate::event::{AccountName, EventId, EventType, JobId, SpeechRequestId};
 use crate::job::{Desk, Submission, SubmitError, Submitted};
 use crate::registration::{
-    AddError, Bodies, Callback, Ledger, NewRequest, Occasion, Registry, Rendered, Rendering, has_speech,
+    AddError, Bodies, Callback, Ledger, NewRequest, Registry, Rendered, Rendering, has_speech,
 };
 use crate::store::{
-    EventRow, EventState, KnownCall, NewSpeechRequest, PutSpeechRequest, RequestedCall, RequestedState,
-    SharedSpeechRequests, SpeechRequestView, StoreError,
+    CallQuery, EventRow, EventState, ListedCall, NewSpeechRequest, PutSpeechRequest, RequestedCall,
+    RequestedState, SharedSpeechRequests, SharedStore, SpeechRequestView, StoreError,
 };
-
-/// Calls that a search reads at a time.
-const PAGE: usize = 256;
 
 /// Searches under way at once: each reads calls one after the other, and events are to be read and
 /// written meanwhile.
@@ -51,6 +48,7 @@ const RINGBACK: &str = "ringback";
 pub struct SpeechDesk(Arc<Parts>);
 
 struct Parts {
+    calls: SharedStore,
     store: SharedSpeechRequests,
     desk: Arc<Desk>,
     registry: Arc<Registry>,
@@ -109,7 +107,7 @@ enum Refused {
 
 /// A call that a search found.
 struct Found {
-    call: KnownCall,
+    call: ListedCall,
     context: CallContext,
 }
 
@@ -117,12 +115,13 @@ impl SpeechDesk {
     /// A desk over these rooms.
     #[must_use]
     pub fn new(
+        calls: SharedStore,
         store: SharedSpeechRequests,
         desk: Arc<Desk>,
         registry: Arc<Registry>,
         ledger: Ledger,
     ) -> Self {
-        Self(Arc::new(Parts { store, desk, registry, ledger, searches: Semaphore::new(SEARCHES) }))
+        Self(Arc::new(Parts { calls, store, desk, registry, ledger, searches: Semaphore::new(SEARCHES) }))
     }
 
     /// Makes a request of an account that may have `most`. It is made to the end, or not at all,
@@ -159,26 +158,14 @@ impl SpeechDesk {
         self.0.store.speech_request(account, id).await
     }
 
-    /// Calls of this id, in whichever space.
-    ///
-    /// # Errors
-    /// The store cannot be asked.
-    pub async fn calls_of_id(
-        &self,
-        account: &AccountName,
-        id: &CallId,
-    ) -> Result<Vec<KnownCall>, StoreError> {
-        self.0.store.calls_of_id(account, id).await
-    }
-
     /// Whether what a job made is for this token to see: it submitted the job, or nobody did. Of a
     /// job that is gone nobody knows.
     ///
     /// # Errors
     /// The store cannot be asked.
-    pub async fn is_job_for(&self, job: JobId, token: &str) -> Result<bool, StoreError> {
+    pub async fn is_job_for(&self, job: JobId, token: Option<&str>) -> Result<bool, StoreError> {
         let job = self.0.desk.job(job).await?;
-        Ok(job.is_some_and(|job| job.job.submitted_by.is_none_or(|submitter| submitter == token)))
+        Ok(job.is_some_and(|job| job.job.submitted_by.is_none_or(|submitter| Some(&*submitter) == token)))
     }
 
     /// Removes requests that nothing can come of any more, for ever. `timeout` is that of a job,
@@ -232,27 +219,17 @@ impl Parts {
     /// The calls that the request asks for, the newest first.
     async fn search(&self, callback: &Callback, limit: usize) -> Result<Vec<Found>, MakeError> {
         let _turn = self.searches.acquire().await.expect("nobody closes this semaphore");
-        let mut found = Vec::new();
-        let mut before = None;
+        let query = CallQuery { filter: callback.filter.clone(), token: callback.token.clone() };
+        let (mut found, mut before) = (Vec::new(), None);
         loop {
-            let page = self.store.known_calls(&callback.account, before, PAGE).await?;
-            let is_last = page.len() < PAGE;
-            before = page.last().map(|call| call.number);
-            for call in page {
+            let wanted = limit - found.len();
+            let part = self.calls.calls(&callback.account, &query, before.as_ref(), wanted).await?;
+            for call in part.rows {
                 let context = CallContext::from_bytes(&call.stored.context)?;
-                let is_wanted = {
-                    let mut values = Values::new();
-                    context.fill_for(callback.token.as_deref(), &mut values);
-                    callback.filter.takes(&Occasion::new(&values))
-                };
-                if is_wanted {
-                    found.push(Found { call, context });
-                }
-                if found.len() >= limit {
-                    return Ok(found);
-                }
+                found.push(Found { call, context });
             }
-            if is_last {
+            before = part.next;
+            if found.len() == limit || before.is_none() {
                 return Ok(found);
             }
         }
@@ -332,7 +309,7 @@ impl Parts {
     /// Makes a call a job. `None` if its speech may have come since it was read.
     async fn submit(
         &self,
-        call: &KnownCall,
+        call: &ListedCall,
         context: &CallContext,
         token: Option<&str>,
         now: Timestamp,
@@ -346,8 +323,7 @@ impl Parts {
             return Ok(Some(RequestedState::Submitted));
         }
         // It is over. Either it ended since the call was read, or it brought no speech.
-        let calls = self.store.calls_of_id(&call.key.account, &call.key.id).await.map_err(in_store)?;
-        let is_as_read = calls.iter().any(|now| now.key == call.key && now.stored == call.stored);
+        let is_as_read = self.calls.call(&call.key).await.map_err(in_store)?.as_ref() == Some(&call.stored);
         Ok(is_as_read.then(|| RequestedState::Failed("the provider's results hold no speech".to_owned())))
     }
 }

@@ -8,12 +8,12 @@ use serde_json::{Map, Value as Body, json};
 
 use super::callbacks::show_issue;
 use super::{Api, Call};
-use crate::context::{CallContext, CallId, CallKey, Json};
+use crate::context::{CallKey, Json};
 use crate::event::{JobId, SpeechRequestId};
 use crate::http::{Answer, Problem, Query, json as answer};
 use crate::registration::{Issue, NewRequest};
 use crate::speech_request::{MakeError, SpeechDesk};
-use crate::store::{CallbackState, DeliveryRow, EventRow, RequestedState};
+use crate::store::{CallbackState, DeliveryRow, EventRow, RequestedState, StoreError};
 
 /// The space of calls where a request names none.
 const DEFAULT_SPACE: &str = "default";
@@ -126,11 +126,7 @@ impl Api {
     pub(super) async fn show_speech(&self, call: &Call<'_>, id: &str) -> Result<Answer, Problem> {
         let none = || Problem::not_found("this token sees no speech of such a call");
         call.takes_nothing()?;
-        let id = CallId::from_text(id).ok_or_else(none)?;
-        let found = self.speech_desk()?.calls_of_id(&call.account, &id).await?;
-        let space = call.query.get("call_space").unwrap_or(DEFAULT_SPACE);
-        let found = found.into_iter().find(|found| &*found.key.space == space).ok_or_else(none)?;
-        let context = CallContext::from_bytes(&found.stored.context).map_err(damaged)?;
+        let (key, context) = self.known_call(call, id, call.query.get("call_space")).await?;
         let speech: Vec<(Box<str>, Json)> = context
             .speech_for(Some(&call.token))
             .map(|(name, value)| (name.as_str().into(), value.clone()))
@@ -138,7 +134,8 @@ impl Api {
         if speech.is_empty() {
             return Err(none());
         }
-        let head = [("call_id".into(), Json::from(id.as_str())), ("call_space".into(), Json::from(space))];
+        let head =
+            [("call_id".into(), Json::from(key.id.as_str())), ("call_space".into(), Json::from(&*key.space))];
         let shown = Json::Object(head.into_iter().chain(speech).collect());
         Ok(answer(StatusCode::OK, shown.to_compact()))
     }
@@ -156,15 +153,15 @@ impl Api {
         request.is_none_or(|request| request.token.as_deref() == Some(&*call.token))
     }
 
-    /// Whether an event's body is for this caller to see: that of a job only for the token which
+    /// Whether an event's body is for this token to see: that of a job only for the token which
     /// submitted it.
-    pub(super) async fn sees_body(&self, call: &Call<'_>, event: &EventRow) -> Result<bool, Problem> {
+    pub(super) async fn sees_body(&self, token: Option<&str>, event: &EventRow) -> Result<bool, StoreError> {
         if event.method != "JOB" {
             return Ok(true);
         }
         let job = event.path.trim_start_matches('/').parse::<JobId>().ok();
         match (job, &self.speech) {
-            (Some(job), Some(desk)) => Ok(desk.is_job_for(job, &call.token).await?),
+            (Some(job), Some(desk)) => desk.is_job_for(job, token).await,
             _ => Ok(false),
         }
     }

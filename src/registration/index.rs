@@ -8,9 +8,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::filter::Needle;
 use super::{Callback, Occasion};
 use crate::event::{AccountName, EventType};
+use crate::filter::Needle;
 
 /// A part of the tree that can be empty, and then goes.
 trait Branch: Default {

@@ -2,13 +2,12 @@
 //!
 //! A registration is read once, in `definition`, with every problem at once; `callback` is what
 //! came of it, `request` what its deliveries send,
-//! `secrets` what signs them, `sample` what a test sends; `filter` says which events it wants; `index` finds the callbacks of an event
-//! without looking at those that do not want it; `registry` holds all of it in memory, and `ledger`
+//! `secrets` what signs them, `sample` what a test sends; [`crate::filter`] says which events it wants;
+//! `index` finds the callbacks of an event without looking at those that do not want it; `registry` holds all of it in memory, and `ledger`
 //! is where it changes, in the store and in memory.
 
 mod callback;
 mod definition;
-mod filter;
 mod index;
 mod issue;
 mod ledger;
@@ -20,9 +19,9 @@ mod retry;
 mod sample;
 mod secrets;
 
+pub use crate::filter::{Filter, Needle, Occasion, has_speech};
 pub use callback::{Callback, DeliverySettings, MASK, StoredCallbackError};
 pub use definition::{DefinitionLimits, NewCallback, NewRequest, read_filter, read_new_secret};
-pub use filter::{Filter, Needle, Occasion, has_speech};
 pub use issue::{Issue, Place};
 pub use ledger::{AddError, ChangeError, Ledger};
 pub use once::{Once, Repeat};

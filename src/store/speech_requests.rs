@@ -9,8 +9,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::{EventRow, FailedDelivery, NewDelivery, StoreError, StoredCall};
-use crate::context::{CallId, CallKey};
+use super::{EventRow, FailedDelivery, NewDelivery, StoreError};
+use crate::context::CallKey;
 use crate::event::{AccountName, DeliveryId, SpeechRequestId};
 
 /// The speech requests of a store, shared by every room that reads or writes.
@@ -20,18 +20,6 @@ pub type SharedSpeechRequests = Arc<dyn SpeechRequests>;
 /// [`Store`](super::Store) are.
 #[async_trait]
 pub trait SpeechRequests: Send + Sync + 'static {
-    /// Calls of this account, those first of which was heard last for the first time; at most
-    /// `limit`, those before the cursor (the number of the last one of the part before).
-    async fn known_calls(
-        &self,
-        account: &AccountName,
-        before: Option<u64>,
-        limit: usize,
-    ) -> Result<Vec<KnownCall>, StoreError>;
-
-    /// Calls of this account that have this id, in whichever space.
-    async fn calls_of_id(&self, account: &AccountName, id: &CallId) -> Result<Vec<KnownCall>, StoreError>;
-
     /// Writes a request with its calls, and what it delivers at once, in one atomic and durable
     /// write; nothing, if a call that it is to wait for has been written to since it was read.
     async fn put_speech_request(&self, request: NewSpeechRequest) -> Result<PutSpeechRequest, StoreError>;
@@ -46,17 +34,6 @@ pub trait SpeechRequests: Send + Sync + 'static {
     /// The requests that wait for a call. One that is written after this was read makes a write of
     /// the call, read before, a conflict.
     async fn waiting_for(&self, call: &CallKey) -> Result<Vec<SpeechRequestId>, StoreError>;
-}
-
-/// A call as it is kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KnownCall {
-    /// Its place in the order of calls.
-    pub number: u64,
-    /// Which.
-    pub key: CallKey,
-    /// What is known of it.
-    pub stored: StoredCall,
 }
 
 /// A request to be written.
@@ -143,19 +120,6 @@ fn keeps_none() -> StoreError {
 
 #[async_trait]
 impl SpeechRequests for NoSpeechRequests {
-    async fn known_calls(
-        &self,
-        _: &AccountName,
-        _: Option<u64>,
-        _: usize,
-    ) -> Result<Vec<KnownCall>, StoreError> {
-        Err(keeps_none())
-    }
-
-    async fn calls_of_id(&self, _: &AccountName, _: &CallId) -> Result<Vec<KnownCall>, StoreError> {
-        Err(keeps_none())
-    }
-
     async fn put_speech_request(&self, _: NewSpeechRequest) -> Result<PutSpeechRequest, StoreError> {
         Err(keeps_none())
     }

@@ -5,6 +5,7 @@ mod idempotency;
 mod limits;
 mod lists;
 mod openapi;
+mod repair;
 
 use hyper::StatusCode;
 use ringback::http::Client;

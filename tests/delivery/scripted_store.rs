@@ -10,9 +10,9 @@ use jiff::Timestamp;
 use ringback::context::CallKey;
 use ringback::event::{AccountName, CallbackId, DeliveryId, EventId};
 use ringback::store::{
-    Acceptance, Accepted, Announcement, Answered, CallMark, CallbackRow, Claim, DedupeKey, DeliveryFilter,
-    DeliveryRow, DeliveryView, EventFilter, EventRow, EventView, Found, Lease, ListedCall, Page, Recall,
-    Remember, Settlement, Store, StoreError, StoredCall,
+    Acceptance, Accepted, Announcement, Answered, CallMark, CallQuery, CallbackRow, Claim, DedupeKey,
+    DeliveryFilter, DeliveryRow, DeliveryView, EventFilter, EventRow, EventView, Found, Lease, ListedCall,
+    Page, Recall, Remember, Replay, Replayed, Settlement, Store, StoreError, StoredCall,
 };
 use tokio::sync::Notify;
 
@@ -202,6 +202,7 @@ impl Store for ScriptedStore {
     async fn calls(
         &self,
         _: &AccountName,
+        _: &CallQuery,
         _: Option<&CallMark>,
         _: usize,
     ) -> Result<Found<ListedCall, CallMark>, StoreError> {
@@ -221,7 +222,21 @@ impl Store for ScriptedStore {
         Err(unavailable())
     }
 
-    async fn retry(&self, _: &AccountName, _: DeliveryId) -> Result<bool, StoreError> {
+    async fn deliveries_after(
+        &self,
+        _: &AccountName,
+        _: &DeliveryFilter,
+        _: Option<DeliveryId>,
+        _: usize,
+    ) -> Result<Found<DeliveryRow, DeliveryId>, StoreError> {
+        Err(unavailable())
+    }
+
+    async fn replay(&self, _: Replay) -> Result<Replayed, StoreError> {
+        Err(unavailable())
+    }
+
+    async fn retry_all(&self, _: &AccountName, _: &[DeliveryId]) -> Result<usize, StoreError> {
         Err(unavailable())
     }
 

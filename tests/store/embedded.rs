@@ -11,6 +11,7 @@ use ringback::store::{
 
 use super::jobs::job;
 use super::sample::{UNLIMITED, acceptance, account, call_write, callback, now, queue};
+use super::searching::World;
 use super::{copy_as_after_power_cut, open_embedded};
 
 fn refusal(path: &std::path::Path) -> String {
@@ -72,11 +73,13 @@ fn a_newer_file_is_refused() {
 }
 
 /// What each format was before the one after it, newest first.
-const STEPS_BACK: [&str; 7] = [
+const STEPS_BACK: [&str; 8] = [
     "DROP TRIGGER event_added; DROP TRIGGER event_removed; DROP TRIGGER event_changed; DROP TRIGGER call_added; \
      DROP TRIGGER call_removed; DROP TRIGGER call_changed; DROP TRIGGER request_added; \
      DROP TRIGGER request_removed; DROP TRIGGER request_changed; ALTER TABLE account DROP COLUMN stored; \
-     ALTER TABLE request DROP COLUMN account; PRAGMA user_version = 7",
+     ALTER TABLE request DROP COLUMN account; PRAGMA user_version = 8",
+    "DROP TABLE unindexed; DROP TABLE search_lane; DROP TABLE search_block; DROP TABLE search_column; \
+     DROP TABLE search_gram; PRAGMA user_version = 7",
     "DROP TABLE speech_request; DROP TABLE requested_call; DROP INDEX call_by_account; PRAGMA user_version = 6",
     "DROP TABLE announcement; PRAGMA user_version = 5",
     "ALTER TABLE queue DROP COLUMN order_key; PRAGMA user_version = 4",
@@ -116,6 +119,79 @@ fn files_of_earlier_formats_are_read_and_take_jobs() {
             assert_eq!(block_on(store.stored(&account())).unwrap(), bytes as u64);
             block_on(store.close());
         }
+    }
+}
+
+#[test]
+fn searches_find_the_same_calls_before_and_after_these_are_indexed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    let mut world = World::new();
+    block_on(async {
+        let store = Arc::new(open_embedded(&path));
+        let shared: SharedStore = store.clone();
+        for _ in 0..10 {
+            for _ in 0..40 {
+                world.tell(&shared).await;
+            }
+            // So few calls that nobody puts them into the index unasked.
+            world.ask(&shared, 20).await;
+            store.indexed().await;
+            world.ask(&shared, 20).await;
+        }
+        store.close().await;
+    });
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    let count = |table| -> i64 {
+        connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
+    };
+    assert_eq!(count("unindexed"), 0);
+    assert!(count("search_gram") > 0 && count("search_lane") > 2);
+    // A file of the format before had no index.
+    connection.execute_batch(STEPS_BACK[0]).unwrap();
+    drop(connection);
+    block_on(async {
+        let store = Arc::new(open_embedded(&path));
+        let shared: SharedStore = store.clone();
+        world.ask(&shared, 20).await;
+        store.indexed().await;
+        world.ask(&shared, 20).await;
+        store.close().await;
+    });
+}
+
+#[test]
+fn nothing_of_a_removed_call_is_left_in_the_index() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    let mut world = World::new();
+    block_on(async {
+        let store = Arc::new(open_embedded(&path));
+        let shared: SharedStore = store.clone();
+        for _ in 0..100 {
+            world.tell(&shared).await;
+        }
+        store.indexed().await;
+        let later = now() + Duration::from_hours(366 * 24);
+        while store.sweep(later).await.unwrap() > 0 {}
+        store.indexed().await;
+        // Their numbers are given to others.
+        let mut world = World::new();
+        for _ in 0..50 {
+            world.tell(&shared).await;
+        }
+        world.ask(&shared, 20).await;
+        store.indexed().await;
+        world.ask(&shared, 20).await;
+        while store.sweep(later).await.unwrap() > 0 {}
+        store.indexed().await;
+        store.close().await;
+    });
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    for table in ["call", "unindexed", "search_gram"] {
+        let rows: i64 =
+            connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap();
+        assert_eq!(rows, 0, "{table}");
     }
 }
 

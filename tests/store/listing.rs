@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use ringback::context::{CallId, CallKey};
 use ringback::event::{EventId, EventType};
 use ringback::store::{
-    Acceptance, Accepted, Answered, CallMark, EventFilter, EventRow, EventState, Remember, SharedStore,
+    Acceptance, Accepted, Answered, CallQuery, EventFilter, EventRow, EventState, Remember, SharedStore,
 };
 
 use super::every_store;
@@ -126,24 +126,25 @@ fn calls_are_listed_by_when_they_were_first_heard_of() {
         let store = place.open().await;
         let start = now() - Duration::from_hours(12);
         let key = |space: &str, id: &str| CallKey { space: space.into(), ..call_key(id) };
-        let mut marks = Vec::new();
+        let mut keys = Vec::new();
         for number in 0..10 {
             // Two at a time in one microsecond, one id in two spaces.
             let at = start + Duration::from_secs(number);
             for space in ["main", "main-2"] {
-                tell(&store, key(space, &format!("call {number}")), 0, at).await;
-                let id = CallId::from_text(&format!("call {number}")).unwrap();
-                marks.push(CallMark { created_at: at, space: space.into(), id });
+                let key = key(space, &format!("call {number}"));
+                tell(&store, key.clone(), 0, at).await;
+                keys.push((key, at));
             }
         }
-        marks.reverse();
+        keys.reverse();
         tell(&store, CallKey { account: name("umbrella"), ..call_key("theirs") }, 0, now()).await;
         // What is told later of a call leaves it in its place.
         tell(&store, key("main", "call 3"), 1, now()).await;
 
+        let all = CallQuery::default();
         let (mut found, mut before) = (Vec::new(), None);
         loop {
-            let part = store.calls(&account(), before.as_ref(), 3).await.unwrap();
+            let part = store.calls(&account(), &all, before.as_ref(), 3).await.unwrap();
             assert!(part.rows.len() <= 3);
             found.extend(part.rows);
             before = part.next;
@@ -151,17 +152,18 @@ fn calls_are_listed_by_when_they_were_first_heard_of() {
                 break;
             }
         }
-        let listed: Vec<CallMark> = found.iter().map(|call| call.mark.clone()).collect();
-        assert_eq!(listed, marks);
+        let listed: Vec<_> = found.iter().map(|call| (call.key.clone(), call.created_at)).collect();
+        assert_eq!(listed, keys);
         for call in found {
-            let told_twice = &*call.mark.space == "main" && call.mark.id.as_str() == "call 3";
+            let told_twice = &*call.key.space == "main" && call.key.id.as_str() == "call 3";
             let expected = if told_twice { "version 2" } else { "version 1" };
-            assert_eq!(String::from_utf8(call.context).unwrap(), expected);
+            assert_eq!(String::from_utf8(call.stored.context).unwrap(), expected);
+            assert_eq!(call.stored.version, if told_twice { 2 } else { 1 });
         }
 
         let later = now() + Duration::from_hours(366 * 24);
         while store.sweep(later).await.unwrap() > 0 {}
-        assert!(store.calls(&account(), None, 10).await.unwrap().rows.is_empty());
+        assert!(store.calls(&account(), &all, None, 10).await.unwrap().rows.is_empty());
     });
 }
 

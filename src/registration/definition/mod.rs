@@ -14,10 +14,10 @@ use jiff::Timestamp;
 use serde_json::{Map, Value as Request};
 
 use self::members::{Members, closest};
-use super::filter::Needle;
 use super::{Callback, DeliverySettings, Filter, Issue, RequestTemplate, RetrySchedule, SigningSecrets};
 use crate::destination::AddressPolicy;
 use crate::event::{AccountName, CallbackId, EventType};
+use crate::filter::Needle;
 use crate::limit::Rate;
 use crate::signature::SigningSecret;
 use crate::store::CallbackState;

@@ -10,6 +10,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::claiming::write_attempt;
 use super::desk::{Desk, End, REMOVED, micros, read_destination, span_micros, state};
 use super::failure::WriteError;
+use super::search;
 use super::writer::Write;
 use crate::event::{CallbackId, DeliveryId};
 use crate::store::{Attempt, DestinationId, Lease, OutcomeKind};
@@ -144,7 +145,7 @@ pub(super) fn sweep_some(desk: &mut Desk, now: Timestamp) -> rusqlite::Result<us
         )?
         .execute(params![micros(now), SWEEP_CHUNK])?;
     removed += super::jobs::sweep(connection, failed.at)?;
-    removed += sweep_calls(connection, &calls)?;
+    removed += sweep_calls(desk, &calls)?;
     Ok(removed)
 }
 
@@ -182,6 +183,7 @@ fn sweep_deliveries(
         .collect::<Result<_, _>>()?;
     for (id, request) in &rows {
         connection.prepare_cached("DELETE FROM attempt WHERE delivery = ?1")?.execute([id])?;
+        connection.prepare_cached("DELETE FROM replayed WHERE delivery = ?1")?.execute([id])?;
         connection.prepare_cached("DELETE FROM request WHERE number = ?1")?.execute([request])?;
         connection
             .prepare_cached("DELETE FROM delivery WHERE account = ?1 AND id = ?2")?
@@ -210,14 +212,20 @@ fn sweep_events(
 
 /// Calls are numbered in the order of their making; only those made before the cutoff can have
 /// been written last before it.
-fn sweep_calls(connection: &Connection, cutoff: &Cutoff) -> rusqlite::Result<usize> {
-    connection
+fn sweep_calls(desk: &mut Desk, cutoff: &Cutoff) -> rusqlite::Result<usize> {
+    let removed: Vec<(i64, i64)> = desk
+        .connection
         .prepare_cached(
             "DELETE FROM call WHERE number IN (SELECT number FROM call WHERE created_at <= ?1 \
              AND updated_at <= ?1 AND number < (SELECT coalesce(min(number), 0) + ?2 FROM call) \
-             ORDER BY number)",
+             ORDER BY number) RETURNING account, number",
         )?
-        .execute(params![cutoff.at, SWEEP_CHUNK])
+        .query_map(params![cutoff.at, SWEEP_CHUNK], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<Result<_, _>>()?;
+    for (account, number) in &removed {
+        search::removed(desk, *account, *number)?;
+    }
+    Ok(removed.len())
 }
 
 struct WaitsTooLong {

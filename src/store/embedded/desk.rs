@@ -10,6 +10,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::{Notify, watch};
 
 use super::announcements;
+use super::search::Orders;
 use crate::event::{AccountName, CallbackId, DeliveryId};
 use crate::store::Retention;
 use crate::store::scheduler::Scheduler;
@@ -78,6 +79,8 @@ pub(super) struct Desk {
     /// Registrations that the store paused by itself, and who is told of them.
     paused_now: Vec<CallbackId>,
     pauses: Arc<Pauses>,
+    /// Who is told of calls that changed.
+    pub(super) index: Orders,
     /// Somebody is to look at the announcements.
     pub(super) announcing: Arc<Notify>,
     announced_now: Cell<bool>,
@@ -111,6 +114,7 @@ impl Desk {
         scheduler: Scheduler,
         retention: Retention,
         pauses: Arc<Pauses>,
+        index: Orders,
     ) -> Self {
         Self {
             connection,
@@ -121,6 +125,7 @@ impl Desk {
             removed_now: Vec::new(),
             paused_now: Vec::new(),
             pauses,
+            index,
             announcing: Arc::default(),
             announced_now: Cell::new(false),
             accounts: Accounts::default(),
@@ -141,6 +146,7 @@ impl Desk {
         self.scheduler.commit();
         self.removed_now.clear();
         self.pauses.note(&mut self.paused_now);
+        self.index.commit();
         if self.announced_now.take() {
             self.announcing.notify_one();
         }
@@ -164,6 +170,7 @@ impl Desk {
             self.removed.remove(&callback);
         }
         self.paused_now.clear();
+        self.index.rollback();
         self.announced_now.set(false);
         for token in self.granted_now.drain(..) {
             self.leased.remove(&token);

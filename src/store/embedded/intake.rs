@@ -1,12 +1,12 @@
 //! Writes of intake: events, calls, and the deliveries that they cause.
 
-use rusqlite::params;
+use rusqlite::{OptionalExtension, params};
 
 use super::BACKLOG;
 use super::desk::{Desk, REMOVED, micros, state, stored_destination};
 use super::failure::{WriteError, full};
-use super::speech_requests;
 use super::writer::Write;
+use super::{search, speech_requests};
 use crate::context::CallId;
 use crate::event::EventId;
 use crate::store::{
@@ -41,12 +41,8 @@ impl Write for Box<Acceptance> {
             write_failed(desk, delivery)?;
         }
         // Only now, when nothing can fail any more.
-        for delivery in self.deliveries.iter().filter(|new| !desk.removed.contains(&new.callback)) {
-            let (destination, id, due) = (delivery.destination, delivery.id, micros(delivery.due));
-            match delivery.order {
-                Some(key) => desk.scheduler.enqueue_in_order(destination, id, due, key),
-                None => desk.scheduler.enqueue(destination, id, due),
-            }
+        for delivery in &self.deliveries {
+            enqueue(desk, delivery);
         }
         Ok(Accepted::Stored)
     }
@@ -54,6 +50,18 @@ impl Write for Box<Acceptance> {
     fn weight(&self) -> usize {
         self.event.body.len()
             + self.deliveries.iter().map(|delivery| delivery.request.body.len()).sum::<usize>()
+    }
+}
+
+/// Tells the scheduler of a delivery that was written, unless that was cancelled at once.
+pub(super) fn enqueue(desk: &mut Desk, new: &NewDelivery) {
+    if desk.removed.contains(&new.callback) {
+        return;
+    }
+    let (destination, id, due) = (new.destination, new.id, micros(new.due));
+    match new.order {
+        Some(key) => desk.scheduler.enqueue_in_order(destination, id, due, key),
+        None => desk.scheduler.enqueue(destination, id, due),
     }
 }
 
@@ -109,22 +117,32 @@ pub(super) const KNOWN: &str = "SELECT event FROM seen WHERE digest = ?1 AND sou
 fn write_call(desk: &mut Desk, call: &CallWrite, at: i64) -> rusqlite::Result<bool> {
     let account = desk.account(&call.key.account)?;
     let version = call.read_version.cast_signed();
-    let written = if version == 0 {
+    let number: Option<i64> = if version == 0 {
         desk.connection
             .prepare_cached(
                 "INSERT INTO call (account, space, id, version, created_at, updated_at, context) \
-                 VALUES (?1, ?2, ?3, 1, ?4, ?4, ?5) ON CONFLICT DO NOTHING",
+                 VALUES (?1, ?2, ?3, 1, ?4, ?4, ?5) ON CONFLICT DO NOTHING RETURNING number",
             )?
-            .execute(params![account, call.key.space, call.key.id.as_str(), at, call.context])?
+            .query_row(params![account, call.key.space, call.key.id.as_str(), at, call.context], |row| {
+                row.get(0)
+            })
+            .optional()?
     } else {
         desk.connection
             .prepare_cached(
                 "UPDATE call SET version = version + 1, updated_at = max(updated_at, ?5), context = ?6 \
-                 WHERE account = ?1 AND id = ?3 AND space = ?2 AND version = ?4",
+                 WHERE account = ?1 AND id = ?3 AND space = ?2 AND version = ?4 RETURNING number",
             )?
-            .execute(params![account, call.key.space, call.key.id.as_str(), version, at, call.context])?
+            .query_row(
+                params![account, call.key.space, call.key.id.as_str(), version, at, call.context],
+                |row| row.get(0),
+            )
+            .optional()?
     };
-    Ok(written == 1)
+    if let Some(number) = number {
+        search::changed(desk, account, number)?;
+    }
+    Ok(number.is_some())
 }
 
 pub(super) fn write_event(desk: &mut Desk, event: &EventRow, keep: bool) -> rusqlite::Result<()> {

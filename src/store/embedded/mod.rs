@@ -7,6 +7,8 @@
 //! a delivery can start one sync after its event came in. What is leased is known in memory, and
 //! marked in the file so that a process that dies of an attempt is found out.
 //!
+//! What searches of calls need is written by the same thread, and made by another ([`search`]).
+//!
 //! Reads run on connections of their own and never wait for a write. So does what writes SQLite's
 //! log back into the file, all but its last bit, which is the writer's.
 
@@ -23,7 +25,9 @@ mod jobs;
 mod lists;
 mod reader;
 mod recovery;
+mod replay;
 mod schema;
+mod search;
 mod speech_requests;
 mod stored;
 #[cfg(test)]
@@ -48,12 +52,14 @@ use self::desk::{Desk, Pauses};
 use self::failure::{closed, full};
 use self::reader::Readers;
 use self::schema::Ownership;
+use self::search::Indexer;
 use self::writer::{ClaimRequest, GivenBack, Message, Pending, Write, Writer};
 use super::scheduler::{CircuitRules, Scheduler};
 use super::{
-    Acceptance, Accepted, Announcement, Answered, CallMark, CallbackChanges, CallbackRow, Claim, DedupeKey,
-    DeliveryFilter, DeliveryRow, DeliveryView, EventFilter, EventRow, EventView, Found, Lease, ListedCall,
-    Page, Recall, Remember, Retention, Settlement, Store, StoreError, StoredCall,
+    Acceptance, Accepted, Announcement, Answered, CallMark, CallQuery, CallbackChanges, CallbackRow, Claim,
+    DedupeKey, DeliveryFilter, DeliveryRow, DeliveryView, EventFilter, EventRow, EventView, Found, Lease,
+    ListedCall, Page, Recall, Remember, Replay, Replayed, Retention, Settlement, Store, StoreError,
+    StoredCall,
 };
 use crate::context::CallKey;
 use crate::event::{AccountName, CallbackId, DeliveryId, EventId};
@@ -88,7 +94,9 @@ impl Default for Options {
 
 /// A store in a file of its own.
 pub struct Embedded {
-    outbox: SyncSender<Message>,
+    /// Held here alone, so that the writer ends with the store.
+    outbox: Arc<SyncSender<Message>>,
+    indexer: Arc<Indexer>,
     /// Turns of the writes that may wait.
     turns: Arc<Semaphore>,
     readers: Readers,
@@ -130,12 +138,15 @@ impl Embedded {
         let first_token = now.as_microsecond().unsigned_abs();
         let scheduler = Scheduler::new(options.max_in_flight, first_token, options.circuit);
         let pauses = Arc::new(Pauses::new());
-        let mut desk = Desk::new(connection, scheduler, options.retention, Arc::clone(&pauses));
+        let (index, to_index) = search::orders();
+        let mut desk = Desk::new(connection, scheduler, options.retention, Arc::clone(&pauses), index);
         let announcing = Arc::clone(&desk.announcing);
         recovery::recover(&mut desk, now).map_err(|error| schema::unusable(path, &error))?;
         let checkpoints = Checkpoints::start(path, &mut desk.connection)?;
         let readers = Readers::open(path)?;
         let (outbox, inbox) = sync_channel(WAITING_WRITES + options.max_in_flight + WAITING_OTHERS);
+        let outbox = Arc::new(outbox);
+        let indexer = Arc::new(Indexer::start(path, to_index, Arc::downgrade(&outbox))?);
         let writer = Writer::new(desk, inbox, GivenBack::default(), checkpoints);
         let thread = std::thread::Builder::new()
             .name("ringback-store".to_owned())
@@ -147,6 +158,7 @@ impl Embedded {
             .map_err(|error| StoreError::Unusable(format!("no thread for the store: {error}")))?;
         Ok(Self {
             outbox,
+            indexer,
             turns: Arc::new(Semaphore::new(WAITING_WRITES)),
             readers,
             pauses,
@@ -154,6 +166,12 @@ impl Embedded {
             closed: AtomicBool::new(false),
             thread: Mutex::new(Some(thread)),
         })
+    }
+
+    /// Returns when searches look at no call by itself that was written before. They find the same
+    /// calls without it, if more slowly; it is for those who measure them.
+    pub async fn indexed(&self) {
+        self.indexer.all().await;
     }
 
     fn send(&self, message: Message) -> Result<(), StoreError> {
@@ -304,11 +322,14 @@ impl Store for Embedded {
     async fn calls(
         &self,
         account: &AccountName,
+        query: &CallQuery,
         before: Option<&CallMark>,
         limit: usize,
     ) -> Result<Found<ListedCall, CallMark>, StoreError> {
-        let (account, before) = (Arc::clone(account), before.cloned());
-        self.readers.read(move |connection| lists::calls(connection, &account, before.as_ref(), limit)).await
+        let (account, query, before) = (Arc::clone(account), query.clone(), before.cloned());
+        self.readers
+            .read(move |connection| search::calls(connection, &account, &query, before.as_ref(), limit))
+            .await
     }
 
     async fn delivery(
@@ -330,8 +351,26 @@ impl Store for Embedded {
         self.readers.read(move |connection| reader::deliveries(connection, &account, &filter, page)).await
     }
 
-    async fn retry(&self, account: &AccountName, id: DeliveryId) -> Result<bool, StoreError> {
-        self.write(claiming::Retry { account: Arc::clone(account), id, now: Timestamp::now() }).await
+    async fn deliveries_after(
+        &self,
+        account: &AccountName,
+        filter: &DeliveryFilter,
+        after: Option<DeliveryId>,
+        limit: usize,
+    ) -> Result<Found<DeliveryRow, DeliveryId>, StoreError> {
+        let (account, filter) = (Arc::clone(account), filter.clone());
+        self.readers
+            .read(move |connection| lists::deliveries_after(connection, &account, &filter, after, limit))
+            .await
+    }
+
+    async fn retry_all(&self, account: &AccountName, ids: &[DeliveryId]) -> Result<usize, StoreError> {
+        let (account, ids) = (Arc::clone(account), ids.to_vec());
+        self.write(claiming::Retry { account, ids, now: Timestamp::now() }).await
+    }
+
+    async fn replay(&self, replay: Replay) -> Result<Replayed, StoreError> {
+        self.write(replay::MakeAnew { replay: Box::new(replay), now: Timestamp::now() }).await
     }
 
     async fn announcements(&self, limit: usize) -> Result<Vec<Announcement>, StoreError> {
@@ -358,6 +397,9 @@ impl Store for Embedded {
         if self.closed.swap(true, Ordering::AcqRel) {
             return;
         }
+        // First, because it writes through the writer, and holds the log as long as it reads.
+        let indexer = Arc::clone(&self.indexer);
+        let _ = tokio::task::spawn_blocking(move || indexer.stop()).await;
         let (answer, done) = oneshot::channel();
         let mut message = Message::Close(answer);
         while let Err(TrySendError::Full(back)) = self.outbox.try_send(message) {
@@ -414,8 +456,9 @@ impl Drop for Embedded {
     /// the file is free afterwards.
     fn drop(&mut self) {
         self.closed.store(true, Ordering::Release);
+        self.indexer.stop();
         let (unused, _) = sync_channel(0);
-        drop(std::mem::replace(&mut self.outbox, unused));
+        drop(std::mem::replace(&mut self.outbox, Arc::new(unused)));
         let thread = self.thread.lock().expect("no holder of this lock panics").take();
         if let Some(thread) = thread {
             let _ = thread.join();

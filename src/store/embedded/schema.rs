@@ -18,13 +18,14 @@ const APPLICATION_ID: i32 = 0x5267_426b;
 const FORMAT: i32 = 9;
 
 /// What makes a file of the format before into one of this format, oldest first.
-const MIGRATIONS: [(i32, &str); 8] = [
+const MIGRATIONS: [(i32, &str); 9] = [
     (2, "ALTER TABLE callback ADD COLUMN deadline INTEGER NOT NULL DEFAULT 60000000;"),
     (3, super::jobs::TABLES),
     (4, super::circuits::TABLE),
     (5, "ALTER TABLE queue ADD COLUMN order_key BLOB;"),
     (6, super::announcements::TABLE),
     (7, super::speech_requests::TABLES),
+    (8, super::search::TABLES),
     (9, super::stored::MIGRATION),
     (9, super::stored::TRIGGERS),
 ];
@@ -178,8 +179,6 @@ INSERT INTO probe (at) VALUES (0);
 
 /// What came later and what an older binary need not know of: it reads and writes such a file too.
 const LATER: &str = "
-CREATE INDEX IF NOT EXISTS call_by_age ON call (account, created_at, space, id);
-
 -- Answers that a repeated request gets again.
 CREATE TABLE IF NOT EXISTS answered (
     account INTEGER NOT NULL,
@@ -190,6 +189,12 @@ CREATE TABLE IF NOT EXISTS answered (
     PRIMARY KEY (account, key)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS answered_by_expiry ON answered (expires_at);
+
+-- Deliveries that were made anew.
+CREATE TABLE IF NOT EXISTS replayed (
+    delivery BLOB PRIMARY KEY,
+    successor BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
 ";
 
 /// The lock that makes this process the file's only owner, as long as it lives.
@@ -283,12 +288,13 @@ fn prepare(connection: &Connection, is_new: bool, format: i32) -> rusqlite::Resu
     connection.pragma_update(None, "foreign_keys", false)?;
     if is_new {
         connection.execute_batch(&format!(
-            "BEGIN IMMEDIATE; {TABLES} {jobs} {circuits} {announcements} {speech_requests} {stored} \
+            "BEGIN IMMEDIATE; {TABLES} {jobs} {circuits} {announcements} {speech_requests} {search} {stored} \
              PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; COMMIT;",
             jobs = super::jobs::TABLES,
             circuits = super::circuits::TABLE,
             announcements = super::announcements::TABLE,
             speech_requests = super::speech_requests::TABLES,
+            search = super::search::TABLES,
             stored = super::stored::TRIGGERS,
         ))?;
     } else if format < FORMAT {

@@ -13,8 +13,8 @@ use super::{BACKLOG, Embedded};
 use crate::context::{CallId, CallKey};
 use crate::event::{AccountName, CallbackId, DeliveryId, SpeechRequestId};
 use crate::store::{
-    AnsweredRequest, KnownCall, NewSpeechRequest, PutSpeechRequest, RequestedCall, RequestedState,
-    SpeechRequestView, SpeechRequests, StoreError, StoredCall,
+    AnsweredRequest, NewSpeechRequest, PutSpeechRequest, RequestedCall, RequestedState, SpeechRequestView,
+    SpeechRequests, StoreError,
 };
 
 /// The tables. What a request sends is in `callback`, under the same id.
@@ -42,44 +42,6 @@ CREATE INDEX call_by_account ON call (account);
 
 #[async_trait]
 impl SpeechRequests for Embedded {
-    async fn known_calls(
-        &self,
-        account: &AccountName,
-        before: Option<u64>,
-        limit: usize,
-    ) -> Result<Vec<KnownCall>, StoreError> {
-        let account = AccountName::clone(account);
-        let before = before.and_then(|number| i64::try_from(number).ok()).unwrap_or(i64::MAX);
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        self.readers
-            .read(move |connection| {
-                connection
-                    .prepare_cached(
-                        "SELECT number, space, id, version, context FROM call INDEXED BY call_by_account \
-                         WHERE account = (SELECT id FROM account WHERE name = ?1) AND number < ?2 \
-                         ORDER BY number DESC LIMIT ?3",
-                    )?
-                    .query_map(params![account, before, limit], |row| known_call(row, &account))?
-                    .collect()
-            })
-            .await
-    }
-
-    async fn calls_of_id(&self, account: &AccountName, id: &CallId) -> Result<Vec<KnownCall>, StoreError> {
-        let (account, id) = (AccountName::clone(account), id.clone());
-        self.readers
-            .read(move |connection| {
-                connection
-                    .prepare_cached(
-                        "SELECT number, space, id, version, context FROM call \
-                         WHERE account = (SELECT id FROM account WHERE name = ?1) AND id = ?2 ORDER BY space",
-                    )?
-                    .query_map(params![account, id.as_str()], |row| known_call(row, &account))?
-                    .collect()
-            })
-            .await
-    }
-
     async fn put_speech_request(&self, request: NewSpeechRequest) -> Result<PutSpeechRequest, StoreError> {
         self.write(Box::new(request)).await
     }
@@ -110,14 +72,6 @@ impl SpeechRequests for Embedded {
             })
             .await
     }
-}
-
-fn known_call(row: &Row<'_>, account: &AccountName) -> rusqlite::Result<KnownCall> {
-    Ok(KnownCall {
-        number: row.get::<_, i64>(0)?.unsigned_abs(),
-        key: call_key(row, account, 1)?,
-        stored: StoredCall { version: row.get::<_, i64>(3)?.cast_unsigned(), context: row.get(4)? },
-    })
 }
 
 /// Reads the columns of a call's space and id, from `first` on.

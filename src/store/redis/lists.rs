@@ -1,16 +1,17 @@
-//! Lists of events and of calls, a bounded look at a time.
+//! Lists of events, of calls, and of deliveries from the oldest on, a bounded look at a time.
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::reading::{first_id, id, key};
+use super::reading::{first_id, id, key, list_of};
 use super::{Shared, form};
-use crate::context::CallId;
-use crate::event::{AccountName, EventId};
+use crate::context::{CallId, CallKey};
+use crate::event::{AccountName, DeliveryId, EventId};
 use crate::store::{
-    CONTEXTS_LIMIT, CallMark, EventFilter, EventRow, Found, ListedCall, SCAN_LIMIT, StoreError,
+    CALLS_LIMIT, CONTEXTS_LIMIT, CallMark, CallQuery, DeliveryFilter, DeliveryRow, EventFilter, EventRow,
+    Found, ListedCall, SCAN_LIMIT, StoreError, StoredCall,
 };
 
-/// How far an event's id and the time of its coming in may lie apart: what is outside is not read.
+/// How far an event's or a delivery's id and its time may lie apart: what is outside is not read.
 const ID_SLACK: SignedDuration = SignedDuration::from_hours(1);
 
 /// Ids that are read at once.
@@ -87,41 +88,136 @@ impl Shared {
             .await
     }
 
+    pub(super) async fn deliveries_after(
+        &self,
+        account: &AccountName,
+        filter: &DeliveryFilter,
+        after: Option<DeliveryId>,
+        limit: usize,
+    ) -> Result<Found<DeliveryRow, DeliveryId>, StoreError> {
+        let source = list_of(account, filter);
+        let bound = |at: Timestamp| first_id(at.as_millisecond());
+        let highest = filter.until.map_or_else(
+            || b"+".to_vec(),
+            |until| {
+                let until = until.saturating_add(ID_SLACK).unwrap_or(Timestamp::MAX);
+                [b"(".as_slice(), &bound(until)].concat()
+            },
+        );
+        let earliest = filter.since.map(|since| {
+            let since = since.saturating_sub(ID_SLACK).unwrap_or(Timestamp::MIN);
+            [b"[".as_slice(), &bound(since)].concat()
+        });
+        let behind = |id: DeliveryId| [b"(".as_slice(), &id.to_bytes()].concat();
+        let mut lowest = match (after.map(behind), earliest) {
+            // Of both, the later.
+            (Some(after), Some(earliest)) if after[1..] < earliest[1..] => earliest,
+            (Some(after), _) => after,
+            (None, Some(earliest)) => earliest,
+            (None, None) => b"-".to_vec(),
+        };
+        let (mut rows, mut looked_at, mut last) = (Vec::new(), 0, None);
+        loop {
+            let mut pipeline = redis::pipe();
+            pipeline
+                .cmd("ZRANGEBYLEX")
+                .arg(&source)
+                .arg(&lowest)
+                .arg(&highest)
+                .arg("LIMIT")
+                .arg(0)
+                .arg(CHUNK);
+            let (ids,): (Vec<Vec<u8>>,) = self.link.ask(&pipeline).await?;
+            for row in self.rows(&ids, account).await? {
+                // One more than is wanted, to know whether there is one more.
+                if rows.len() == limit {
+                    return Ok(Found { rows, next: last });
+                }
+                last = Some(row.id);
+                if filter.takes(&row) {
+                    rows.push(row);
+                }
+            }
+            if ids.len() < CHUNK {
+                return Ok(Found { rows, next: None });
+            }
+            looked_at += ids.len();
+            // Some of them may be gone meanwhile.
+            last = ids.last().map(|bytes| id(bytes)).transpose()?.map(DeliveryId::from_bytes);
+            if looked_at >= SCAN_LIMIT {
+                return Ok(Found { rows, next: last });
+            }
+            lowest = last.map(behind).unwrap_or(lowest);
+        }
+    }
+
+    /// Reads the calls one after the other.
     pub(super) async fn calls(
         &self,
         account: &AccountName,
+        query: &CallQuery,
         before: Option<&CallMark>,
         limit: usize,
     ) -> Result<Found<ListedCall, CallMark>, StoreError> {
-        // One more than is wanted, to know whether there is one more.
-        let marks = self.call_marks(account, before, limit + 1).await?;
-        let names: Vec<Vec<u8>> = marks.iter().take(limit).map(|mark| call_key(account, mark)).collect();
+        let mut rows: Vec<ListedCall> = Vec::new();
+        let (mut others, mut bytes, mut last) = (0, 0, before.cloned());
+        loop {
+            // One more than is wanted, to know whether there is one more.
+            let count = if query.takes_all() { limit.saturating_add(1).min(CHUNK) } else { CHUNK };
+            let marks = self.call_marks(account, last.as_ref(), count).await?;
+            let is_last = marks.len() < count;
+            let mut unread = marks.as_slice();
+            while !unread.is_empty() {
+                let calls = self.contexts(account, unread).await?;
+                for (mark, call) in unread.iter().zip(&calls) {
+                    if rows.len() == limit || others == CALLS_LIMIT || bytes > CONTEXTS_LIMIT {
+                        return Ok(Found { rows, next: last });
+                    }
+                    last = Some(mark.clone());
+                    // One that was removed at this moment has no context.
+                    match call {
+                        Some(stored) if query.takes(&stored.context) => {
+                            bytes += stored.context.len();
+                            rows.push(listed(account, mark, stored.clone())?);
+                        }
+                        Some(_) | None => others += 1,
+                    }
+                }
+                unread = &unread[calls.len()..];
+            }
+            if is_last {
+                return Ok(Found { rows, next: None });
+            }
+        }
+    }
+
+    /// What is known of calls, in their order: of as many as fit, and of one at least.
+    async fn contexts(
+        &self,
+        account: &AccountName,
+        marks: &[CallMark],
+    ) -> Result<Vec<Option<StoredCall>>, StoreError> {
+        let names: Vec<Vec<u8>> = marks.iter().map(|mark| call_key(account, mark)).collect();
         let mut pipeline = redis::pipe();
         for name in &names {
             pipeline.cmd("HSTRLEN").arg(name).arg("b");
         }
-        let sizes: Vec<usize> = if names.is_empty() { Vec::new() } else { self.link.ask(&pipeline).await? };
+        let sizes: Vec<usize> = self.link.ask(&pipeline).await?;
         let mut bytes = 0;
         let fitting = sizes.iter().take_while(|size| {
             let fits = bytes <= CONTEXTS_LIMIT;
             bytes += **size;
             fits
         });
-        let count = fitting.count();
         let mut pipeline = redis::pipe();
-        for name in &names[..count] {
-            pipeline.cmd("HGET").arg(name).arg("b");
+        for name in names.iter().take(fitting.count()) {
+            pipeline.cmd("HMGET").arg(name).arg("v").arg("b");
         }
-        let contexts: Vec<Option<Vec<u8>>> =
-            if count == 0 { Vec::new() } else { self.link.ask(&pipeline).await? };
-        let next = if count < marks.len() { marks[..count].last().cloned() } else { None };
-        // One that was removed at this moment has no context.
-        let rows = marks
-            .into_iter()
-            .zip(contexts)
-            .filter_map(|(mark, context)| Some(ListedCall { mark, context: context? }))
-            .collect();
-        Ok(Found { rows, next })
+        let calls: Vec<(Option<u64>, Option<Vec<u8>>)> = self.link.ask(&pipeline).await?;
+        let stored = |(version, context): (Option<u64>, Option<Vec<u8>>)| {
+            version.zip(context).map(|(version, context)| StoredCall { version, context })
+        };
+        Ok(calls.into_iter().map(stored).collect())
     }
 
     async fn call_marks(
@@ -131,8 +227,7 @@ impl Shared {
         count: usize,
     ) -> Result<Vec<CallMark>, StoreError> {
         let list = key("il:", account.as_bytes());
-        let highest =
-            before.map_or_else(|| "+inf".to_owned(), |mark| mark.created_at.as_microsecond().to_string());
+        let highest = before.map_or_else(|| "+inf".to_owned(), |mark| mark.place.to_string());
         let (mut marks, mut offset) = (Vec::new(), 0);
         loop {
             let mut pipeline = redis::pipe();
@@ -149,7 +244,7 @@ impl Shared {
             let is_last = found.len() < CHUNK;
             offset += found.len();
             for (name, created_at) in found {
-                let mark = call_mark(&name, created_at)?;
+                let mark = call_mark(name, created_at)?;
                 // Those of the same microsecond begin with the last.
                 if before.is_none_or(|before| mark < *before) {
                     marks.push(mark);
@@ -166,19 +261,29 @@ impl Shared {
 }
 
 fn call_key(account: &AccountName, mark: &CallMark) -> Vec<u8> {
-    key(
-        "c:",
-        &[account.as_bytes(), b"\0", mark.space.as_bytes(), b"\0", mark.id.as_str().as_bytes()].concat(),
-    )
+    key("c:", &[account.as_bytes(), b"\0", mark.name.as_bytes()].concat())
 }
 
-fn call_mark(name: &[u8], created_at: i64) -> Result<CallMark, StoreError> {
-    let damaged = || form::corrupt("list of calls", "a name is not one");
-    let name = std::str::from_utf8(name).map_err(|_| damaged())?;
-    let (space, id) = name.split_once('\0').ok_or_else(damaged)?;
-    Ok(CallMark {
-        created_at: form::time("list of calls", created_at)?,
-        space: space.into(),
-        id: CallId::from_text(id).ok_or_else(damaged)?,
+/// Its name is its space and its id.
+fn call_mark(name: Vec<u8>, created_at: i64) -> Result<CallMark, StoreError> {
+    let name = String::from_utf8(name).map_err(|_| no_name())?;
+    Ok(CallMark { place: u64::try_from(created_at).unwrap_or(0), name: name.into() })
+}
+
+fn listed(account: &AccountName, mark: &CallMark, stored: StoredCall) -> Result<ListedCall, StoreError> {
+    let (space, id) = mark.name.split_once('\0').ok_or_else(no_name)?;
+    Ok(ListedCall {
+        mark: mark.clone(),
+        key: CallKey {
+            account: AccountName::clone(account),
+            space: space.into(),
+            id: CallId::from_text(id).ok_or_else(no_name)?,
+        },
+        created_at: form::time("list of calls", i64::try_from(mark.place).unwrap_or(i64::MAX))?,
+        stored,
     })
+}
+
+fn no_name() -> StoreError {
+    form::corrupt("list of calls", "a name is not one")
 }

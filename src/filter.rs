@@ -1,4 +1,4 @@
-//! Which events a registration wants, beyond their type and source.
+//! Which events a registration wants, beyond their type and source, and which calls a search finds.
 
 use std::cell::OnceCell;
 
@@ -18,7 +18,8 @@ pub struct Needle {
 
 impl Needle {
     /// In lower case.
-    pub(super) fn lower(&self) -> &str {
+    #[must_use]
+    pub fn lower(&self) -> &str {
         &self.lower
     }
 
@@ -41,7 +42,7 @@ impl From<Needle> for String {
     }
 }
 
-/// The filters of a registration. One that is not set takes every event; one that is set never
+/// The filters of a registration, or of a search. One that is not set takes every event; one that is set never
 /// takes an event whose value is missing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -111,12 +112,14 @@ impl<'a> Occasion<'a> {
     }
 
     /// `call_status` in lower case.
-    pub(super) fn call_status(&self) -> Option<&str> {
+    #[must_use]
+    pub fn call_status(&self) -> Option<&str> {
         self.call_status.as_deref()
     }
 
     /// The language in lower case.
-    pub(super) fn language(&self) -> Option<&str> {
+    #[must_use]
+    pub fn language(&self) -> Option<&str> {
         self.language.as_deref()
     }
 
@@ -127,11 +130,27 @@ impl<'a> Occasion<'a> {
         }
     }
 
-    fn start_at(&self) -> Option<Timestamp> {
+    /// `call_duration`, in seconds.
+    #[must_use]
+    pub fn duration(&self) -> Option<f64> {
+        self.number(Name::CallDuration)
+    }
+
+    /// `speech_rank`.
+    #[must_use]
+    pub fn rank(&self) -> Option<f64> {
+        self.number(Name::SpeechRank)
+    }
+
+    /// `start_at`.
+    #[must_use]
+    pub fn start_at(&self) -> Option<Timestamp> {
         *self.start_at.get_or_init(|| read_time(self.values.get(Name::StartAt)))
     }
 
-    fn transcript(&self) -> &str {
+    /// The transcript in lower case: the whole, and behind it its phrases, a line each.
+    #[must_use]
+    pub fn transcript(&self) -> &str {
         self.transcript.get_or_init(|| {
             let mut all = text(self.values.get(Name::SpeechResult)).unwrap_or_default().to_lowercase();
             if let Value::Array(phrases) = self.values.get(Name::SpeechPhrases) {
@@ -142,6 +161,18 @@ impl<'a> Occasion<'a> {
             }
             all
         })
+    }
+
+    /// `speech_summary` in lower case.
+    #[must_use]
+    pub fn summary(&self) -> &str {
+        self.lower(&self.summary, Name::SpeechSummary)
+    }
+
+    /// `speech_rank_description` in lower case.
+    #[must_use]
+    pub fn rank_description(&self) -> &str {
+        self.lower(&self.rank_description, Name::SpeechRankDescription)
     }
 
     fn lower<'c>(&self, cell: &'c OnceCell<String>, name: Name) -> &'c str {
@@ -178,15 +209,16 @@ impl Filter {
             && self.takes_apart_from_indexed(occasion)
     }
 
-    /// Whether the filter takes this event. `call_status` and `language` are left to the index,
-    /// which finds by them.
-    pub(super) fn takes_apart_from_indexed<'o>(&self, occasion: &'o Occasion<'_>) -> bool {
+    /// Whether the filter takes this event. `call_status` and `language` are left to the index of
+    /// registrations, which finds by them.
+    #[must_use]
+    pub fn takes_apart_from_indexed<'o>(&self, occasion: &'o Occasion<'_>) -> bool {
         // Seconds and ranks are far below 2^53.
         #[allow(clippy::cast_precision_loss)]
         let bound = |bound: u64| bound as f64;
-        let number = |name, low: Option<f64>, high: Option<f64>| {
+        let number = |value: Option<f64>, low: Option<f64>, high: Option<f64>| {
             (low.is_none() && high.is_none())
-                || occasion.number(name).is_some_and(|value| {
+                || value.is_some_and(|value| {
                     low.is_none_or(|low| value >= low) && high.is_none_or(|high| value <= high)
                 })
         };
@@ -195,17 +227,15 @@ impl Filter {
             needle.is_none_or(|needle| needle.is_in(text()))
         };
 
-        number(Name::CallDuration, self.min_duration.map(bound), self.max_duration.map(bound))
-            && number(Name::SpeechRank, self.rank_min.map(f64::from), self.rank_max.map(f64::from))
+        number(occasion.duration(), self.min_duration.map(bound), self.max_duration.map(bound))
+            && number(occasion.rank(), self.rank_min.map(f64::from), self.rank_max.map(f64::from))
             && ((self.from.is_none() && self.till.is_none())
                 || occasion.start_at().is_some_and(|start| {
                     self.from.is_none_or(|from| start >= from) && self.till.is_none_or(|till| start <= till)
                 }))
             && found(self.phrase.as_ref(), &|| occasion.transcript())
-            && found(self.summary.as_ref(), &|| occasion.lower(&occasion.summary, Name::SpeechSummary))
-            && found(self.rank_description.as_ref(), &|| {
-                occasion.lower(&occasion.rank_description, Name::SpeechRankDescription)
-            })
+            && found(self.summary.as_ref(), &|| occasion.summary())
+            && found(self.rank_description.as_ref(), &|| occasion.rank_description())
     }
 }
 
