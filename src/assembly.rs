@@ -35,8 +35,7 @@ use crate::speech_request::SpeechDesk;
 use crate::store::embedded::{Embedded, Options as EmbeddedOptions};
 use crate::store::redis::{Options as RedisOptions, Redis};
 use crate::store::{
-    NoSpeechRequests, Quotas, Retention, SharedJobs, SharedQuotas, SharedSpeechRequests, SharedStore,
-    StoreError,
+    Quotas, Retention, SharedJobs, SharedQuotas, SharedSpeechRequests, SharedStore, StoreError,
 };
 use crate::template;
 
@@ -191,10 +190,13 @@ async fn build(
         Arc::clone(&store),
         Arc::clone(&jobs),
     ));
-    let speech = requests.as_ref().map(|requests| {
-        let (calls, requests) = (Arc::clone(&store), Arc::clone(requests));
-        SpeechDesk::new(calls, requests, Arc::clone(&desk), Arc::clone(&registry), ledger.clone())
-    });
+    let speech = SpeechDesk::new(
+        Arc::clone(&store),
+        Arc::clone(&requests),
+        Arc::clone(&desk),
+        Arc::clone(&registry),
+        ledger.clone(),
+    );
     let limits = settings.accounts.iter().map(|account| (Arc::clone(&account.name), account.stored));
     let quotas = Arc::new(Quotas::new(Arc::clone(&store), limits));
     quotas.tell().await;
@@ -202,13 +204,13 @@ async fn build(
         quotas: Arc::clone(&quotas),
         store: Arc::clone(&store),
         registry: Arc::clone(&registry),
-        ledger,
+        ledger: ledger.clone(),
         speech: speech.clone(),
         client,
         bodies: bodies.clone(),
     };
-    let requests = requests.unwrap_or_else(|| Arc::new(NoSpeechRequests));
-    let intake = Arc::new(intake(settings, &store, (jobs, requests), &desk, &registry, &bodies, quotas));
+    let intake =
+        Arc::new(intake(settings, &store, (jobs, requests), &desk, (&registry, ledger), &bodies, quotas));
     let rates = settings
         .sources
         .iter()
@@ -247,10 +249,8 @@ async fn build(
     let announcing = async move { announcer.announce().await };
     rooms.spawn(until(stop(), announcing));
     rooms.spawn(until(stop(), following.follow()));
-    if let Some(speech) = speech {
-        let retention = settings.retention.delivered.max(settings.retention.failed);
-        rooms.spawn(until(stop(), speech.tidy(settings.speech_timeout, retention)));
-    }
+    let retention = settings.retention.delivered.max(settings.retention.failed);
+    rooms.spawn(until(stop(), speech.tidy(settings.speech_timeout, retention)));
     if let Some(listener) = operator_listener {
         let operators = Arc::new(Operators { store: Arc::clone(&store) });
         rooms.spawn(listener.serve(operators, None, stop(), DRAIN_DEADLINE));
@@ -294,7 +294,7 @@ async fn until(stop: impl Future<Output = ()>, work: impl Future<Output = ()>) {
 struct Stores {
     store: SharedStore,
     jobs: SharedJobs,
-    requests: Option<SharedSpeechRequests>,
+    requests: SharedSpeechRequests,
 }
 
 async fn open_store(settings: &Settings) -> Result<Stores, StoreError> {
@@ -308,12 +308,12 @@ async fn open_store(settings: &Settings) -> Result<Stores, StoreError> {
         StoreAddress::Embedded(path) => {
             let options = EmbeddedOptions { max_in_flight, retention, ..EmbeddedOptions::default() };
             let store = Arc::new(Embedded::open(path, options)?);
-            Stores { store: Arc::clone(&store) as _, jobs: Arc::clone(&store) as _, requests: Some(store) }
+            Stores { store: Arc::clone(&store) as _, jobs: Arc::clone(&store) as _, requests: store }
         }
         StoreAddress::Redis(url) => {
             let options = RedisOptions { max_in_flight, retention, ..RedisOptions::default() };
             let store = Arc::new(Redis::open(url.as_str(), options).await?);
-            Stores { store: Arc::clone(&store) as _, jobs: store, requests: None }
+            Stores { store: Arc::clone(&store) as _, jobs: Arc::clone(&store) as _, requests: store }
         }
     })
 }
@@ -356,7 +356,7 @@ fn intake(
     store: &SharedStore,
     (jobs, requests): (SharedJobs, SharedSpeechRequests),
     desk: &Arc<job::Desk>,
-    registry: &Arc<Registry>,
+    (registry, ledger): (&Arc<Registry>, Ledger),
     bodies: &Bodies,
     quotas: SharedQuotas,
 ) -> Intake {
@@ -377,6 +377,7 @@ fn intake(
         requests,
         Arc::clone(desk),
         Arc::clone(registry),
+        ledger,
         bodies.clone(),
         match &settings.public_url {
             Some(url) => CalledAs::Public(url.as_str().to_owned()),

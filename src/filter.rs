@@ -1,11 +1,15 @@
 //! Which events a registration wants, beyond their type and source, and which calls a search finds.
 
+mod grams;
+
 use std::cell::OnceCell;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::context::{Json, Name, Value, Values, read_time};
+
+pub use grams::{Wanted, fnv};
 
 /// A text that is looked for in any case: lower-cased once, when it is registered, and not once an
 /// event.
@@ -93,6 +97,7 @@ pub struct Occasion<'a> {
     transcript: OnceCell<String>,
     summary: OnceCell<String>,
     rank_description: OnceCell<String>,
+    grams: OnceCell<Vec<u32>>,
 }
 
 impl<'a> Occasion<'a> {
@@ -108,6 +113,7 @@ impl<'a> Occasion<'a> {
             transcript: OnceCell::new(),
             summary: OnceCell::new(),
             rank_description: OnceCell::new(),
+            grams: OnceCell::new(),
         }
     }
 
@@ -173,6 +179,12 @@ impl<'a> Occasion<'a> {
     #[must_use]
     pub fn rank_description(&self) -> &str {
         self.lower(&self.rank_description, Name::SpeechRankDescription)
+    }
+
+    /// Whatever [`Wanted`] may ask its texts for.
+    #[must_use]
+    pub fn grams(&self) -> &[u32] {
+        self.grams.get_or_init(|| grams::of(self))
     }
 
     fn lower<'c>(&self, cell: &'c OnceCell<String>, name: Name) -> &'c str {

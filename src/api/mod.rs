@@ -61,8 +61,8 @@ pub struct Rooms {
     pub registry: Arc<Registry>,
     /// The registrations, to change.
     pub ledger: Ledger,
-    /// What makes speech requests; `None` over a store that keeps none.
-    pub speech: Option<SpeechDesk>,
+    /// What makes speech requests.
+    pub speech: SpeechDesk,
     /// What sends tests.
     pub client: Client,
     /// What reads bodies.
@@ -79,7 +79,7 @@ pub struct Api {
     store: SharedStore,
     registry: Arc<Registry>,
     ledger: Ledger,
-    speech: Option<SpeechDesk>,
+    speech: SpeechDesk,
     trials: Trials,
     bodies: Bodies,
     quotas: SharedQuotas,
@@ -133,6 +133,7 @@ impl Api {
             Operation::Placeholders => templates::placeholders(&call),
             Operation::ListCalls => self.list_calls(&call).await,
             Operation::ShowCall => self.show_call(&call, id).await,
+            Operation::EraseCall => self.erase_call(&call, id).await,
             Operation::ShowSpeech => self.show_speech(&call, id).await,
             Operation::MakeSpeechRequest => self.make_speech_request(call).await,
             Operation::ShowSpeechRequest => self.show_speech_request(&call, id).await,
@@ -181,7 +182,8 @@ impl Api {
             (None, Some(body)) => self.bodies.read(body).await?,
             (None, None) => unreachable!("what was taken is held"),
         };
-        let once = if operation.creates() { once::read(parts, identity, body.bytes())? } else { None };
+        let once =
+            if operation.creates() { once::read(parts, identity, &query, body.bytes())? } else { None };
         Ok(Call { account, token, rules, operation, query, body, is_form, once })
     }
 }

@@ -21,6 +21,7 @@ pub(super) enum Operation {
     Placeholders,
     ListCalls,
     ShowCall,
+    EraseCall,
     ShowSpeech,
     MakeSpeechRequest,
     ShowSpeechRequest,
@@ -52,7 +53,7 @@ const ROUTES: &[Route] = &[
     ("/v1/templates/render", &[("POST", O::Render)]),
     ("/v1/placeholders", &[("GET", O::Placeholders)]),
     ("/v1/calls", &[("GET", O::ListCalls)]),
-    ("/v1/calls/{id}", &[("GET", O::ShowCall)]),
+    ("/v1/calls/{id}", &[("GET", O::ShowCall), ("DELETE", O::EraseCall)]),
     ("/v1/calls/{id}/speech", &[("GET", O::ShowSpeech)]),
     ("/v1/speech-requests", &[("POST", O::MakeSpeechRequest)]),
     ("/v1/speech-requests/{id}", &[("GET", O::ShowSpeechRequest)]),
@@ -159,7 +160,7 @@ impl Operation {
                 "limit",
                 "cursor",
             ],
-            Self::ShowCall | Self::ShowSpeech => &["call_space"],
+            Self::ShowCall | Self::EraseCall | Self::ShowSpeech => &["call_space"],
             Self::MakeSpeechRequest => &[
                 "callback_url",
                 "callback_method",
@@ -183,7 +184,7 @@ impl Operation {
 
     /// Whether it creates something, so that a repeat with the same `Idempotency-Key` must not.
     pub(super) const fn creates(self) -> bool {
-        matches!(self, Self::Register | Self::RotateSecret | Self::Replay)
+        matches!(self, Self::Register | Self::RotateSecret | Self::Replay | Self::MakeSpeechRequest)
     }
 
     /// Whether more is stored because of it, now or later, so that an account without room is refused.

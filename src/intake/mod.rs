@@ -30,7 +30,7 @@ use crate::http::{Answer, Bodies, Caller, Problem, Proxies, header_text, json};
 use crate::job::Desk;
 use crate::limit::{Limiter, Rate};
 use crate::provider::Reading;
-use crate::registration::Registry;
+use crate::registration::{Ledger, Registry};
 use crate::signature::{Refused, SignedRequest, Verified};
 use crate::store::{
     Accepted, DedupeKey, EventRow, EventState, SharedJobs, SharedQuotas, SharedSpeechRequests, SharedStore,
@@ -65,6 +65,7 @@ pub struct Intake {
     warnings: Limiter,
     store: SharedStore,
     registry: Arc<Registry>,
+    ledger: Ledger,
     desk: Arc<Desk>,
     jobs: SharedJobs,
     requests: SharedSpeechRequests,
@@ -122,6 +123,7 @@ impl Intake {
         requests: SharedSpeechRequests,
         desk: Arc<Desk>,
         registry: Arc<Registry>,
+        ledger: Ledger,
         bodies: Bodies,
         called_as: CalledAs,
         proxies: Proxies,
@@ -134,6 +136,7 @@ impl Intake {
             limiter,
             store,
             registry,
+            ledger,
             desk,
             jobs,
             requests,
@@ -287,7 +290,7 @@ impl Intake {
             // After the call was read: a request that comes now is a conflict.
             let waiting = match &key {
                 Some(key) if event.types.contains(&EventType::SpeechCompleted) => {
-                    self.requests.waiting_for(key).await?
+                    self.waiting_for(key).await?
                 }
                 _ => Vec::new(),
             };

@@ -322,6 +322,8 @@ async fn lists_go_on_over_pages_and_calls_and_events_are_shown() {
     assert!(call.text().contains("speech_rank    87.50"), "{call:?}");
     let call = command(&home, "calls show call/259 --format json");
     assert!(call.text().contains("\"speech_rank\":87.50"), "numbers keep their spelling: {call:?}");
+    assert_eq!(command(&home, "calls remove call/259 --space default").text(), "call/259 is erased\n");
+    assert_eq!(command(&home, "calls show call/259").code, 1);
     // Whoever reads may go before the end.
     let cut = std::process::Command::new("sh")
         .args(["-c", &format!("'{}' events list --all | head -n 1", env!("CARGO_BIN_EXE_ringback"))])

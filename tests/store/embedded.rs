@@ -79,7 +79,7 @@ const STEPS_BACK: [&str; 8] = [
      DROP TRIGGER request_removed; DROP TRIGGER request_changed; ALTER TABLE account DROP COLUMN stored; \
      ALTER TABLE request DROP COLUMN account; PRAGMA user_version = 8",
     "DROP TABLE unindexed; DROP TABLE search_lane; DROP TABLE search_block; DROP TABLE search_column; \
-     DROP TABLE search_gram; PRAGMA user_version = 7",
+     DROP TABLE search_gram; DROP INDEX event_by_call; DROP INDEX job_by_call; PRAGMA user_version = 7",
     "DROP TABLE speech_request; DROP TABLE requested_call; DROP INDEX call_by_account; PRAGMA user_version = 6",
     "DROP TABLE announcement; PRAGMA user_version = 5",
     "ALTER TABLE queue DROP COLUMN order_key; PRAGMA user_version = 4",

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ringback::event::EventType;
 use ringback::store::{Accepted, FailedDelivery, SharedStore};
 
-use super::sample::{UNLIMITED, acceptance, account, call_write, callback, event, later_id, now};
+use super::sample::{UNLIMITED, acceptance, account, call_key, call_write, callback, event, later_id, now};
 use super::{Place, every_store};
 
 async fn stored(store: &SharedStore, place: &dyn Place) -> u64 {
@@ -61,6 +61,10 @@ fn what_is_stored_is_counted_and_given_back() {
 
         let store = place.open_after_power_cut().await;
         assert_eq!(stored(&store, &*place).await, before);
+        // Of what is erased the deliveries stay, without what they sent.
+        assert!(store.erase_call(&call_key("42")).await.unwrap());
+        assert!(stored(&store, &*place).await < before);
+        store.accept(acceptance(&[row.id])).await.unwrap();
         // Cancelled, so that retention takes it; and events, then calls.
         store.put_callback(row.clone()).await.unwrap();
         assert!(store.remove_callback(&account(), row.id).await.unwrap());
