@@ -34,7 +34,9 @@ use crate::shutdown::{DRAIN_DEADLINE, Shutdown};
 use crate::speech_request::SpeechDesk;
 use crate::store::embedded::{Embedded, Options as EmbeddedOptions};
 use crate::store::redis::{Options as RedisOptions, Redis};
-use crate::store::{Retention, SharedJobs, SharedSpeechRequests, SharedStore, StoreError};
+use crate::store::{
+    Quotas, Retention, SharedJobs, SharedQuotas, SharedSpeechRequests, SharedStore, StoreError,
+};
 use crate::template;
 
 /// Why Ringback did not start.
@@ -200,7 +202,11 @@ async fn build(
         Arc::clone(&registry),
         ledger.clone(),
     );
+    let limits = settings.accounts.iter().map(|account| (Arc::clone(&account.name), account.stored));
+    let quotas = Arc::new(Quotas::new(Arc::clone(&store), limits));
+    quotas.tell().await;
     let rooms = Rooms {
+        quotas: Arc::clone(&quotas),
         store: Arc::clone(&store),
         registry: Arc::clone(&registry),
         ledger: ledger.clone(),
@@ -209,7 +215,8 @@ async fn build(
         client,
         bodies: bodies.clone(),
     };
-    let intake = Arc::new(intake(settings, &store, (jobs, requests), &desk, (&registry, ledger), &bodies));
+    let intake =
+        Arc::new(intake(settings, &store, (jobs, requests), &desk, (&registry, ledger), &bodies, quotas));
     let job_worker = job::Worker::new(Arc::clone(&desk), asker, Arc::clone(&intake) as Arc<dyn job::Accept>);
     let announcer = Arc::clone(&intake);
     let service = Arc::new(Service {
@@ -348,6 +355,7 @@ fn intake(
     desk: &Arc<job::Desk>,
     (registry, ledger): (&Arc<Registry>, Ledger),
     bodies: &Bodies,
+    quotas: SharedQuotas,
 ) -> Intake {
     let limiter =
         Limiter::new(settings.sources.iter().map(|source| (Arc::clone(&source.name), source.rate_limit)));
@@ -373,6 +381,7 @@ fn intake(
             None => CalledAs::Host { scheme: if settings.tls.is_some() { "https" } else { "http" } },
         },
         Proxies::new(Networks::new(settings.trusted_proxies.iter().copied())),
+        quotas,
     )
 }
 

@@ -64,6 +64,24 @@ pub fn parse_size(text: &str) -> Result<usize, InvalidQuantity> {
     number.checked_mul(1 << shift).and_then(|bytes| usize::try_from(bytes).ok()).ok_or(SIZE)
 }
 
+/// Spells a size for people: in the largest unit of which there is one, with a decimal where it is
+/// not whole.
+#[must_use]
+pub fn spell_size(bytes: u64) -> String {
+    for (unit, shift) in [("GiB", 30), ("MiB", 20), ("KiB", 10)] {
+        if bytes >> shift > 0 {
+            let (whole, rest) = (bytes >> shift, bytes & ((1 << shift) - 1));
+            // Of a rest below 2^30, ten times it is far below 2^64. Cut, not rounded: 10.0 GiB is 10 GiB
+            // at least.
+            return match (rest * 10) >> shift {
+                0 => format!("{whole} {unit}"),
+                tenths => format!("{whole}.{tenths} {unit}"),
+            };
+        }
+    }
+    format!("{bytes} B")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,6 +97,21 @@ mod tests {
             ["", "5", "s", "-1s", "1.5s", "5sec", " 5s", "99999999999999999999s", "18446744073709551615d"]
         {
             assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_spelt() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1_023, "1023 B"),
+            (1 << 10, "1 KiB"),
+            (1_536, "1.5 KiB"),
+            ((10 << 30) - 1, "9.9 GiB"),
+            (10 << 30, "10 GiB"),
+            (u64::MAX, "17179869183.9 GiB"),
+        ] {
+            assert_eq!(spell_size(bytes), text);
         }
     }
 

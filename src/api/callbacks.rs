@@ -43,8 +43,7 @@ impl Api {
                 Ok(answer(StatusCode::CREATED, shown))
             }
             Err(AddError::Repeated(repeat)) => once::again(repeat),
-            Err(AddError::Full(most)) => Err(Problem::new(
-                StatusCode::TOO_MANY_REQUESTS,
+            Err(AddError::Full(most)) => Err(Problem::full(
                 "too_many_callbacks",
                 format!("this account may have {most} callbacks at most; remove one first"),
             )),

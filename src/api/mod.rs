@@ -46,7 +46,7 @@ use crate::limit::Limiter;
 use crate::provider::Transfer;
 use crate::registration::{DefinitionLimits, Ledger, Registry};
 use crate::speech_request::SpeechDesk;
-use crate::store::SharedStore;
+use crate::store::{SharedQuotas, SharedStore};
 
 /// What the API is told of an account.
 pub struct AccountRules {
@@ -74,6 +74,8 @@ pub struct Rooms {
     pub client: Client,
     /// What reads bodies.
     pub bodies: Bodies,
+    /// How much may be stored.
+    pub quotas: SharedQuotas,
 }
 
 /// Answers customers.
@@ -88,6 +90,7 @@ pub struct Api {
     call_desk: CallDesk,
     trials: Trials,
     bodies: Bodies,
+    quotas: SharedQuotas,
 }
 
 impl Api {
@@ -99,9 +102,9 @@ impl Api {
         limiter: Limiter,
         rooms: Rooms,
     ) -> Self {
-        let Rooms { store, registry, ledger, speech, call_desk, client, bodies } = rooms;
+        let Rooms { store, registry, ledger, speech, call_desk, client, bodies, quotas } = rooms;
         let trials = Trials::new(client, accounts.keys());
-        Self { tokens, accounts, limiter, store, registry, ledger, speech, call_desk, trials, bodies }
+        Self { tokens, accounts, limiter, store, registry, ledger, speech, call_desk, trials, bodies, quotas }
     }
 
     /// Answers a request to a path under `/v1/`.
@@ -118,6 +121,9 @@ impl Api {
         let id = place.id.as_str();
         if let Some(answer) = self.earlier(&call).await? {
             return Ok(answer);
+        }
+        if call.operation.stores() {
+            self.quotas.check(&call.account).await?;
         }
         match call.operation {
             Operation::Register => self.register(call).await,

@@ -215,6 +215,11 @@ impl Operation {
         matches!(self, Self::Register | Self::RotateSecret | Self::Replay | Self::MakeSpeechRequest)
     }
 
+    /// Whether more is stored because of it, now or later, so that an account without room is refused.
+    pub(super) const fn stores(self) -> bool {
+        matches!(self, Self::Register | Self::MakeSpeechRequest | Self::Replay)
+    }
+
     /// Whether it takes a request with nothing in it: what is in it is refused by name.
     pub(super) const fn takes_no_members(self) -> bool {
         matches!(self, Self::Pause | Self::Resume | Self::RetryDelivery)

@@ -202,8 +202,7 @@ fn damaged(fault: impl std::fmt::Display) -> Problem {
 fn not_made(error: MakeError) -> Result<Answer, Problem> {
     match error {
         MakeError::Repeated(repeat) => once::again(repeat),
-        MakeError::Full(most) => Err(Problem::new(
-            StatusCode::TOO_MANY_REQUESTS,
+        MakeError::Full(most) => Err(Problem::full(
             "too_many_speech_requests",
             format!(
                 "this account may have {most} speech requests at most; they are kept until nothing can come of them"

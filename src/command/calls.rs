@@ -23,6 +23,14 @@ enum Action {
         #[command(flatten)]
         part: Part,
     },
+    /// Erase one: what is known of it, its events, and what its deliveries sent
+    Remove {
+        /// Which
+        id: String,
+        /// Its space, where calls of several spaces have this id
+        #[arg(long, value_name = "NAME")]
+        space: Option<String>,
+    },
     /// Show one, with all that is known of it
     Show {
         /// Which
@@ -95,12 +103,23 @@ async fn act(action: &Action, session: &mut Session<'_>) -> Result<(), Failure> 
             ];
             session.list(&["calls"], &filters, part, Table::new(COLUMNS), row).await
         }
+        Action::Remove { id, space } => {
+            session.delete(&["calls", id], &query_of(space.as_deref())).await?;
+            let removed =
+                Json::Object(vec![("id".into(), id.as_str().into()), ("state".into(), "removed".into())]);
+            session.show(&removed, |_, console| writeln!(console.out, "{} is erased", text::line(id)))
+        }
         Action::Show { id, space } => {
-            let query: Vec<_> = space.iter().map(|space| ("call_space", space.as_str())).collect();
+            let query = query_of(space.as_deref());
             let call = session.get(&["calls", id], &query).await?;
             session.show(&call, |call, console| draw_record(call, &[], console.out))
         }
     }
+}
+
+/// Which of several calls of one id is meant.
+fn query_of(space: Option<&str>) -> Vec<(&str, &str)> {
+    space.iter().map(|space| ("call_space", *space)).collect()
 }
 
 const COLUMNS: &[Column] = &[

@@ -145,16 +145,18 @@ fn read_account<'d>(
     if let Some(entry) = section.take("tokens") {
         entry.list(|entry| read_token(&entry, name.as_ref(), tokens));
     }
-    let (mut callbacks, mut requests) = (Account::CALLBACKS, None);
+    let (mut callbacks, mut requests, mut stored) = (Account::CALLBACKS, None, None);
     if let Some(mut section) = section.take("limits").and_then(|entry| entry.section()) {
         if let Some(count) = section.take("callbacks").and_then(|entry| entry.integer(0..=10_000_000)) {
             callbacks = usize::try_from(count).unwrap_or(usize::MAX);
         }
         requests = section.take("requests").and_then(|entry| entry.parse(str::parse::<Rate>));
+        let size = section.take("stored").and_then(|entry| entry.quantity(read_size));
+        stored = size.map(|bytes| u64::try_from(bytes).unwrap_or(u64::MAX));
         section.finish();
     }
     section.finish();
-    Some(Account { name: name?, callbacks, requests })
+    Some(Account { name: name?, callbacks, requests, stored })
 }
 
 fn read_token(entry: &Entry<'_, '_>, account: Option<&AccountName>, tokens: &mut Tokens) -> Option<()> {

@@ -112,6 +112,8 @@ pub struct Account {
     pub callbacks: usize,
     /// How often it may ask.
     pub requests: Option<Rate>,
+    /// How many bytes may be stored for it.
+    pub stored: Option<u64>,
 }
 
 impl Account {
@@ -319,7 +321,12 @@ impl Settings {
         let loopback = ["127.0.0.0/8", "::1/128"].map(|net| net.parse().expect("a network"));
         Self {
             sources: provider::built_in().map(source).collect(),
-            accounts: vec![Account { name: account.clone(), callbacks: Account::CALLBACKS, requests: None }],
+            accounts: vec![Account {
+                name: account.clone(),
+                callbacks: Account::CALLBACKS,
+                requests: None,
+                stored: None,
+            }],
             delivery: Delivery { allow_networks: loopback.to_vec(), ..Delivery::default() },
             trying_out: true,
             ..Self::new()

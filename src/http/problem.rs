@@ -11,10 +11,13 @@ use serde::Serialize;
 
 use super::{Answer, BodyFault};
 use crate::registration::Issue;
-use crate::store::StoreError;
+use crate::store::{NoRoom, StoreError};
 
 /// When to send a body again that there was no room for.
 const BUSY_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// When to try again what is full until somebody makes room: retention, or a person.
+const FULL_RETRY_AFTER: Duration = Duration::from_mins(1);
 
 /// The most mistakes that one answer lists. Somebody who made more mends these first.
 const MAX_ISSUES: usize = 500;
@@ -121,6 +124,13 @@ impl Problem {
         Self { retry_after: Some(retry_after), ..problem }
     }
 
+    /// There is as much as there may be; try again when somebody has made room.
+    #[must_use]
+    pub fn full(code: &'static str, detail: impl Into<String>) -> Self {
+        let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, code, detail);
+        Self { retry_after: Some(FULL_RETRY_AFTER), ..problem }
+    }
+
     /// The body is JSON, and no object.
     #[must_use]
     pub fn not_an_object() -> Self {
@@ -181,6 +191,18 @@ impl From<StoreError> for Problem {
                 tracing::error!(%error, "a request cannot be answered");
                 Self::damaged()
             }
+        }
+    }
+}
+
+impl From<NoRoom> for Problem {
+    fn from(error: NoRoom) -> Self {
+        match error {
+            NoRoom::Full { .. } => {
+                let detail = format!("nothing was kept: {error}; send it again when retention has made room");
+                Self::full("account_full", detail)
+            }
+            NoRoom::Store(error) => error.into(),
         }
     }
 }

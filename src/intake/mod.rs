@@ -33,7 +33,8 @@ use crate::provider::Reading;
 use crate::registration::{Ledger, Registry};
 use crate::signature::{Refused, SignedRequest, Verified};
 use crate::store::{
-    Accepted, DedupeKey, EventRow, EventState, SharedJobs, SharedSpeechRequests, SharedStore, StoreError,
+    Accepted, DedupeKey, EventRow, EventState, SharedJobs, SharedQuotas, SharedSpeechRequests, SharedStore,
+    StoreError,
 };
 
 /// For how long a repeat of an event that has an id of its own is recognised: as long as events
@@ -71,6 +72,7 @@ pub struct Intake {
     bodies: Bodies,
     called_as: CalledAs,
     proxies: Proxies,
+    quotas: SharedQuotas,
     call_locks: Box<[Mutex<()>]>,
 }
 
@@ -125,6 +127,7 @@ impl Intake {
         bodies: Bodies,
         called_as: CalledAs,
         proxies: Proxies,
+        quotas: SharedQuotas,
     ) -> Self {
         let warned = sources.iter().map(|source| (source.name.as_str().into(), Some(REFUSALS_WARNED)));
         Self {
@@ -140,6 +143,7 @@ impl Intake {
             bodies,
             called_as,
             proxies,
+            quotas,
             call_locks: (0..CALL_LOCKS).map(|_| Mutex::new(())).collect(),
         }
     }
@@ -241,6 +245,9 @@ impl Intake {
         let id = EventId::new();
         let mut row = source.event_row(id, verified, received_at);
         row.state = EventState::Rejected(reason.clone());
+        if let Err(full) = self.quotas.check(&source.account).await {
+            return full.into();
+        }
         if let Err(error) = self.store.reject(row).await {
             return error.into();
         }
@@ -279,6 +286,7 @@ impl Intake {
                 self.pass_on(source, &noticed, key.as_ref(), first, received_at).await?;
                 return Ok(Receipt { event: first, duplicate: true });
             }
+            self.quotas.check(&source.account).await?;
             // After the call was read: a request that comes now is a conflict.
             let waiting = match &key {
                 Some(key) if event.types.contains(&EventType::SpeechCompleted) => {

@@ -11,6 +11,7 @@ pub mod audit;
 pub mod embedded;
 mod jobs;
 mod list;
+mod quota;
 mod record;
 pub mod redis;
 pub mod scheduler;
@@ -30,6 +31,7 @@ pub use list::{
     CALLS_LIMIT, CONTEXTS_LIMIT, CallMark, CallQuery, DeliveryFilter, EventFilter, Found, ListedCall, Page,
     SCAN_LIMIT,
 };
+pub use quota::{NoRoom, Quotas, SharedQuotas};
 pub use record::{
     Acceptance, Accepted, Announced, Announcement, Answered, Attempt, CallWrite, CallbackChanges,
     CallbackRow, CallbackState, Claim, DedupeKey, DeliveryRequest, DeliveryRow, DeliveryState, DeliveryView,
@@ -78,6 +80,10 @@ pub trait Store: Send + Sync + 'static {
 
     /// The answer that is remembered for a key of this account, until its time is over.
     async fn answered(&self, account: &AccountName, key: &[u8; 32]) -> Result<Option<Answered>, StoreError>;
+
+    /// How many bytes are kept for an account: bodies of events, contexts of calls, rendered bodies.
+    /// Counted in the write that stores or removes them.
+    async fn stored(&self, account: &AccountName) -> Result<u64, StoreError>;
 
     /// Removes a registration of this account and cancels what waits for it; `false` if there is
     /// none.

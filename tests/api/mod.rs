@@ -2,6 +2,7 @@
 
 mod callbacks;
 mod idempotency;
+mod limits;
 mod lists;
 mod openapi;
 mod recordings;

@@ -1,12 +1,15 @@
 //! `callbacks`, `deliveries`, `events`, `calls`.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use hyper::StatusCode;
 use ringback::http::Client;
 use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::{Done, ringback, run};
-use crate::support::{Home, Process, Receiver, TOKEN, free_port};
+use crate::support::{Home, Process, Receiver, TOKEN, by_id, free_port};
 
 const OPEN_DIALER: &str = r#"
 [[source]]
@@ -218,6 +221,71 @@ async fn deliveries_are_listed_shown_and_retried() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_deliveries_are_retried_and_replayed() {
+    let home = Home::new(OPEN_DIALER);
+    let process = home.start();
+    let client = Client::new();
+    let fails = Arc::new(AtomicBool::new(true));
+    let failing = Arc::clone(&fails);
+    let receiver = Receiver::start(move |_, _| {
+        if failing.load(Ordering::SeqCst) { StatusCode::BAD_REQUEST } else { StatusCode::OK }
+    })
+    .await;
+    let callback = json!({
+        "callback_url": receiver.url(), "callback_method": "POST", "callback_data": "{\"call\": {call_id}}",
+        "events": ["call.ended"], "retry": {"schedule": ["0s"]},
+    });
+    let id = home.register(&client, &callback).await["id"].as_str().unwrap().to_owned();
+    let ended = |call: String| json!({"call_id": call, "end_at": "2026-03-30 14:27:12"});
+    let wait_for = |state: &str, count: usize| {
+        let list = format!("deliveries list --all --callback {id} --state {state} --format json");
+        while command(&home, &list).rows().len() < count {}
+    };
+    for number in 0..3 {
+        post(&home, &client, ended(format!("dead/{number}"))).await;
+    }
+    wait_for("dead", 3);
+    fails.store(false, Ordering::SeqCst);
+    let retried = command(&home, &format!("deliveries retry --callback {id} --state dead --since 1h"));
+    assert_eq!((retried.text(), retried.err.as_str()), ("3 retried\n", ""));
+    wait_for("delivered", 3);
+    let ids = by_id(&receiver.seen());
+    assert!(ids.len() == 3 && ids.values().all(|requests| requests.len() == 2));
+
+    fails.store(true, Ordering::SeqCst);
+    post(&home, &client, ended("dead/3".to_owned())).await;
+    wait_for("dead", 1);
+    fails.store(false, Ordering::SeqCst);
+    assert_eq!(
+        command(&home, &format!("callbacks replay {id} --only all")).code,
+        2,
+        "of all, since when is said"
+    );
+    let replayed = command(&home, &format!("callbacks replay {id} --format json")).rows();
+    assert_eq!(replayed[0]["replayed"], 1);
+    wait_for("delivered", 4);
+    assert_eq!(by_id(&receiver.seen()).len(), 5, "what is replayed has an id of its own");
+
+    // More than one request does.
+    let mut posting = JoinSet::new();
+    for number in 0..260 {
+        let (client, url) = (client.clone(), home.url("/v1/ingest/dialer"));
+        let event = ended(format!("call/{number}"));
+        posting.spawn(async move { client.send("POST", &url, &[], event.to_string()).await.unwrap().0 });
+    }
+    assert!(posting.join_all().await.iter().all(|status| *status == StatusCode::OK));
+    wait_for("delivered", 264);
+    let replayed = command(&home, &format!("callbacks replay {id} --since 1h --only all"));
+    let count: usize = replayed.text().split_once(" replayed\n").unwrap().0.parse().unwrap();
+    assert!(count >= 264, "{replayed:?}");
+    wait_for("delivered", 264 + count);
+    let refused = command(&home, &format!("deliveries retry --callback {id} --state failed"));
+    assert_eq!(refused.code, 1);
+    assert!(refused.err.contains("\n  /state: "), "{refused:?}");
+    drop(process);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lists_go_on_over_pages_and_calls_and_events_are_shown() {
     let home = Home::new(OPEN_DIALER);
     let process = home.start();
@@ -254,6 +322,8 @@ async fn lists_go_on_over_pages_and_calls_and_events_are_shown() {
     assert!(call.text().contains("speech_rank    87.50"), "{call:?}");
     let call = command(&home, "calls show call/259 --format json");
     assert!(call.text().contains("\"speech_rank\":87.50"), "numbers keep their spelling: {call:?}");
+    assert_eq!(command(&home, "calls remove call/259 --space default").text(), "call/259 is erased\n");
+    assert_eq!(command(&home, "calls show call/259").code, 1);
     // Whoever reads may go before the end.
     let cut = std::process::Command::new("sh")
         .args(["-c", &format!("'{}' events list --all | head -n 1", env!("CARGO_BIN_EXE_ringback"))])

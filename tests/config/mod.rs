@@ -73,6 +73,7 @@ fn the_whole_example_is_read_as_it_is_meant() {
     let [account] = &settings.accounts[..] else { panic!("one account") };
     assert_eq!((&*account.name, account.callbacks), ("acme", 100_000));
     assert_eq!(account.requests.unwrap().to_string(), "200/s");
+    assert_eq!(account.stored, Some(10 << 30));
     assert_eq!(&*settings.tokens.identify("abc").unwrap().token, "crm");
     assert_eq!(&*settings.tokens.identify("rbk_the-token-of-acme").unwrap().token, "ops");
     assert_eq!(settings.tokens.identify("rbk_another"), None);

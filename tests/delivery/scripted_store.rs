@@ -148,6 +148,10 @@ impl Store for ScriptedStore {
         Err(unavailable())
     }
 
+    async fn stored(&self, _: &AccountName) -> Result<u64, StoreError> {
+        Err(unavailable())
+    }
+
     async fn reject(&self, _: EventRow) -> Result<(), StoreError> {
         Err(unavailable())
     }

@@ -19,7 +19,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("signature", &["network"]),
     ("template", &["context", "escape"]),
     ("provider", &["context", "event", "signature"]),
-    ("store", &["context", "event", "filter", "limit"]),
+    ("store", &["context", "event", "filter", "limit", "quantity"]),
     (
         "registration",
         &["context", "destination", "event", "filter", "limit", "quantity", "signature", "store", "template"],

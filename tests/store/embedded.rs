@@ -10,7 +10,7 @@ use ringback::store::{
 };
 
 use super::jobs::job;
-use super::sample::{UNLIMITED, acceptance, account, callback, now, queue};
+use super::sample::{UNLIMITED, acceptance, account, call_write, callback, now, queue};
 use super::searching::World;
 use super::{copy_as_after_power_cut, open_embedded};
 
@@ -73,7 +73,11 @@ fn a_newer_file_is_refused() {
 }
 
 /// What each format was before the one after it, newest first.
-const STEPS_BACK: [&str; 7] = [
+const STEPS_BACK: [&str; 8] = [
+    "DROP TRIGGER event_added; DROP TRIGGER event_removed; DROP TRIGGER event_changed; DROP TRIGGER call_added; \
+     DROP TRIGGER call_removed; DROP TRIGGER call_changed; DROP TRIGGER request_added; \
+     DROP TRIGGER request_removed; DROP TRIGGER request_changed; ALTER TABLE account DROP COLUMN stored; \
+     ALTER TABLE request DROP COLUMN account; PRAGMA user_version = 8",
     "DROP TABLE unindexed; DROP TABLE search_lane; DROP TABLE search_block; DROP TABLE search_column; \
      DROP TABLE search_gram; DROP INDEX event_by_call; DROP INDEX job_by_call; PRAGMA user_version = 7",
     "DROP TABLE speech_request; DROP TABLE requested_call; DROP INDEX call_by_account; PRAGMA user_version = 6",
@@ -90,9 +94,13 @@ fn files_of_earlier_formats_are_read_and_take_jobs() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("store.db");
         let row = callback(UNLIMITED);
+        let mut stored = acceptance(&[row.id]);
+        stored.call = Some(call_write("42", 0, "first"));
+        let bytes = stored.event.body.len() + stored.deliveries[0].request.body.len() + "first".len();
         block_on(async {
             let store = open_embedded(&path);
             store.put_callback(row.clone()).await.unwrap();
+            store.accept(stored.clone()).await.unwrap();
             store.close().await;
         });
         let connection = rusqlite::Connection::open(&path).unwrap();
@@ -108,6 +116,7 @@ fn files_of_earlier_formats_are_read_and_take_jobs() {
             let rows = block_on(store.callbacks()).unwrap();
             assert_eq!(rows, [CallbackRow { deadline, ..row.clone() }]);
             assert_eq!(block_on(store.put_job(job.clone(), 9)).unwrap(), expected);
+            assert_eq!(block_on(store.stored(&account())).unwrap(), bytes as u64);
             block_on(store.close());
         }
     }

@@ -23,6 +23,7 @@ mod sample;
 mod searching;
 mod shared_jobs;
 mod speech_requests;
+mod storing;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -72,6 +73,9 @@ pub(crate) trait Place: Send + Sync {
 
     /// Whether everything in it is where it should be.
     async fn audit(&self) -> Audit;
+
+    /// How many bytes of all accounts are really there, looked at from outside.
+    fn weigh(&self) -> u64;
 }
 
 /// A place that is looked at when a rule is done with it.
@@ -87,6 +91,10 @@ impl Place for Arc<dyn Place> {
 
     async fn audit(&self) -> Audit {
         self.as_ref().audit().await
+    }
+
+    fn weigh(&self) -> u64 {
+        self.as_ref().weigh()
     }
 }
 
@@ -119,6 +127,13 @@ impl Place for EmbeddedPlace {
     async fn audit(&self) -> Audit {
         embedded_store::audit(&self.path(), false).unwrap()
     }
+
+    fn weigh(&self) -> u64 {
+        let sum = "SELECT coalesce(sum(bytes), 0) FROM (SELECT length(body) AS bytes FROM event \
+                   UNION ALL SELECT length(context) FROM call UNION ALL SELECT length(body) FROM request)";
+        let file = rusqlite::Connection::open(self.path()).unwrap();
+        file.query_row(sum, [], |row| row.get::<_, i64>(0)).unwrap().unsigned_abs()
+    }
 }
 
 /// Copies a file and its log, which is what is left of a store whose process was killed.
@@ -150,6 +165,17 @@ impl Place for RedisPlace {
     async fn audit(&self) -> Audit {
         let url = self.0.lock().unwrap().url();
         redis_store::audit(&url).await.unwrap()
+    }
+
+    fn weigh(&self) -> u64 {
+        let script = "local sum = 0 \
+                      for _, key in ipairs(redis.call('KEYS', '{rb0}:[ec]:*')) do \
+                      sum = sum + redis.call('HSTRLEN', key, 'b') end \
+                      for _, key in ipairs(redis.call('KEYS', '{rb0}:r:*')) do \
+                      sum = sum + redis.call('STRLEN', key) end return sum";
+        let answer = self.0.lock().unwrap().ask(&[b"EVAL", script.as_bytes(), b"0"]);
+        let answer = String::from_utf8(answer).unwrap();
+        answer.trim_start_matches(':').trim_end().parse().unwrap()
     }
 }
 

@@ -194,7 +194,12 @@ fn settings(folder: &Folder, token: &Token, providers: &Providers, listener: &Li
     let mut settings = Settings {
         public_url: Some(format!("http://{}", listener.address())),
         store: StoreAddress::Embedded(folder.0.join("ringback.db")),
-        accounts: vec![Account { name: Arc::clone(&account), callbacks: Account::CALLBACKS, requests: None }],
+        accounts: vec![Account {
+            name: Arc::clone(&account),
+            callbacks: Account::CALLBACKS,
+            requests: None,
+            stored: None,
+        }],
         sources: Party::ALL.map(source).to_vec(),
         // AloVoice transcribes the calls that it has itself, Symbl all whose recording is known.
         speech_providers: [Party::AloVoice, Party::Symbl].map(|party| party.source().into()).to_vec(),

@@ -187,7 +187,8 @@ pub(super) fn write_delivery(desk: &mut Desk, new: &NewDelivery) -> rusqlite::Re
     let request = desk
         .connection
         .prepare_cached(
-            "INSERT INTO request (method, url, content_type, headers, body) VALUES (?1, ?2, ?3, ?4, ?5)",
+            "INSERT INTO request (method, url, content_type, headers, body, account) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )?
         .insert(params![
             new.request.method,
@@ -195,6 +196,7 @@ pub(super) fn write_delivery(desk: &mut Desk, new: &NewDelivery) -> rusqlite::Re
             new.request.content_type,
             headers,
             new.request.body.as_ref(),
+            account,
         ])?;
     let destination = stored_destination(new.callback, new.destination);
     let created_at = micros(new.created_at);

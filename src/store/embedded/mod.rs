@@ -31,6 +31,7 @@ mod replay;
 mod schema;
 mod search;
 mod speech_requests;
+mod stored;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -247,6 +248,11 @@ impl Store for Embedded {
     async fn answered(&self, account: &AccountName, key: &[u8; 32]) -> Result<Option<Answered>, StoreError> {
         let (account, key, now) = (Arc::clone(account), *key, Timestamp::now());
         self.readers.read(move |connection| callbacks::answered(connection, &account, &key, now)).await
+    }
+
+    async fn stored(&self, account: &AccountName) -> Result<u64, StoreError> {
+        let account = Arc::clone(account);
+        self.readers.read(move |connection| stored::of(connection, &account)).await
     }
 
     async fn remove_callback(&self, account: &AccountName, id: CallbackId) -> Result<bool, StoreError> {

@@ -15,10 +15,10 @@ const APPLICATION_ID: i32 = 0x5267_426b;
 
 /// The version of the tables below. A newer binary reads older files, an older binary refuses
 /// newer ones.
-pub(super) const FORMAT: i32 = 8;
+pub(super) const FORMAT: i32 = 9;
 
 /// What makes a file of the format before into one of this format, oldest first.
-const MIGRATIONS: [(i32, &str); 8] = [
+const MIGRATIONS: [(i32, &str); 10] = [
     (2, "ALTER TABLE callback ADD COLUMN deadline INTEGER NOT NULL DEFAULT 60000000;"),
     (3, super::jobs::TABLES),
     (4, super::circuits::TABLE),
@@ -27,6 +27,8 @@ const MIGRATIONS: [(i32, &str); 8] = [
     (7, super::speech_requests::TABLES),
     (8, super::search::TABLES),
     (8, super::erasing::INDEXES),
+    (9, super::stored::MIGRATION),
+    (9, super::stored::TRIGGERS),
 ];
 
 /// How large the write-ahead log is left on disk once it has been written back.
@@ -57,7 +59,8 @@ const STATEMENTS: usize = 96;
 const TABLES: &str = "
 CREATE TABLE account (
     id INTEGER PRIMARY KEY,
-    name TEXT NOT NULL UNIQUE
+    name TEXT NOT NULL UNIQUE,
+    stored INTEGER NOT NULL DEFAULT 0   -- bytes, counted by triggers
 ) STRICT;
 
 CREATE TABLE event (
@@ -139,7 +142,8 @@ CREATE TABLE request (
     url TEXT NOT NULL,
     content_type TEXT NOT NULL,
     headers TEXT NOT NULL,          -- JSON: [[name, value], …]
-    body BLOB NOT NULL
+    body BLOB NOT NULL,
+    account INTEGER                 -- whose bytes these are
 ) STRICT;
 
 CREATE TABLE queue (
@@ -309,7 +313,7 @@ fn prepare(connection: &Connection, format: Option<i32>) -> rusqlite::Result<()>
     connection.pragma_update(None, "foreign_keys", false)?;
     let Some(format) = format else {
         connection.execute_batch(&format!(
-            "BEGIN IMMEDIATE; {TABLES} {jobs} {circuits} {announcements} {speech_requests} {search} {erasing} \
+            "BEGIN IMMEDIATE; {TABLES} {jobs} {circuits} {announcements} {speech_requests} {search} {erasing} {stored} \
              PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; COMMIT;",
             jobs = super::jobs::TABLES,
             circuits = super::circuits::TABLE,
@@ -317,6 +321,7 @@ fn prepare(connection: &Connection, format: Option<i32>) -> rusqlite::Result<()>
             speech_requests = super::speech_requests::TABLES,
             search = super::search::TABLES,
             erasing = super::erasing::INDEXES,
+            stored = super::stored::TRIGGERS,
         ))?;
         return connection.execute_batch(LATER);
     };

@@ -34,7 +34,8 @@ call("SET", seen_key, event .. ARGV[6], "PX", ARGV[7])
 write_event(account, event, ARGV[8], received, deliveries)
 call("HSET", P .. "e:" .. event, "s", ARGV[5])
 if ARGV[9] ~= "" then
-  call("HSET", call_key, "v", tonumber(ARGV[10]) + 1, "b", ARGV[11])
+  count_stored(account, #ARGV[11] - (tonumber(call("HGET", call_key, "z")) or 0))
+  call("HSET", call_key, "v", tonumber(ARGV[10]) + 1, "b", ARGV[11], "z", #ARGV[11])
   call("ZADD", P .. "xc", "GT", received, ARGV[9])
   -- What follows the account in its name; the first event says its age.
   call("ZADD", P .. "il:" .. account, "NX", received, string.sub(ARGV[9], #account + 2))

@@ -27,7 +27,8 @@ end
 
 -- Writes an event; one that has a delivery which failed is kept as long as that.
 local function write_event(account, event, record, received, deliveries)
-  call("HSET", P .. "e:" .. event, "b", record, "a", account)
+  call("HSET", P .. "e:" .. event, "b", record, "a", account, "z", #record)
+  count_stored(account, #record)
   call("ZADD", P .. "ie:" .. account, 0, event)
   call("ZADD", P .. (deliveries.last_failed >= deliveries.first_failed and "xk" or "xe"), received, event)
 end

@@ -6,7 +6,9 @@ allow_when_full()
 local account, name = ARGV[2], ARGV[3]
 for at = 5, #ARGV do
   local id = ARGV[at]
-  if call("HGET", P .. "e:" .. id, "a") == account then
+  local e = call("HMGET", P .. "e:" .. id, "a", "z")
+  if e[1] == account then
+    count_stored(account, -(tonumber(e[2]) or 0))
     call("ZREM", P .. "ie:" .. account, id)
     call("ZREM", P .. "xe", id)
     call("ZREM", P .. "xk", id)
@@ -17,5 +19,6 @@ if ARGV[4] == "" then return 1 end
 if call("HGET", P .. "c:" .. name, "v") ~= ARGV[4] then return 0 end
 call("ZREM", P .. "xc", name)
 call("ZREM", P .. "il:" .. account, string.sub(name, #account + 2))
+count_stored(account, -(tonumber(call("HGET", P .. "c:" .. name, "z")) or 0))
 call("UNLINK", P .. "c:" .. name)
 return 1

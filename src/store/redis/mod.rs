@@ -17,9 +17,10 @@
 //! | key | type | holds |
 //! | --- | --- | --- |
 //! | `n` | hash | `F` format, `E` the name of the data, `k` last token, `t` last time, `v` last revision |
-//! | `e:<event>` | hash | `b` record, `s` its dedupe key, `a` account |
+//! | `b` | hash | how many bytes are stored for each account |
+//! | `e:<event>` | hash | `b` record, `s` its dedupe key, `a` account, `z` bytes that are counted for it |
 //! | `s:<source>\0<digest>` | string | the event with this dedupe key, and until when; expires by itself |
-//! | `c:<account>\0<space>\0<call>` | hash | `v` version, `b` context |
+//! | `c:<account>\0<space>\0<call>` | hash | `v` version, `b` context, `z` bytes that are counted for it |
 //! | `k:<registration>` | hash | account, limits, state, definition; `r` removed at: a stone |
 //! | `y:<account>\0<key>` | string | the answer that a repeated request gets again; expires by itself |
 //! | `kr`, `kp` | zset | registrations by revision; the paused ones |
@@ -423,6 +424,10 @@ impl Store for Redis {
 
     async fn answered(&self, account: &AccountName, key: &[u8; 32]) -> Result<Option<Answered>, StoreError> {
         self.open_only()?.answered(account, key).await
+    }
+
+    async fn stored(&self, account: &AccountName) -> Result<u64, StoreError> {
+        self.open_only()?.stored(account).await
     }
 
     async fn remove_callback(&self, account: &AccountName, id: CallbackId) -> Result<bool, StoreError> {

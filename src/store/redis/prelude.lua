@@ -169,6 +169,12 @@ local function finish(id, account, event, state, reason, at, attempts)
   end
 end
 
+-- Counts bytes that are stored for an account, or not any more. Each record says by itself (`z`) how
+-- much it was counted for: those of an older version were not, and are not taken off.
+local function count_stored(account, bytes)
+  if bytes ~= 0 then call("HINCRBY", P .. "b", account, bytes) end
+end
+
 -- Whether an id of a delivery is stored already, or was asked for before.
 local ids = {}
 local function is_taken(id)
@@ -190,9 +196,11 @@ local function put_delivery(account, event, at)
   local created = ARGV[at + 5]
   local key = P .. "h:" .. id
   call("SET", P .. "r:" .. id, ARGV[at + 8])
+  count_stored(account, #ARGV[at + 8])
   local due = now + tonumber(ARGV[at + 7])
   call("HSET", key, "a", account, "c", callback, "d", destination, "e", event, "y", ARGV[at + 3],
-    "i", of_call, "m", created, "n", 0, "t", 0, "s", "q", "u", ARGV[at + 6], "w", due)
+    "i", of_call, "m", created, "n", 0, "t", 0, "s", "q", "u", ARGV[at + 6], "w", due,
+    "z", #ARGV[at + 8])
   list(account, id, callback, of_call)
   -- The registration may have been removed while the event was on its way.
   if call("HEXISTS", P .. "k:" .. callback, "r") == 1 then

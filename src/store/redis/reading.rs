@@ -120,6 +120,15 @@ impl Shared {
         record.map(|record| form::read_answered(&record)).transpose()
     }
 
+    /// The bytes of the records that are kept for an account. Those that a version wrote which did
+    /// not count are missing, until they are written again or go.
+    pub(super) async fn stored(&self, account: &AccountName) -> Result<u64, StoreError> {
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("HGET").arg(key("b", b"")).arg(account.as_bytes());
+        let (stored,): (Option<i64>,) = self.link.ask(&pipeline).await?;
+        Ok(stored.map_or(0, |stored| u64::try_from(stored).unwrap_or(0)))
+    }
+
     /// Registrations whose revision is later than `since`. Reads the newest revision first: what
     /// changes meanwhile is read again the next time.
     pub(super) async fn callback_changes(&self, since: u64) -> Result<CallbackChanges, StoreError> {

@@ -29,13 +29,14 @@ local function forget(line, before)
   local old = call("ZRANGEBYSCORE", P .. line, "-inf", before, "LIMIT", 0, chunk)
   for _, id in ipairs(old) do
     local key = P .. "h:" .. id
-    local h = call("HMGET", key, "a", "c", "i", "s")
+    local h = call("HMGET", key, "a", "c", "i", "s", "z")
     call("ZREM", P .. line, id)
     if h[1] then
       call("ZREM", P .. "i:" .. h[1], id)
       call("ZREM", P .. "ic:" .. h[2], id)
       call("ZREM", P .. "ik:" .. h[1] .. "\0" .. h[3], id)
       call("ZREM", P .. "is:" .. h[4] .. ":" .. h[1], id)
+      count_stored(h[1], -(tonumber(h[5]) or 0))
     end
     call("UNLINK", key, P .. "r:" .. id, P .. "a:" .. id)
   end
@@ -48,9 +49,12 @@ local function forget_events(line, before)
   local old = call("ZRANGEBYSCORE", P .. line, "-inf", before, "LIMIT", 0, chunk)
   for _, id in ipairs(old) do
     -- Redis forgets a dedupe key by itself when it expires; one that should have, goes now.
-    local e = call("HMGET", P .. "e:" .. id, "s", "a")
+    local e = call("HMGET", P .. "e:" .. id, "s", "a", "z")
     local name = e[1]
-    if e[2] then call("ZREM", P .. "ie:" .. e[2], id) end
+    if e[2] then
+      call("ZREM", P .. "ie:" .. e[2], id)
+      count_stored(e[2], -(tonumber(e[3]) or 0))
+    end
     local seen = name and call("GET", P .. "s:" .. name)
     if seen and string.sub(seen, 1, 16) == id and tonumber(string.sub(seen, 17)) <= at then
       call("DEL", P .. "s:" .. name)
@@ -71,7 +75,9 @@ local old = call("ZRANGEBYSCORE", P .. "xc", "-inf", calls, "LIMIT", 0, chunk)
 for _, name in ipairs(old) do
   call("ZREM", P .. "xc", name)
   local account_ends = string.find(name, "\0", 1, true)
-  call("ZREM", P .. "il:" .. string.sub(name, 1, account_ends - 1), string.sub(name, account_ends + 1))
+  local account = string.sub(name, 1, account_ends - 1)
+  call("ZREM", P .. "il:" .. account, string.sub(name, account_ends + 1))
+  count_stored(account, -(tonumber(call("HGET", P .. "c:" .. name, "z")) or 0))
   call("UNLINK", P .. "c:" .. name)
 end
 return removed + #old
