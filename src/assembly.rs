@@ -190,6 +190,11 @@ async fn build(
         Arc::clone(&store),
         Arc::clone(&jobs),
     ));
+    let rates = settings
+        .sources
+        .iter()
+        .map(|source| (Arc::clone(&source.name), source.api.as_ref().and_then(|api| api.rate_limit)));
+    let asker = Arc::new(job::Asker::new(provider_client, Limiter::new(rates), &desk));
     let speech = SpeechDesk::new(
         Arc::clone(&store),
         Arc::clone(&requests),
@@ -206,21 +211,13 @@ async fn build(
         registry: Arc::clone(&registry),
         ledger: ledger.clone(),
         speech: speech.clone(),
+        call_desk: job::CallDesk::new(Arc::clone(&desk), Arc::clone(&asker)),
         client,
         bodies: bodies.clone(),
     };
     let intake =
         Arc::new(intake(settings, &store, (jobs, requests), &desk, (&registry, ledger), &bodies, quotas));
-    let rates = settings
-        .sources
-        .iter()
-        .map(|source| (Arc::clone(&source.name), source.api.as_ref().and_then(|api| api.rate_limit)));
-    let job_worker = job::Worker::new(
-        Arc::clone(&desk),
-        provider_client,
-        Limiter::new(rates),
-        Arc::clone(&intake) as Arc<dyn job::Accept>,
-    );
+    let job_worker = job::Worker::new(Arc::clone(&desk), asker, Arc::clone(&intake) as Arc<dyn job::Accept>);
     let announcer = Arc::clone(&intake);
     let service = Arc::new(Service {
         intake,

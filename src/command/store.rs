@@ -8,7 +8,7 @@ use serde_json::json;
 use super::Format;
 use crate::config::{Environment, Overrides, Settings, StoreAddress};
 use crate::store::audit::Audit;
-use crate::store::{StoreError, embedded, redis};
+use crate::store::{StoreError, embedded};
 
 /// Everything is where it should be.
 const CLEAN: u8 = 0;
@@ -105,7 +105,7 @@ fn audit(store: &StoreAddress, is_quick: bool) -> Result<Audit, StoreError> {
                 .enable_all()
                 .build()
                 .map_err(|error| StoreError::Unusable(format!("the runtime cannot be started: {error}")))?;
-            runtime.block_on(redis::audit(url.as_str()))
+            runtime.block_on(crate::store::redis::audit(url.as_str()))
         }
     }
 }

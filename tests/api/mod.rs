@@ -5,7 +5,9 @@ mod idempotency;
 mod limits;
 mod lists;
 mod openapi;
+mod recordings;
 mod repair;
+mod transfers;
 
 use hyper::StatusCode;
 use ringback::http::Client;

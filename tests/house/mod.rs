@@ -41,6 +41,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "delivery",
             "event",
             "http",
+            "job",
             "limit",
             "provider",
             "quantity",

@@ -10,8 +10,8 @@ use ringback::http::Client;
 use serde_json::{Value, json};
 
 use super::stand_in::{Reply, StandIn};
-use super::{BY_SYMBL, TEMPLATE, alovoice, answer_as_symbl, dial, home, make_reachable, symbl};
-use crate::support::{Home, Received, Receiver};
+use super::{BY_SYMBL, TEMPLATE, alovoice, answer_as_symbl, by_token, dial, home, make_reachable, symbl};
+use crate::support::{Home, Received, Receiver, source};
 
 /// How far a provider goes: each step is answered from the stage on that has its name, and not at
 /// all before.
@@ -178,11 +178,8 @@ async fn a_call_goes_through_alovoice_and_a_kill_at_each_step_costs_nothing() {
         _ => Reply::Never,
     })
     .await;
-    let home = home(&format!(
-        "[[source]]\nname = \"alo\"\naccount = \"acme\"\nprovider = \"alovoice\"\nverify = {{ scheme = \"none\" }}\n\
-         api = {{ base_url = \"{}\", token = \"alo-token\" }}\n[speech]\nprovider = \"alo\"\n",
-        provider.url()
-    ));
+    let alo = source("alo", "alovoice", &by_token(&provider, "alo-token"));
+    let home = home(&(alo + "[speech]\nprovider = \"alo\"\n"));
     let receiver = busy_receiver().await;
     let polls = |count: usize| {
         provider.wait_until(move |asked| {

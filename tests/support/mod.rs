@@ -23,6 +23,17 @@ fn token_sha256() -> String {
     ringback::config::TokenHash::of(TOKEN).to_string()
 }
 
+/// Receivers on loopback are allowed.
+pub(crate) const LOOPBACK: &str = "[delivery]\nallow_networks = [\"127.0.0.0/8\"]\n";
+
+/// A source of `acme` that verifies nothing, with `more` keys.
+pub(crate) fn source(name: &str, provider: &str, more: &str) -> String {
+    format!(
+        "[[source]]\nname = \"{name}\"\naccount = \"acme\"\nprovider = \"{provider}\"\n\
+         verify = {{ scheme = \"none\" }}\n{more}\n"
+    )
+}
+
 /// Bytes in hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut digits, byte| {
