@@ -145,7 +145,7 @@ async fn every_damage_of_a_file_is_found() {
             of(dead),
         ),
         (
-            "INSERT INTO request VALUES (998, 'POST', '', '', '[]', x'')".to_owned(),
+            "INSERT INTO request VALUES (998, 'POST', '', '', '[]', x'', NULL)".to_owned(),
             Kind::Orphan,
             "request 998".to_owned(),
         ),
