@@ -211,16 +211,8 @@ async fn build(
         bodies: bodies.clone(),
     };
     let intake = Arc::new(intake(settings, &store, (jobs, requests), &desk, (&registry, ledger), &bodies));
-    let rates = settings
-        .sources
-        .iter()
-        .map(|source| (Arc::clone(&source.name), source.api.as_ref().and_then(|api| api.rate_limit)));
-    let job_worker = job::Worker::new(
-        Arc::clone(&desk),
-        provider_client,
-        Limiter::new(rates),
-        Arc::clone(&intake) as Arc<dyn job::Accept>,
-    );
+    let job_worker =
+        job::Worker::new(Arc::clone(&desk), provider_client, Arc::clone(&intake) as Arc<dyn job::Accept>);
     let announcer = Arc::clone(&intake);
     let service = Arc::new(Service {
         intake,
@@ -339,6 +331,7 @@ fn provider_of(settings: &Settings, source: &config::Source) -> Option<job::Prov
         base_url,
         credentials: api.credentials.clone(),
         max_jobs,
+        rate_limit: api.rate_limit,
         webhook_url,
         adapter,
     })

@@ -20,7 +20,6 @@ use crate::context::{CallKey, Facts, Json, Name};
 use crate::delivery::client::Client;
 use crate::delivery::random_share;
 use crate::event::{Event, EventType};
-use crate::limit::Limiter;
 use crate::provider::{Access, Media, Progress, Reference, Task};
 use crate::store::{FinishJob, JobClaim, JobEnd, JobLease, JobPhase, JobRow, JobStanding, StoreError};
 
@@ -88,10 +87,10 @@ struct Parts {
 }
 
 impl Worker {
-    /// A worker on the jobs of this desk, which asks providers within these rates.
+    /// A worker on the jobs of this desk, which asks providers within their rates.
     #[must_use]
-    pub fn new(desk: Arc<Desk>, client: Client, limiter: Limiter, accept: Arc<dyn Accept>) -> Self {
-        let asker = Asker::new(client, limiter, desk.shares().into_iter().map(|share| share.source));
+    pub fn new(desk: Arc<Desk>, client: Client, accept: Arc<dyn Accept>) -> Self {
+        let asker = Asker::new(client, &desk);
         Self { slots: Arc::new(Semaphore::new(SLOTS)), parts: Arc::new(Parts { desk, asker, accept }) }
     }
 

@@ -44,6 +44,7 @@
 //! | `jp:<source>\0<provider's id>` | zset | its jobs, in the order of ids |
 //! | `js:<source>`, `jw:<source>` | zset | jobs that wait to be submitted, and the others that wait, by time |
 //! | `ja:<source>` | set | jobs that its provider is at work on, or that are being handed over |
+//! | `jr:<source>` | string | how far the requests to its provider have used up their rate; expires by itself |
 //! | `jl` | zset | leased jobs, by when the lease runs out |
 //! | `u:<request>` | hash | a speech request: account, when it was made, and of each call `k` which, `s` state, `r` reason or delivery |
 //! | `uw:<account>\0<space>\0<call>` | hash | the speech requests that wait for a call, with its place in each |
@@ -203,6 +204,7 @@ struct Scripts {
     settle_job: Script,
     hasten_job: Script,
     keep_jobs: Script,
+    take_turn: Script,
 }
 
 impl Scripts {
@@ -232,6 +234,7 @@ impl Scripts {
             settle_job: of_jobs(include_str!("settle_job.lua")),
             hasten_job: of_jobs(include_str!("hasten_job.lua")),
             keep_jobs: Script::new(include_str!("keep_jobs.lua")),
+            take_turn: Script::new(include_str!("take_turn.lua")),
         }
     }
 }
