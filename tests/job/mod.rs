@@ -1,6 +1,7 @@
 //! Speech jobs, over real HTTP: the dialer, the provider's stand-in and the receiver on loopback.
 
 mod restarts;
+mod sharing;
 mod speech_requests;
 mod stand_in;
 
@@ -69,10 +70,15 @@ impl Ringback {
 }
 
 fn home(sources: &str) -> Home {
-    Home::new(&format!(
+    Home::new(&config(sources))
+}
+
+/// What a home has beside its accounts.
+fn config(sources: &str) -> String {
+    format!(
         "[[source]]\nname = \"dialer\"\naccount = \"acme\"\nprovider = \"commpeak\"\nverify = {{ scheme = \"none\" }}\n\
          {sources}\n[delivery]\nallow_networks = [\"127.0.0.0/8\"]\n"
-    ))
+    )
 }
 
 fn symbl(provider: &StandIn, more: &str) -> String {
