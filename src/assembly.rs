@@ -156,7 +156,7 @@ async fn build(
 ) -> Result<Running, StartError> {
     let tls = settings.tls.as_ref().map(acceptor).transpose()?;
     let Stores { store, jobs, requests } = open_store(settings).await?;
-    let (registry, revision) = load_callbacks(settings, &store).await?;
+    let (registry, ledger) = load_callbacks(settings, &store).await?;
 
     let policy = AddressPolicy::new(settings.delivery.allow_networks.clone());
     let proxy = settings.delivery.proxy.as_ref().map(|url| Proxy::parse(url.as_str())).transpose()?;
@@ -172,13 +172,6 @@ async fn build(
         proxy,
         ca_files: settings.delivery.ca_files.clone(),
     })?;
-    let ledger = Ledger::new(
-        Arc::clone(&store),
-        Arc::clone(&registry),
-        settings.sealer.clone(),
-        revision,
-        settings.limits.rendering,
-    );
     let (paused, following) = (ledger.clone(), ledger.clone());
     let worker = Worker::new(
         Arc::clone(&store),
@@ -195,6 +188,7 @@ async fn build(
         Arc::clone(&store),
         Arc::clone(&jobs),
     ));
+    let asker = Arc::new(job::Asker::new(provider_client, &desk));
     let speech = SpeechDesk::new(
         Arc::clone(&store),
         Arc::clone(&requests),
@@ -207,12 +201,12 @@ async fn build(
         registry: Arc::clone(&registry),
         ledger: ledger.clone(),
         speech: speech.clone(),
+        call_desk: job::CallDesk::new(Arc::clone(&desk), Arc::clone(&asker)),
         client,
         bodies: bodies.clone(),
     };
     let intake = Arc::new(intake(settings, &store, (jobs, requests), &desk, (&registry, ledger), &bodies));
-    let job_worker =
-        job::Worker::new(Arc::clone(&desk), provider_client, Arc::clone(&intake) as Arc<dyn job::Accept>);
+    let job_worker = job::Worker::new(Arc::clone(&desk), asker, Arc::clone(&intake) as Arc<dyn job::Accept>);
     let announcer = Arc::clone(&intake);
     let service = Arc::new(Service {
         intake,
@@ -250,26 +244,28 @@ async fn build(
     Ok(Running { address, operator_address, store, desk, rooms, shutdown: shutdown.clone() })
 }
 
-/// The registrations as they are stored, and the revision that they are of.
+/// The registrations as they are stored, and who writes them from now on.
 async fn load_callbacks(
     settings: &Settings,
     store: &SharedStore,
-) -> Result<(Arc<Registry>, u64), StartError> {
-    let registry = Registry::default();
-    let sealer = settings.sealer.as_deref();
+) -> Result<(Arc<Registry>, Ledger), StartError> {
+    let registry = Arc::new(Registry::default());
+    let (sealer, rendering) = (settings.sealer.as_deref(), settings.limits.rendering);
     let mut unusable = Vec::new();
     let stored = store.callback_changes(0).await?;
     for row in stored.changed {
-        match Callback::from_row(&row, sealer, settings.limits.rendering) {
+        match Callback::from_row(&row, sealer, rendering) {
             Ok(callback) => registry.put(callback),
             Err(error) => unusable.push(error),
         }
     }
     let others = unusable.len().saturating_sub(1);
-    match unusable.into_iter().next() {
-        Some(first) => Err(StartError::Callbacks { first, others }),
-        None => Ok((Arc::new(registry), stored.revision)),
+    if let Some(first) = unusable.into_iter().next() {
+        return Err(StartError::Callbacks { first, others });
     }
+    let sealer = settings.sealer.clone();
+    let ledger = Ledger::new(Arc::clone(store), Arc::clone(&registry), sealer, stored.revision, rendering);
+    Ok((registry, ledger))
 }
 
 /// Work without an end, up to the stop.

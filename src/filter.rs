@@ -1,11 +1,15 @@
 //! Which events a registration wants, beyond their type and source, and which calls a search finds.
 
+mod grams;
+
 use std::cell::OnceCell;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::context::{Json, Name, Value, Values, read_time};
+
+pub use grams::{Wanted, fnv};
 
 /// A text that is looked for in any case: lower-cased once, when it is registered, and not once an
 /// event.
@@ -58,6 +62,9 @@ pub const FILTER_NAMES: [&str; 11] = [
 ];
 
 /// Lists of names, one behind the other; `N` is how many there are.
+///
+/// # Panics
+/// It is not, which is found out when the constant is compiled.
 #[must_use]
 pub const fn joined<const N: usize>(lists: &[&[&'static str]]) -> [&'static str; N] {
     let (mut all, mut count, mut list) = ([""; N], 0, 0);
@@ -124,6 +131,7 @@ pub struct Occasion<'a> {
     transcript: OnceCell<String>,
     summary: OnceCell<String>,
     rank_description: OnceCell<String>,
+    grams: OnceCell<Vec<u32>>,
 }
 
 impl<'a> Occasion<'a> {
@@ -139,6 +147,7 @@ impl<'a> Occasion<'a> {
             transcript: OnceCell::new(),
             summary: OnceCell::new(),
             rank_description: OnceCell::new(),
+            grams: OnceCell::new(),
         }
     }
 
@@ -204,6 +213,12 @@ impl<'a> Occasion<'a> {
     #[must_use]
     pub fn rank_description(&self) -> &str {
         self.lower(&self.rank_description, Name::SpeechRankDescription)
+    }
+
+    /// Whatever [`Wanted`] may ask its texts for.
+    #[must_use]
+    pub fn grams(&self) -> &[u32] {
+        self.grams.get_or_init(|| grams::of(self))
     }
 
     fn lower<'c>(&self, cell: &'c OnceCell<String>, name: Name) -> &'c str {

@@ -3,6 +3,7 @@
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use hyper::StatusCode;
+use hyper::body::Bytes;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -73,15 +74,40 @@ impl Api {
         Ok(answer(StatusCode::OK, serde_json::to_string(&shown).expect("texts are JSON")))
     }
 
-    /// What is known of a call. Without a space, all of those in which the account's sources count
-    /// are looked at.
+    /// Erases a call. Whoever may read it may.
+    pub(super) async fn erase_call(&self, call: &Call<'_>, id: &str) -> Result<Answer, Problem> {
+        call.takes_nothing()?;
+        let (key, _) = self.stored_call(call, id, call.query.get("call_space")).await?;
+        if !self.store.erase_call(&key).await? {
+            return Err(no_such_call());
+        }
+        tracing::info!(account = &*call.account, "a call was erased");
+        Ok(answer(StatusCode::NO_CONTENT, Bytes::new()))
+    }
+
+    /// What is known of a call.
     pub(super) async fn known_call(
         &self,
         call: &Call<'_>,
         id: &str,
         space: Option<&str>,
     ) -> Result<(CallKey, CallContext), Problem> {
-        let no_such_call = || Problem::not_found("this account has no such call");
+        let (key, stored) = self.stored_call(call, id, space).await?;
+        let context = CallContext::from_bytes(&stored.context).map_err(|fault| {
+            tracing::error!(error = %fault, "a request cannot be answered");
+            Problem::damaged()
+        })?;
+        Ok((key, context))
+    }
+
+    /// A call as it is stored. Without a space, all of those in which the account's sources count
+    /// are looked at.
+    async fn stored_call(
+        &self,
+        call: &Call<'_>,
+        id: &str,
+        space: Option<&str>,
+    ) -> Result<(CallKey, StoredCall), Problem> {
         let id = CallId::from_text(id).ok_or_else(no_such_call)?;
         let spaces = match space {
             Some(space) => vec![space.into()],
@@ -102,13 +128,12 @@ impl Api {
                 format!("there are several such calls; name one's `call_space`: {}", spaces.join(", ")),
             ));
         }
-        let (key, stored) = known.pop().ok_or_else(no_such_call)?;
-        let context = CallContext::from_bytes(&stored.context).map_err(|fault| {
-            tracing::error!(error = %fault, "a request cannot be answered");
-            Problem::damaged()
-        })?;
-        Ok((key, context))
+        known.pop().ok_or_else(no_such_call)
     }
+}
+
+fn no_such_call() -> Problem {
+    Problem::not_found("this account has no such call")
 }
 
 fn is_short(name: Name, value: &Json) -> bool {

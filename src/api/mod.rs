@@ -12,11 +12,14 @@ mod known;
 mod once;
 mod openapi;
 mod part;
+mod recordings;
 mod replay;
 mod routes;
 mod speech_requests;
 mod templates;
+mod transfers;
 mod trial;
+mod voice_calls;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -38,7 +41,9 @@ use crate::config::Tokens;
 use crate::delivery::Client;
 use crate::event::AccountName;
 use crate::http::{Answer, Bodies, Problem, Query, bearer_token, header_text};
+use crate::job::CallDesk;
 use crate::limit::Limiter;
+use crate::provider::Transfer;
 use crate::registration::{DefinitionLimits, Ledger, Registry};
 use crate::speech_request::SpeechDesk;
 use crate::store::SharedStore;
@@ -63,6 +68,8 @@ pub struct Rooms {
     pub ledger: Ledger,
     /// What makes speech requests.
     pub speech: SpeechDesk,
+    /// What asks providers about calls.
+    pub call_desk: CallDesk,
     /// What sends tests.
     pub client: Client,
     /// What reads bodies.
@@ -78,6 +85,7 @@ pub struct Api {
     registry: Arc<Registry>,
     ledger: Ledger,
     speech: SpeechDesk,
+    call_desk: CallDesk,
     trials: Trials,
     bodies: Bodies,
 }
@@ -91,9 +99,9 @@ impl Api {
         limiter: Limiter,
         rooms: Rooms,
     ) -> Self {
-        let Rooms { store, registry, ledger, speech, client, bodies } = rooms;
+        let Rooms { store, registry, ledger, speech, call_desk, client, bodies } = rooms;
         let trials = Trials::new(client, accounts.keys());
-        Self { tokens, accounts, limiter, store, registry, ledger, speech, trials, bodies }
+        Self { tokens, accounts, limiter, store, registry, ledger, speech, call_desk, trials, bodies }
     }
 
     /// Answers a request to a path under `/v1/`.
@@ -127,7 +135,14 @@ impl Api {
             Operation::Placeholders => templates::placeholders(&call),
             Operation::ListCalls => self.list_calls(&call).await,
             Operation::ShowCall => self.show_call(&call, id).await,
+            Operation::EraseCall => self.erase_call(&call, id).await,
             Operation::ShowSpeech => self.show_speech(&call, id).await,
+            Operation::ShowRecording => self.show_recording(&call, id).await,
+            Operation::ListVoiceCalls => self.list_voice_calls(&call).await,
+            Operation::BlindTransfer => self.transfer(&call, id, Transfer::Blind).await,
+            Operation::WarmTransfer => self.transfer(&call, id, Transfer::Warm).await,
+            Operation::CompleteTransfer => self.transfer(&call, id, Transfer::Complete(&place.part_id)).await,
+            Operation::CancelTransfer => self.transfer(&call, id, Transfer::Cancel(&place.part_id)).await,
             Operation::MakeSpeechRequest => self.make_speech_request(call).await,
             Operation::ShowSpeechRequest => self.show_speech_request(&call, id).await,
             Operation::ListEvents => self.list_events(&call).await,

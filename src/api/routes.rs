@@ -24,7 +24,14 @@ pub(super) enum Operation {
     Placeholders,
     ListCalls,
     ShowCall,
+    EraseCall,
     ShowSpeech,
+    ShowRecording,
+    ListVoiceCalls,
+    BlindTransfer,
+    WarmTransfer,
+    CompleteTransfer,
+    CancelTransfer,
     MakeSpeechRequest,
     ShowSpeechRequest,
     ListEvents,
@@ -58,8 +65,14 @@ const ROUTES: &[Route] = &[
     ("/v1/templates/render", &[("POST", O::Render)]),
     ("/v1/placeholders", &[("GET", O::Placeholders)]),
     ("/v1/calls", &[("GET", O::ListCalls)]),
-    ("/v1/calls/{id}", &[("GET", O::ShowCall)]),
+    ("/v1/calls/{id}", &[("GET", O::ShowCall), ("DELETE", O::EraseCall)]),
     ("/v1/calls/{id}/speech", &[("GET", O::ShowSpeech)]),
+    ("/v1/calls/{id}/recording", &[("GET", O::ShowRecording)]),
+    ("/v1/voice-calls", &[("GET", O::ListVoiceCalls)]),
+    ("/v1/calls/{id}/transfers/blind", &[("POST", O::BlindTransfer)]),
+    ("/v1/calls/{id}/transfers/warm", &[("POST", O::WarmTransfer)]),
+    ("/v1/calls/{id}/transfers/{transfer_id}/complete", &[("POST", O::CompleteTransfer)]),
+    ("/v1/calls/{id}/transfers/{transfer_id}/cancel", &[("POST", O::CancelTransfer)]),
     ("/v1/speech-requests", &[("POST", O::MakeSpeechRequest)]),
     ("/v1/speech-requests/{id}", &[("GET", O::ShowSpeechRequest)]),
     ("/v1/events", &[("GET", O::ListEvents)]),
@@ -98,14 +111,20 @@ pub fn routes() -> impl Iterator<Item = KnownRoute> {
 #[derive(Clone, Debug)]
 pub(super) struct Place {
     methods: &'static [(&'static str, Operation)],
-    /// The variable segment, decoded; empty if the path has none.
+    /// The first variable segment, decoded; empty if the path has none.
     pub(super) id: String,
+    /// The second, of something that belongs to the first.
+    pub(super) part_id: String,
 }
 
 impl Place {
     /// Finds a path's place.
     pub(super) fn find(path: &str) -> Option<Self> {
-        ROUTES.iter().find_map(|(route, methods)| Some(Self { methods, id: variable(route, path)? }))
+        ROUTES.iter().find_map(|(route, methods)| {
+            let mut found = variables(route, path)?.into_iter();
+            let (id, part_id) = (found.next().unwrap_or_default(), found.next().unwrap_or_default());
+            Some(Self { methods, id, part_id })
+        })
     }
 
     /// What a method does here. The server leaves the body of an answer to HEAD out by itself.
@@ -127,15 +146,15 @@ impl Place {
     }
 }
 
-/// The variable segment of a path that fits a route.
-fn variable(route: &str, path: &str) -> Option<String> {
-    let mut found = String::new();
+/// The variable segments of a path that fits a route.
+fn variables(route: &str, path: &str) -> Option<Vec<String>> {
+    let mut found = Vec::new();
     let mut segments = path.split('/');
     for expected in route.split('/') {
         let segment = segments.next()?;
         if expected.starts_with('{') {
             let decoded = percent_encoding::percent_decode_str(segment).decode_utf8().ok()?;
-            found = Some(decoded.into_owned()).filter(|decoded| !decoded.is_empty())?;
+            found.push(Some(decoded.into_owned()).filter(|decoded| !decoded.is_empty())?);
         } else if expected != segment {
             return None;
         }
@@ -151,7 +170,17 @@ impl Operation {
             Self::ListDeliveries => &["callback_id", "call_id", "state", "since", "until", "limit", "cursor"],
             Self::ListEvents => &["source", "type", "state", "call_id", "since", "until", "limit", "cursor"],
             Self::ListCalls => &SEARCH,
-            Self::ShowCall | Self::ShowSpeech => &["call_space"],
+            Self::ListVoiceCalls => {
+                &["source", "campaignId", "state", "direction", "dateFrom", "dateTo", "page", "pageSize"]
+            }
+            Self::ShowCall
+            | Self::EraseCall
+            | Self::ShowSpeech
+            | Self::ShowRecording
+            | Self::BlindTransfer
+            | Self::WarmTransfer
+            | Self::CompleteTransfer
+            | Self::CancelTransfer => &["call_space"],
             Self::MakeSpeechRequest => &NewRequest::PARAMETERS,
             _ => &[],
         }
@@ -178,8 +207,11 @@ mod tests {
         assert_eq!(id("/v1/callbacks").as_deref(), Some(""));
         assert_eq!(id("/v1/calls/a%2Fb%20c").as_deref(), Some("a/b c"));
         assert_eq!(id("/v1/callbacks/x/rotate-secret").as_deref(), Some("x"));
+        let place = Place::find("/v1/calls/a%2Fb/transfers/t%201/cancel").unwrap();
+        assert_eq!((&*place.id, &*place.part_id), ("a/b", "t 1"));
         for path in [
             "/v1/callbacks/",
+            "/v1/calls/x/transfers//cancel",
             "/v1//callbacks",
             "/v1/callbacks/x/",
             "/v1/callbacks/x/other",

@@ -2,15 +2,19 @@
 
 use super::{Json, Kind, Name, read_time};
 
-/// Names with values of the names' own types. The only way in is [`Facts::put`].
+/// Names with values of the names' own types. The only ways in are [`Facts::put`] and
+/// [`Facts::put_fleeting`].
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Facts(Vec<(Name, Json)>);
+pub struct Facts {
+    kept: Vec<(Name, Json)>,
+    fleeting: Vec<(Name, Json)>,
+}
 
 impl Facts {
     /// Nothing known.
     #[must_use]
     pub const fn new() -> Self {
-        Self(Vec::new())
+        Self { kept: Vec::new(), fleeting: Vec::new() }
     }
 
     /// Puts a value under a name, in the name's type; a later value replaces an earlier one.
@@ -37,26 +41,39 @@ impl Facts {
             }
             return;
         };
-        match self.0.iter_mut().find(|(other, _)| *other == name) {
+        match self.kept.iter_mut().find(|(other, _)| *other == name) {
             Some((_, earlier)) => *earlier = value,
-            None => self.0.push((name, value)),
+            None => self.kept.push((name, value)),
+        }
+    }
+
+    /// Puts a value that is of use for a short time: it is rendered because of this event, and is no
+    /// part of what is known of the call afterwards. One of another type than the name's is left out.
+    pub fn put_fleeting(&mut self, name: Name, value: Json) {
+        if name.kind().holds(&value) {
+            self.fleeting.push((name, value));
         }
     }
 
     /// Takes a name out again.
     pub fn remove(&mut self, name: Name) {
-        self.0.retain(|(other, _)| *other != name);
+        self.kept.retain(|(other, _)| *other != name);
     }
 
     /// The value of a name.
     #[must_use]
     pub fn get(&self, name: Name) -> Option<&Json> {
-        self.0.iter().find(|(other, _)| *other == name).map(|(_, value)| value)
+        self.kept.iter().find(|(other, _)| *other == name).map(|(_, value)| value)
     }
 
-    /// All names that have a value.
+    /// All names that have a value to keep.
     pub fn iter(&self) -> impl Iterator<Item = (Name, &Json)> {
-        self.0.iter().map(|(name, value)| (*name, value))
+        self.kept.iter().map(|(name, value)| (*name, value))
+    }
+
+    /// Those that have one for now.
+    pub fn fleeting(&self) -> impl Iterator<Item = (Name, &Json)> {
+        self.fleeting.iter().map(|(name, value)| (*name, value))
     }
 }
 
@@ -172,6 +189,16 @@ mod tests {
         ] {
             assert_eq!(put(name, source), (Some(expected.to_owned()), Vec::new()), "{name}: {source}");
         }
+    }
+
+    #[test]
+    fn what_is_fleeting_is_not_among_what_is_kept() {
+        let mut facts = Facts::new();
+        facts.put_fleeting(Name::CallRecordingUrl, Json::from("https://example.com/1.wav"));
+        facts.put_fleeting(Name::CallDuration, Json::from("long"));
+        assert_eq!((facts.iter().count(), facts.get(Name::CallRecordingUrl)), (0, None));
+        let fleeting: Vec<Name> = facts.fleeting().map(|(name, _)| name).collect();
+        assert_eq!(fleeting, [Name::CallRecordingUrl]);
     }
 
     #[test]

@@ -28,6 +28,7 @@ pub struct Problem {
     issues: Vec<Issue>,
     retry_after: Option<Duration>,
     allow: Option<String>,
+    provider_status: Option<u16>,
 }
 
 /// The members of `application/problem+json`.
@@ -39,6 +40,8 @@ struct Body<'a> {
     status: u16,
     code: &'a str,
     detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    provider_status: Option<u16>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<Entry<'a>>,
 }
@@ -80,7 +83,8 @@ impl Problem {
     /// A problem with its stable code and a sentence.
     #[must_use]
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), issues: Vec::new(), retry_after: None, allow: None }
+        let (detail, issues) = (detail.into(), Vec::new());
+        Self { status, code, detail, issues, retry_after: None, allow: None, provider_status: None }
     }
 
     /// There is no such thing, or it is not this caller's.
@@ -121,6 +125,12 @@ impl Problem {
     #[must_use]
     pub fn not_an_object() -> Self {
         Self::invalid(vec![Issue::new("", "not_an_object", "the body must be a JSON object")])
+    }
+
+    /// The same, because a provider that was asked answered with this status.
+    #[must_use]
+    pub fn of_provider(self, status: u16) -> Self {
+        Self { provider_status: Some(status), ..self }
     }
 
     /// Something stored cannot be read; what it is, the log says.
@@ -183,6 +193,7 @@ impl From<Problem> for Answer {
             status: problem.status.as_u16(),
             code: problem.code,
             detail: &problem.detail,
+            provider_status: problem.provider_status,
             errors: problem.issues.iter().map(Entry::from).collect(),
         };
         let body = serde_json::to_vec(&body).expect("texts and numbers are always JSON");

@@ -87,6 +87,9 @@ impl Plan<'_> {
         let values_for = |view: Option<&str>, event_type: EventType| {
             let mut values = Values::new();
             context.fill_for(view, &mut values);
+            for (name, value) in self.event.facts.fleeting() {
+                values.set(name, Value::from(value));
+            }
             values.set(Name::EventId, Value::Text(&event_id));
             values.set(Name::EventAt, Value::Text(&event_at));
             values.set(Name::EventType, Value::Text(event_type.as_str()));

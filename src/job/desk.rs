@@ -282,6 +282,16 @@ impl Desk {
         })
     }
 
+    /// The providers that an account's sources ask.
+    pub(super) fn of_account(&self, account: &AccountName) -> impl Iterator<Item = &Arc<Provider>> {
+        self.providers.values().filter(move |provider| provider.account == *account)
+    }
+
+    /// The providers that have this call themselves.
+    pub(super) fn holding(&self, call: &CallKey) -> impl Iterator<Item = &Arc<Provider>> {
+        self.providers.values().filter(|provider| !provider.api().needs_media() && provider.is_for(call))
+    }
+
     pub(super) fn provider(&self, source: &str) -> Option<&Arc<Provider>> {
         self.providers.get(source)
     }

@@ -1,6 +1,7 @@
 //! One exchange with a provider: the session, the request, and what a status means.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,14 +13,14 @@ use super::desk::{Desk, Provider};
 use super::machine::Step;
 use crate::context::Json;
 use crate::delivery::RetryAfter;
-use crate::delivery::client::{ApiAnswer, ApiRequest, Client};
+use crate::delivery::client::{ApiAnswer, ApiRequest, AskError, Client};
 use crate::limit::Limiter;
 use crate::provider::{Access, Ask, Undocumented};
 use crate::signature::Secret;
 use crate::store::{SharedJobs, StoreError, Turn};
 
 /// How long an exchange may take, to the last byte.
-const TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The most that is read of an answer: what a call's context may hold.
 const MAX_ANSWER: usize = 16 << 20;
@@ -27,8 +28,8 @@ const MAX_ANSWER: usize = 16 << 20;
 /// How long an exchange may wait for its turn within the source's rate.
 const MAX_WAIT: Duration = Duration::from_secs(20);
 
-/// Asks providers.
-pub(super) struct Asker {
+/// Asks providers, within the rate of each source.
+pub struct Asker {
     client: Client,
     jobs: SharedJobs,
     /// What the store does not count.
@@ -40,6 +41,26 @@ pub(super) struct Asker {
 struct Opened {
     token: Arc<Secret>,
     until: Instant,
+}
+
+/// Why a provider has not answered.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Silence {
+    /// The rate is used up for longer than can be waited.
+    #[error("the rate of the source is used up")]
+    Limited(Duration),
+    /// No answer, or not all of it.
+    #[error(transparent)]
+    Ask(#[from] AskError),
+}
+
+impl From<Silence> for Trouble {
+    fn from(silence: Silence) -> Self {
+        match silence {
+            Silence::Limited(pause) => Self::Limited(pause),
+            Silence::Ask(error) => Self::Unreachable(error.to_string()),
+        }
+    }
 }
 
 /// Why there is no answer to work with. What goes on from it is [`Step`]'s to say; what it holds
@@ -80,14 +101,16 @@ impl Trouble {
         }
     }
 
-    /// Whether what was asked for is not there.
+    /// Whether what was asked for is not there, or not for this key.
     pub(super) fn is_absent(&self) -> bool {
-        matches!(self, Self::Refused(_))
+        matches!(self, Self::Refused(_) | Self::Unauthorized(403))
     }
 }
 
 impl Asker {
-    pub(super) fn new(client: Client, desk: &Desk) -> Self {
+    /// Asks the providers of this desk with this client, each within its rate.
+    #[must_use]
+    pub fn new(client: Client, desk: &Desk) -> Self {
         let sessions = desk.rates().map(|(source, _)| (source, Mutex::default())).collect();
         Self { client, jobs: Arc::clone(desk.jobs()), limiter: Limiter::new(desk.rates()), sessions }
     }
@@ -150,10 +173,15 @@ impl Asker {
     }
 
     async fn send(&self, provider: &Provider, ask: Ask) -> Result<Json, Trouble> {
+        read(&self.exchange(provider, ask).await?)
+    }
+
+    /// Sends a request when its turn has come, and waits for the whole answer, whatever it is.
+    pub(super) async fn exchange(&self, provider: &Provider, ask: Ask) -> Result<ApiAnswer, Silence> {
         let waiting_since = Instant::now();
         while let Err(wait) = self.take_turn(provider).await {
             if waiting_since.elapsed() + wait > MAX_WAIT {
-                return Err(Trouble::Limited(wait));
+                return Err(Silence::Limited(wait));
             }
             tokio::time::sleep(wait).await;
         }
@@ -168,21 +196,30 @@ impl Asker {
             max_answer: MAX_ANSWER,
             timeout: TIMEOUT,
         };
-        let answer =
-            self.client.ask(&request).await.map_err(|error| Trouble::Unreachable(error.to_string()))?;
-        read(&answer)
+        Ok(self.client.ask(&request).await?)
     }
 }
 
-fn access<'a>(provider: &'a Provider, session: Option<&'a Secret>) -> Access<'a> {
+impl fmt::Debug for Asker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Asker").field("sources", &self.sessions.keys()).finish_non_exhaustive()
+    }
+}
+
+pub(super) fn access<'a>(provider: &'a Provider, session: Option<&'a Secret>) -> Access<'a> {
     Access { credentials: &provider.credentials, session, now: Timestamp::now() }
 }
 
-fn read(answer: &ApiAnswer) -> Result<Json, Trouble> {
-    let wish = answer.retry_after.map(|wish| match wish {
+/// When a provider wishes to be asked again.
+pub(super) fn wish(answer: &ApiAnswer) -> Option<Duration> {
+    answer.retry_after.map(|wish| match wish {
         RetryAfter::Delay(delay) => delay,
         RetryAfter::At(at) => Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default(),
-    });
+    })
+}
+
+fn read(answer: &ApiAnswer) -> Result<Json, Trouble> {
+    let wish = wish(answer);
     match answer.status {
         200..300 => Json::parse(&answer.body).map_err(|_| Undocumented("it is not JSON").into()),
         429 => Err(Trouble::Busy(wish)),

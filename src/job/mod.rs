@@ -8,14 +8,20 @@
 //! is one process's, and how many jobs a provider has at work and how often it is asked is counted
 //! by the store.
 //!
+//! Providers are asked about calls at a customer's request, too ([`CallDesk`]), at once and without a
+//! row: what came of it is the answer.
+//!
 //! A provider's webhook about a job is a reason to ask at once, no more: what it says is not
 //! believed, and a webhook that is lost costs nothing but time.
 
+mod call_desk;
 mod desk;
 mod exchange;
 mod machine;
 mod task;
 mod worker;
 
+pub use call_desk::{CallDesk, CallError};
 pub use desk::{Desk, Provider, Refusal, Submission, SubmitError, Submitted};
+pub use exchange::Asker;
 pub use worker::{Accept, AcceptError, Ended, Worker};

@@ -17,7 +17,6 @@ use super::exchange::{Asker, Trouble};
 use super::machine::{Next, State, Step, next};
 use super::task::StoredTask;
 use crate::context::{CallKey, Facts, Json, Name};
-use crate::delivery::client::Client;
 use crate::delivery::random_share;
 use crate::event::{Event, EventType};
 use crate::provider::{Access, Media, Progress, Reference, Task};
@@ -82,15 +81,14 @@ pub struct Worker {
 
 struct Parts {
     desk: Arc<Desk>,
-    asker: Asker,
+    asker: Arc<Asker>,
     accept: Arc<dyn Accept>,
 }
 
 impl Worker {
-    /// A worker on the jobs of this desk, which asks providers within their rates.
+    /// A worker on the jobs of this desk.
     #[must_use]
-    pub fn new(desk: Arc<Desk>, client: Client, accept: Arc<dyn Accept>) -> Self {
-        let asker = Asker::new(client, &desk);
+    pub fn new(desk: Arc<Desk>, asker: Arc<Asker>, accept: Arc<dyn Accept>) -> Self {
         Self { slots: Arc::new(Semaphore::new(SLOTS)), parts: Arc::new(Parts { desk, asker, accept }) }
     }
 

@@ -52,10 +52,6 @@ impl Api for AloVoice {
         }
     }
 
-    fn needs_media(&self) -> bool {
-        false
-    }
-
     fn submit(&self, task: &Task, access: Access<'_>) -> Ask {
         ask("callsendai", task, access)
     }

@@ -155,6 +155,50 @@ pub struct Part {
     pub required: bool,
 }
 
+/// A step by which a call that is going on is handed to somebody else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transfer<'a> {
+    /// At once, without a word to whom it goes to.
+    Blind,
+    /// After whom it goes to has been told of it.
+    Warm,
+    /// The warm one of this id is completed.
+    Complete(&'a str),
+    /// The warm one of this id is cancelled.
+    Cancel(&'a str),
+}
+
+impl Transfer<'_> {
+    /// Its name, for people.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Blind => "blind",
+            Self::Warm => "warm",
+            Self::Complete(_) => "complete",
+            Self::Cancel(_) => "cancel",
+        }
+    }
+}
+
+/// What a provider may be asked about one of its calls at a customer's request.
+#[derive(Clone, Copy, Debug)]
+pub enum Inquiry<'a> {
+    /// To take this step, with an object of the parameters that the provider documents.
+    Transfer(Transfer<'a>, &'a Json),
+    /// Where the recording is now.
+    Recording,
+}
+
+/// Where a recording is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recording {
+    /// The URL, which may be one for a short time only.
+    pub url: String,
+    /// Until when, where the provider says so.
+    pub expires_at: Option<Timestamp>,
+}
+
 /// How often a provider may be asked, and how much at once, where the operator says nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
@@ -177,11 +221,20 @@ pub trait Api: Send + Sync {
     /// What it cannot be asked without and is not there: the key's name.
     fn missing(&self, credentials: &Credentials) -> Option<&'static str>;
 
-    /// How often.
-    fn pace(&self) -> Pace;
+    /// How often. By itself: that of a provider which has the calls itself, and publishes no limits.
+    fn pace(&self) -> Pace {
+        Pace {
+            first_poll: Duration::from_secs(5),
+            longest_poll: Duration::from_mins(5),
+            max_jobs: 100,
+            hold: Duration::from_secs(15),
+        }
+    }
 
     /// Whether a job needs media. If not, the provider has the call's recording itself.
-    fn needs_media(&self) -> bool;
+    fn needs_media(&self) -> bool {
+        false
+    }
 
     /// The request that opens a session, where the provider has sessions.
     fn login(&self, _credentials: &Credentials) -> Option<Ask> {
@@ -219,6 +272,24 @@ pub trait Api: Send + Sync {
 
     /// Asks for one of them.
     fn fetch(&self, task: &Task, part: &str, access: Access<'_>) -> Ask;
+
+    /// Asks about a call, where the provider can be asked that.
+    fn inquire(&self, _call: &str, _inquiry: Inquiry<'_>, _access: Access<'_>) -> Option<Ask> {
+        None
+    }
+
+    /// Asks for the calls that it has, where it lists them, by filters and pages of its own names.
+    fn list(&self, _parameters: &[(&str, &str)], _access: Access<'_>) -> Option<Ask> {
+        None
+    }
+
+    /// What the answer to [`Inquiry::Recording`] says.
+    ///
+    /// # Errors
+    /// It is not what the provider documents.
+    fn recording(&self, _answer: &Json) -> Result<Recording, Undocumented> {
+        Err(Undocumented("there are no recordings"))
+    }
 
     /// What the results mean: `raw` has a member for each part that was there, or is the answer of
     /// [`Progress::Results`].

@@ -15,7 +15,8 @@ mod utterance;
 use std::sync::Arc;
 
 pub use api::{
-    Access, Api, Ask, Credentials, Media, Pace, Part, Progress, Reference, Session, Task, Undocumented,
+    Access, Api, Ask, Credentials, Inquiry, Media, Pace, Part, Progress, Recording, Reference, Session, Task,
+    Transfer, Undocumented,
 };
 pub use body::raw_of_kept;
 pub use mapping::{InvalidEntry, Mapping};

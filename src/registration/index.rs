@@ -3,11 +3,13 @@
 //! The index is a tree of facets: account, event type, source, call status, language. At each
 //! facet a callback stands either under the value it asks for or under "any", so that an event
 //! looks at two branches a facet, however many callbacks there are. What is left after the facets
-//! are ranges and texts, which [`super::Filter`] checks callback by callback.
+//! are texts, which [`Texts`] narrows down, and ranges, which [`super::ranges`] does. What they leave
+//! [`super::Filter`] checks callback by callback.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::texts::Texts;
 use super::{Callback, Occasion};
 use crate::event::{AccountName, EventType};
 use crate::filter::Needle;
@@ -18,11 +20,11 @@ trait Branch: Default {
 }
 
 /// Callbacks that agree in all facets.
-type Leaf = Vec<Arc<Callback>>;
+type Leaf = Texts;
 
 impl Branch for Leaf {
     fn is_empty(&self) -> bool {
-        self.as_slice().is_empty()
+        self.is_empty()
     }
 }
 
@@ -87,11 +89,11 @@ pub(super) struct Index {
 
 impl Index {
     pub(super) fn insert(&mut self, callback: &Arc<Callback>) {
-        self.change(callback, |leaf| leaf.push(Arc::clone(callback)));
+        self.change(callback, |leaf| leaf.insert(callback));
     }
 
     pub(super) fn remove(&mut self, callback: &Callback) {
-        self.change(callback, |leaf| leaf.retain(|other| other.id != callback.id));
+        self.change(callback, |leaf| leaf.remove(callback));
     }
 
     /// Whether any callback of this account wants events of this type.
@@ -129,6 +131,7 @@ impl Index {
     ) -> Vec<Arc<Callback>> {
         let mut found: Vec<Arc<Callback>> = self
             .candidates(account, source, event_type, occasion)
+            .into_iter()
             .filter(|callback| callback.filter.takes_apart_from_indexed(occasion))
             .cloned()
             .collect();
@@ -136,21 +139,24 @@ impl Index {
         found
     }
 
-    /// The callbacks that an event agrees with in every facet: nobody looks at any other.
+    /// The callbacks that an event agrees with in every facet, in ranges and texts, and a few others:
+    /// nobody looks at any more.
     fn candidates(
         &self,
         account: &AccountName,
         source: &str,
         event_type: EventType,
         occasion: &Occasion<'_>,
-    ) -> impl Iterator<Item = &Arc<Callback>> {
+    ) -> Vec<&Arc<Callback>> {
         let sources = self.accounts.get(account).and_then(|types| types.get(&event_type));
-        sources
+        let leaves = sources
             .into_iter()
             .flat_map(move |sources| sources.branches(Some(source)))
             .flat_map(|statuses| statuses.branches(occasion.call_status()))
-            .flat_map(|languages| languages.branches(occasion.language()))
-            .flatten()
+            .flat_map(|languages| languages.branches(occasion.language()));
+        let mut found = Vec::new();
+        leaves.for_each(|leaf| leaf.candidates(occasion, &mut found));
+        found
     }
 
     /// How many callbacks, at most, one event could match that also matches this one; itself
@@ -160,7 +166,7 @@ impl Index {
         let Some(types) = self.accounts.get(&callback.account) else { return 0 };
         let of_source = |sources: &BySource, source| {
             sources.load(source, |statuses| {
-                statuses.load(status, |languages| languages.load(language, Vec::len))
+                statuses.load(status, |languages| languages.load(language, Texts::len))
             })
         };
         let of_type = |sources| sources_of(callback).map(|source| of_source(sources, source)).max();
@@ -382,7 +388,7 @@ mod tests {
         values.set(Name::CallStatus, Value::Text("ended"));
         values.set(Name::CallLanguage, Value::Text("en"));
         let occasion = Occasion::new(&values);
-        let looked_at = index.candidates(&account(), "dialer", EventType::CallEnded, &occasion).count();
+        let looked_at = index.candidates(&account(), "dialer", EventType::CallEnded, &occasion).len();
         assert_eq!(looked_at, 1);
         assert_eq!(ids(&index.matching(&account(), "dialer", EventType::CallEnded, &occasion)), [wanted.id]);
     }

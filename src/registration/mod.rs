@@ -3,8 +3,9 @@
 //! A registration is read once, in `definition`, with every problem at once; `callback` is what
 //! came of it, `request` what its deliveries send,
 //! `secrets` what signs them, `sample` what a test sends; [`crate::filter`] says which events it wants;
-//! `index` finds the callbacks of an event without looking at those that do not want it; `registry` holds all of it in memory, and `ledger`
-//! is where it changes, in the store and in memory.
+//! `index` finds the callbacks of an event without looking at those that do not want it, `texts` and
+//! `ranges` those of a leaf of it; `registry` holds all of it in memory, and `ledger` is where it changes, in the store and
+//! in memory.
 
 mod callback;
 mod definition;
@@ -12,12 +13,14 @@ mod index;
 mod issue;
 mod ledger;
 mod once;
+mod ranges;
 mod registry;
 mod rendering;
 mod request;
 mod retry;
 mod sample;
 mod secrets;
+mod texts;
 
 pub use crate::filter::{Filter, Needle, Occasion, has_speech};
 pub use callback::{Callback, DeliverySettings, MASK, StoredCallbackError};

@@ -19,7 +19,7 @@ pub struct Auralytik {
 
 impl Auralytik {
     /// Answers who shows this key and signs. `calls` has a member for each voice call by its id, and
-    /// that the answers that there are: `call`, `epaResults`.
+    /// that the answers that there are: `call`, `epaResults`, `recording-url`.
     #[must_use]
     pub fn new(key: &str, calls: Value) -> Self {
         Self { key: key.to_owned(), calls }
@@ -35,6 +35,11 @@ impl Auralytik {
         let absent = || answer(404, &json!({"error": {"code": "not_found"}}));
         let segments = asked.segments();
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+        if asked.is("GET", "/api/v1/voice-calls") {
+            let calls: Vec<&Value> =
+                self.calls.as_object().into_iter().flatten().map(|(_, call)| &call["call"]).collect();
+            return answer(200, &json!({"data": calls, "meta": {"page": 1, "total": calls.len()}}));
+        }
         let ["api", "v1", "voice-calls", id, rest @ ..] = &segments[..] else { return absent() };
         let Some(call) = self.calls.get(id) else { return absent() };
         let held = |part: &str| {
@@ -43,6 +48,7 @@ impl Auralytik {
         match rest {
             [] => held("call"),
             ["epa-results"] => held("epaResults"),
+            ["recording-url"] => held("recording-url"),
             _ => absent(),
         }
     }

@@ -21,7 +21,8 @@ impl Speko {
         Self { token: token.to_owned(), calls }
     }
 
-    /// Answers.
+    /// Answers. A call whose `call` has a status of its end is not transferred; a warm transfer is
+    /// `tr_warm`, a blind one `tr_blind`.
     #[must_use]
     pub fn answer(&self, asked: &Asked) -> Reply {
         if !asked.has_bearer(&self.token) {
@@ -39,7 +40,28 @@ impl Speko {
             ("POST", ["report", "finalize"]) => {
                 answer(200, &json!({"session_id": id, "summary": call["report"]["summary"], "webhook": {}}))
             }
+            ("POST", ["transfers", step @ ..]) => transfer(id, call, step, &asked.json()),
             _ => absent(),
         }
     }
+}
+
+fn transfer(id: &str, call: &Value, step: &[&str], body: &Value) -> Reply {
+    if matches!(call["call"]["status"].as_str(), Some("ended" | "failed")) {
+        return answer(409, &json!({"error": "The call is not live", "code": "CALL_NOT_LIVE"}));
+    }
+    let (kind, status) = match step {
+        ["blind"] => ("blind", "requested"),
+        ["warm"] => ("warm", "screening"),
+        ["tr_warm", "complete"] => ("warm", "completed"),
+        ["tr_warm", "cancel"] => ("warm", "cancelled"),
+        _ => return answer(404, &json!({"error": "Transfer not found", "code": "NOT_FOUND"})),
+    };
+    let transfer = json!({
+        "id": format!("tr_{kind}"), "session_id": id, "organization_id": "org_example", "kind": kind,
+        "status": status, "transfer_to": body["to"], "summary": body["summary"], "failure_cause": null,
+        "metadata": {}, "created_at": "2026-03-30T14:23:00Z", "updated_at": "2026-03-30T14:23:00Z",
+        "completed_at": null,
+    });
+    answer(200, &transfer)
 }

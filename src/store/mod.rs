@@ -7,6 +7,7 @@
 //! call context and deliveries), [`Store::settle`] (an attempt's outcome and what happens next),
 //! and [`Store::put_callback`] (a registration and its limits).
 
+pub mod audit;
 pub mod embedded;
 mod jobs;
 mod list;
@@ -139,6 +140,12 @@ pub trait Store: Send + Sync + 'static {
         before: Option<&CallMark>,
         limit: usize,
     ) -> Result<Found<ListedCall, CallMark>, StoreError>;
+
+    /// Erases a call: what is known of it, its events, and what its deliveries sent and were answered;
+    /// those that wait are cancelled, and its jobs are forgotten. What comes later for it starts anew.
+    /// `false` if there is no such call. One with thousands of events is erased in several writes,
+    /// what is known of it in the last: if it was interrupted, it is to be asked for again.
+    async fn erase_call(&self, key: &CallKey) -> Result<bool, StoreError>;
 
     /// One delivery of this account, with its body and its attempts.
     async fn delivery(

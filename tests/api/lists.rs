@@ -195,3 +195,40 @@ async fn events_are_listed_and_filtered() {
     assert_eq!(as_stranger(&home, &client, &path).await.0, StatusCode::NOT_FOUND);
     drop(process);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_is_erased_in_the_space_that_is_meant() {
+    let home = Home::new(&sources());
+    let process = home.start();
+    let client = Client::new();
+    let call = |name: &str| json!({"call_id": "1", "first_name": name, "speech_result": "agent: hello"});
+    let of_ann = post(&home, &client, "dialer", &call("Ann")).await;
+    post(&home, &client, "second", &call("Ben")).await;
+    let ask = async |method: &str, path: &str| home.call(&client, method, path, "").await;
+
+    for path in ["/v1/calls/1/speech", "/v1/calls/1"] {
+        let (status, answer) = ask("GET", path).await;
+        assert_eq!((status, &answer["code"]), (StatusCode::CONFLICT, &json!("ambiguous_call")), "{path}");
+    }
+    let (status, answer) = ask("DELETE", "/v1/calls/1").await;
+    assert_eq!((status, &answer["code"]), (StatusCode::CONFLICT, &json!("ambiguous_call")));
+    assert_eq!(ask("DELETE", "/v1/calls/1?call_space=third").await.0, StatusCode::NOT_FOUND);
+    assert_eq!(ask("DELETE", "/v1/calls/1?call_space=default").await.0, StatusCode::NO_CONTENT);
+    assert_eq!(ask("DELETE", "/v1/calls/1?call_space=default").await.0, StatusCode::NOT_FOUND);
+    let event = format!("/v1/events/{}", of_ann["event_id"].as_str().unwrap());
+    assert_eq!(ask("GET", &event).await.0, StatusCode::NOT_FOUND);
+    // There is only one now.
+    let (_, speech) = ask("GET", "/v1/calls/1/speech").await;
+    assert_eq!((&speech["call_space"], &speech["speech_result"]), (&json!("second"), &json!("agent: hello")));
+    assert_eq!(ids(&ask("GET", "/v1/calls?phrase=HELLO").await.1), ["1"]);
+    assert_eq!(ask("DELETE", "/v1/calls/1").await.0, StatusCode::NO_CONTENT);
+    assert_eq!(ask("GET", "/v1/events").await.1, json!({"data": [], "next": null}));
+    // What comes later starts anew.
+    post(&home, &client, "dialer", &json!({"call_id": "1", "email": "ann@example.com"})).await;
+    let (_, call) = ask("GET", "/v1/calls/1").await;
+    assert_eq!(
+        (&call["context"]["email"], &call["context"]["first_name"]),
+        (&json!("ann@example.com"), &Value::Null)
+    );
+    drop(process);
+}

@@ -4,7 +4,9 @@ mod callbacks;
 mod idempotency;
 mod lists;
 mod openapi;
+mod recordings;
 mod repair;
+mod transfers;
 
 use hyper::StatusCode;
 use ringback::http::Client;

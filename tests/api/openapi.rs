@@ -9,7 +9,7 @@ use ringback::http::Client;
 use serde_json::{Map, Value, json};
 
 use super::{OPEN_DIALER, problems};
-use crate::support::{Home, Receiver, TOKEN};
+use crate::support::{Home, Receiver, TOKEN, source};
 
 const STRANGER: &str = "rbk_token-of-a-stranger";
 
@@ -88,10 +88,11 @@ fn every_reference_of_the_document_leads_somewhere_and_everything_is_referred_to
     assert_eq!(references, there);
 }
 
-/// The open dialer, and an account that owns nothing.
+/// The open dialer, agents that nobody can reach, and an account that owns nothing.
 fn with_a_stranger() -> Home {
     Home::new(&format!(
-        "{OPEN_DIALER}\n[[account]]\nname = \"stranger\"\ntokens = [{{ name = \"t\", sha256 = \"{}\" }}]\n",
+        "{OPEN_DIALER}\n{}[[account]]\nname = \"stranger\"\ntokens = [{{ name = \"t\", sha256 = \"{}\" }}]\n",
+        source("agents", "speko", "api = { base_url = \"http://127.0.0.1:1\", token = \"t\" }"),
         TokenHash::of(STRANGER)
     ))
 }
@@ -126,6 +127,8 @@ async fn every_member_of_the_document_is_known_and_the_document_is_served() {
     });
     let registered = home.register(&client, &callback).await;
     let id = registered["id"].as_str().unwrap();
+    let event = json!({"call_id": "a-call", "start_at": "2026-03-30 14:27:12"}).to_string();
+    client.send("POST", &home.url("/v1/ingest/dialer"), &[], event).await.unwrap();
     for (path, item) in document()["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
             let schema = &operation["requestBody"]["content"]["application/json"]["schema"]["$ref"];
@@ -138,7 +141,12 @@ async fn every_member_of_the_document_is_known_and_the_document_is_served() {
             let mut body: Map<String, Value> =
                 members.keys().map(|name| (name.clone(), Value::Null)).collect();
             body.insert("nobody_knows".to_owned(), Value::Null);
-            let path = path.replace("{id}", if path.starts_with("/v1/callbacks") { id } else { "dl_none" });
+            let id = match path {
+                path if path.starts_with("/v1/callbacks") => id,
+                path if path.starts_with("/v1/calls") => "a-call",
+                _ => "dl_none",
+            };
+            let path = path.replace("{id}", id).replace("{transfer_id}", "tr_1");
             let (status, answer) =
                 home.call(&client, &method.to_uppercase(), &path, Value::Object(body).to_string()).await;
             if status == StatusCode::NOT_FOUND {
@@ -209,8 +217,9 @@ async fn what_is_anothers_answers_as_what_is_not_there_on_every_route() {
                 .find(|(collection, ..)| route.path.starts_with(collection))
                 .unwrap_or_else(|| panic!("{}: which ids would this path have?", route.path));
             for body in [json!({}), json!({"nobody_knows": 1})] {
-                let of_another = stranger(&route.path.replace("{id}", there), &body).await;
-                let of_nobody = stranger(&route.path.replace("{id}", not_there), &body).await;
+                let path = route.path.replace("{transfer_id}", "tr_1");
+                let of_another = stranger(&path.replace("{id}", there), &body).await;
+                let of_nobody = stranger(&path.replace("{id}", not_there), &body).await;
                 assert_eq!(of_another.0, StatusCode::NOT_FOUND, "{} {}", route.method, route.path);
                 assert_eq!(of_another, of_nobody, "{} {}", route.method, route.path);
             }

@@ -205,6 +205,10 @@ impl Store for ScriptedStore {
         Err(unavailable())
     }
 
+    async fn erase_call(&self, _: &CallKey) -> Result<bool, StoreError> {
+        Err(unavailable())
+    }
+
     async fn delivery(&self, _: &AccountName, _: DeliveryId) -> Result<Option<DeliveryView>, StoreError> {
         Err(unavailable())
     }

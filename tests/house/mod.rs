@@ -42,6 +42,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "event",
             "filter",
             "http",
+            "job",
             "limit",
             "provider",
             "quantity",

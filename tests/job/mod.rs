@@ -3,7 +3,7 @@
 mod restarts;
 mod sharing;
 mod speech_requests;
-mod stand_in;
+pub(crate) mod stand_in;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -22,7 +22,7 @@ use ringback::store::JobEnd;
 use serde_json::{Value, json};
 
 use self::stand_in::{AloVoice, Asked, Auralytik, Reply, Speko, StandIn, Symbl};
-use crate::support::{Home, Receiver};
+use crate::support::{Home, LOOPBACK, Receiver, source};
 
 /// A Ringback in this process, whose jobs can be looked at.
 struct Ringback {
@@ -75,10 +75,7 @@ fn home(sources: &str) -> Home {
 
 /// What a home has beside its accounts.
 fn config(sources: &str) -> String {
-    format!(
-        "[[source]]\nname = \"dialer\"\naccount = \"acme\"\nprovider = \"commpeak\"\nverify = {{ scheme = \"none\" }}\n\
-         {sources}\n[delivery]\nallow_networks = [\"127.0.0.0/8\"]\n"
-    )
+    source("dialer", "commpeak", "") + sources + "\n" + LOOPBACK
 }
 
 fn symbl(provider: &StandIn, more: &str) -> String {
@@ -88,6 +85,22 @@ fn symbl(provider: &StandIn, more: &str) -> String {
          api = {{ base_url = \"{}\", app_id = \"app\", app_secret = \"app-secret\"{more} }}\n",
         provider.url()
     )
+}
+
+/// The provider is there, and is asked with this token.
+pub(crate) fn by_token(provider: &StandIn, token: &str) -> String {
+    format!("api = {{ base_url = \"{}\", token = \"{token}\" }}", provider.url())
+}
+
+/// Symbl, whose jobs are done once the flag is set.
+async fn symbl_at_work() -> (StandIn, Arc<AtomicBool>) {
+    let done = Arc::new(AtomicBool::new(false));
+    let is_done = Arc::clone(&done);
+    let provider = StandIn::start(move |asked, before| {
+        let status = if is_done.load(Ordering::SeqCst) { "completed" } else { "in_progress" };
+        answer_as_symbl(asked, before, status)
+    });
+    (provider.await, done)
 }
 
 /// Providers are told where to post to.
@@ -149,13 +162,7 @@ async fn register(home: &Home, receiver: &Receiver, events: &[&str]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_is_transcribed_and_delivered_once_with_the_lead_that_only_the_dialer_knew() {
-    let done = Arc::new(AtomicBool::new(false));
-    let is_done = Arc::clone(&done);
-    let provider = StandIn::start(move |asked, before| {
-        let status = if is_done.load(Ordering::SeqCst) { "completed" } else { "in_progress" };
-        answer_as_symbl(asked, before, status)
-    })
-    .await;
+    let (provider, done) = symbl_at_work().await;
     let home = home(&(symbl(&provider, "") + BY_SYMBL));
     make_reachable(&home);
     let ringback = Ringback::start(&home).await;
@@ -221,11 +228,7 @@ async fn alovoice_is_asked_until_the_transcript_is_there() {
         alo.answer(asked, before.iter().any(|asked| asked.path.starts_with("/callgetairesult")))
     })
     .await;
-    let home = home(&format!(
-        "[[source]]\nname = \"alo\"\naccount = \"acme\"\nprovider = \"alovoice\"\nverify = {{ scheme = \"none\" }}\n\
-         api = {{ base_url = \"{}\", token = \"alo/token\" }}\n",
-        provider.url()
-    ));
+    let home = home(&source("alo", "alovoice", &by_token(&provider, "alo/token")));
     let ringback = Ringback::start(&home).await;
     let receiver = Receiver::start(|_, _| StatusCode::OK).await;
     register(&home, &receiver, &["speech.completed"]).await;
@@ -331,13 +334,7 @@ async fn a_job_that_is_never_done_fails_in_time_and_one_that_is_refused_at_once(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_survives_a_restart_and_no_more_are_at_work_than_may_be() {
-    let done = Arc::new(AtomicBool::new(false));
-    let is_done = Arc::clone(&done);
-    let provider = StandIn::start(move |asked, before| {
-        let status = if is_done.load(Ordering::SeqCst) { "completed" } else { "in_progress" };
-        answer_as_symbl(asked, before, status)
-    })
-    .await;
+    let (provider, done) = symbl_at_work().await;
     let home = home(&(symbl(&provider, ", max_jobs = 1") + BY_SYMBL));
     let ringback = Ringback::start(&home).await;
     let mut jobs = Vec::new();
@@ -379,13 +376,14 @@ async fn a_thin_event_is_answered_first_and_fetched_afterwards() {
         if asked.path.starts_with("/v1/") { speko.answer(asked) } else { auralytik.answer(asked) }
     })
     .await;
-    let home = home(&format!(
-        "[[source]]\nname = \"speko\"\naccount = \"acme\"\nprovider = \"speko\"\nverify = {{ scheme = \"none\" }}\n\
-         api = {{ base_url = \"{url}/\", token = \"speko-token\" }}\n\
-         [[source]]\nname = \"auralytik\"\naccount = \"acme\"\nprovider = \"auralytik\"\nverify = {{ scheme = \"none\" }}\n\
-         api = {{ base_url = \"{url}\", key = \"ak_live_1\", signing_secret = \"secret\" }}\n",
-        url = provider.url()
-    ));
+    // A slash at its end is not doubled.
+    let url = format!("{}/", provider.url());
+    let signed =
+        format!("api = {{ base_url = \"{url}\", key = \"ak_live_1\", signing_secret = \"secret\" }}");
+    let home = home(
+        &(source("speko", "speko", &by_token(&provider, "speko-token"))
+            + &source("auralytik", "auralytik", &signed)),
+    );
     let ringback = Ringback::start(&home).await;
     let receiver = Receiver::start(|_, _| StatusCode::OK).await;
     register(&home, &receiver, &["speech.completed"]).await;
@@ -453,15 +451,13 @@ async fn of_several_sources_the_first_transcribes_that_can() {
     let alo = alovoice("alo-token", "ai-1");
     let alo = StandIn::start(move |asked, _| alo.answer(asked, true)).await;
     let provider = StandIn::start(|asked, before| answer_as_symbl(asked, before, "completed")).await;
-    let home = home(&format!(
-        "{}[[source]]\nname = \"branch\"\naccount = \"acme\"\nprovider = \"commpeak\"\nverify = {{ scheme = \"none\" }}\n\
-         call_space = \"branch\"\n\
-         [[source]]\nname = \"alo\"\naccount = \"acme\"\nprovider = \"alovoice\"\nverify = {{ scheme = \"none\" }}\n\
-         call_space = \"branch\"\napi = {{ base_url = \"{}\", token = \"alo-token\" }}\n\
-         [speech]\nprovider = [\"alo\", \"symbl\"]\n",
-        symbl(&provider, ""),
-        alo.url()
-    ));
+    let of_the_branch = format!("call_space = \"branch\"\n{}", by_token(&alo, "alo-token"));
+    let home = home(
+        &(symbl(&provider, "")
+            + &source("branch", "commpeak", "call_space = \"branch\"")
+            + &source("alo", "alovoice", &of_the_branch)
+            + "[speech]\nprovider = [\"alo\", \"symbl\"]\n"),
+    );
     let ringback = Ringback::start(&home).await;
     // Each call has the number of another in the other space.
     dial(&home, "call-18").await;

@@ -10,10 +10,10 @@ use ringback::http::Client;
 use serde_json::{Value, json};
 
 use super::stand_in::{Reply, StandIn};
-use super::{BY_SYMBL, TEMPLATE, alovoice, answer_as_symbl, config, dial, make_reachable, symbl};
+use super::{BY_SYMBL, TEMPLATE, alovoice, answer_as_symbl, by_token, config, dial, make_reachable, symbl};
 use crate::redis_server::RedisServer;
 use crate::store::run_leases_out;
-use crate::support::{Home, Process, Received, Receiver};
+use crate::support::{Home, Process, Received, Receiver, source};
 
 /// How far a provider goes: each step is answered from the stage on that has its name, and not at
 /// all before.
@@ -121,6 +121,7 @@ async fn killed_between_two_attempts(
     assert_eq!(seen[0].header("webhook-id"), seen[1].header("webhook-id"));
     assert_eq!(seen[0].body, seen[1].body);
     process.kill();
+    assert_eq!(home.audit()["clean"], true);
     seen[1].json()
 }
 
@@ -224,11 +225,8 @@ async fn a_call_goes_through_alovoice(place: impl Fn(&str) -> Place) {
         _ => Reply::Never,
     })
     .await;
-    let place = place(&format!(
-        "[[source]]\nname = \"alo\"\naccount = \"acme\"\nprovider = \"alovoice\"\nverify = {{ scheme = \"none\" }}\n\
-         api = {{ base_url = \"{}\", token = \"alo-token\" }}\n[speech]\nprovider = \"alo\"\n",
-        provider.url()
-    ));
+    let alo = source("alo", "alovoice", &by_token(&provider, "alo-token"));
+    let place = place(&(alo + "[speech]\nprovider = \"alo\"\n"));
     let home = &place.home;
     let receiver = busy_receiver().await;
     let polls = |count: usize| {

@@ -1,7 +1,6 @@
 //! `POST /v1/speech-requests`, over HTTP with the real process.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use hyper::StatusCode;
 use ringback::config::TokenHash;
@@ -9,7 +8,7 @@ use ringback::http::Client;
 use serde_json::{Value, json};
 
 use super::stand_in::StandIn;
-use super::{BY_SYMBL, answer_as_symbl, home, post, symbl};
+use super::{BY_SYMBL, answer_as_symbl, home, post, symbl, symbl_at_work};
 use crate::support::{Home, Receiver, TOKEN};
 
 /// Another token of `acme`, and one of `other`.
@@ -203,16 +202,7 @@ async fn parameters_come_as_json_as_a_form_and_in_the_query() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_token_had_transcribed_only_this_token_sees() {
-    let done = Arc::new(AtomicBool::new(false));
-    let is_done = Arc::clone(&done);
-    let provider = StandIn::start(move |asked, before| {
-        answer_as_symbl(
-            asked,
-            before,
-            if is_done.load(Ordering::SeqCst) { "completed" } else { "in_progress" },
-        )
-    })
-    .await;
+    let (provider, done) = symbl_at_work().await;
     let home = home(&(symbl(&provider, "") + BY_SYMBL));
     super::make_reachable(&home);
     add_tokens(&home);

@@ -7,7 +7,7 @@ use ringback::http::Client;
 use ringback::signature::{SigningSecret, sign};
 use serde_json::{Value, json};
 
-use crate::support::{Home, Receiver, TOKEN, hex};
+use crate::support::{Home, LOOPBACK, Receiver, TOKEN, hex, source};
 
 const SPEKO_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
@@ -314,13 +314,10 @@ async fn an_ordered_callback_gets_the_events_of_a_call_one_after_the_other() {
     drop(process);
 }
 
-/// One source that is not signed, and receivers only where anybody may reach.
-const PUBLIC_RECEIVERS: &str = "[[source]]\nname = \"dialer\"\naccount = \"acme\"\nprovider = \"commpeak\"\nverify = { scheme = \"none\" }\n";
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_address_that_must_not_be_dialled_is_refused_when_it_is_registered_and_when_it_is_dialled() {
-    let allowed = format!("{PUBLIC_RECEIVERS}[delivery]\nallow_networks = [\"127.0.0.0/8\"]");
-    let home = Home::new(&allowed);
+    let dialer = source("dialer", "commpeak", "");
+    let home = Home::new(&(dialer.clone() + LOOPBACK));
     let client = Client::new();
     let receiver = Receiver::start(|_, _| StatusCode::OK).await;
     let port = receiver.url().split(':').nth(2).unwrap().split('/').next().unwrap().to_owned();
@@ -330,7 +327,7 @@ async fn an_address_that_must_not_be_dialled_is_refused_when_it_is_registered_an
     drop(process);
 
     // The operator takes the network off the list: what was registered is not dialled any more.
-    home.configure(PUBLIC_RECEIVERS);
+    home.configure(&dialer);
     let process = home.start();
     for host in [
         "127.0.0.1",

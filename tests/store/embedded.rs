@@ -75,7 +75,7 @@ fn a_newer_file_is_refused() {
 /// What each format was before the one after it, newest first.
 const STEPS_BACK: [&str; 7] = [
     "DROP TABLE unindexed; DROP TABLE search_lane; DROP TABLE search_block; DROP TABLE search_column; \
-     DROP TABLE search_gram; PRAGMA user_version = 7",
+     DROP TABLE search_gram; DROP INDEX event_by_call; DROP INDEX job_by_call; PRAGMA user_version = 7",
     "DROP TABLE speech_request; DROP TABLE requested_call; DROP INDEX call_by_account; PRAGMA user_version = 6",
     "DROP TABLE announcement; PRAGMA user_version = 5",
     "ALTER TABLE queue DROP COLUMN order_key; PRAGMA user_version = 4",

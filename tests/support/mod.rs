@@ -23,6 +23,17 @@ fn token_sha256() -> String {
     ringback::config::TokenHash::of(TOKEN).to_string()
 }
 
+/// Receivers on loopback are allowed.
+pub(crate) const LOOPBACK: &str = "[delivery]\nallow_networks = [\"127.0.0.0/8\"]\n";
+
+/// A source of `acme` that verifies nothing, with `more` keys.
+pub(crate) fn source(name: &str, provider: &str, more: &str) -> String {
+    format!(
+        "[[source]]\nname = \"{name}\"\naccount = \"acme\"\nprovider = \"{provider}\"\n\
+         verify = {{ scheme = \"none\" }}\n{more}\n"
+    )
+}
+
 /// Bytes in hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut digits, byte| {
@@ -95,6 +106,19 @@ impl Home {
     pub(crate) fn start_with(&self, environment: &[(&str, &Path)]) -> Process {
         let config = self.path("ringback.toml");
         Process::start_with(&["serve", "--config", config.to_str().unwrap()], self.dir.path(), environment)
+    }
+
+    /// Runs `ringback store check` on the store: what it says, which is that nothing is wrong.
+    pub(crate) fn audit(&self) -> Value {
+        let output = Command::new(env!("CARGO_BIN_EXE_ringback"))
+            .args(["store", "check", "--format", "json", "--config"])
+            .arg(self.path("ringback.toml"))
+            .output()
+            .unwrap();
+        let (said, problem) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert_eq!(output.status.code(), Some(0), "{said}{problem}");
+        serde_json::from_str(&said).unwrap()
     }
 
     /// Registers a callback and returns the answer.

@@ -6,24 +6,30 @@
 //! `signing_secret` each request is signed as <https://auralytik.ai/developers/authentication> has
 //! it; with `token` it carries that.
 
-use std::time::Duration;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
+use url::form_urlencoded;
 use zeroize::Zeroizing;
 
 use super::{Auralytik, call_types, put_call, put_survey};
-use crate::context::{Json, Name};
+use crate::context::{Json, Name, read_time};
 use crate::event::{Event, EventType};
 use crate::provider::api::{
-    Access, Api, Ask, Credentials, Pace, Part, Progress, Reference, Task, Undocumented, id, segment,
+    Access, Api, Ask, Credentials, Inquiry, Part, Progress, Recording, Reference, Task, Undocumented, id,
+    segment,
 };
 use crate::provider::body::Findings;
 use crate::signature::Algorithm;
 
-const PARTS: [Part; 2] =
-    [Part { name: "call", required: true }, Part { name: "epaResults", required: false }];
+const PARTS: [Part; 3] = [
+    Part { name: "call", required: true },
+    Part { name: "epaResults", required: false },
+    // The last: it is of use for a quarter of an hour.
+    Part { name: RECORDING, required: false },
+];
+
+const RECORDING: &str = "recording-url";
 
 impl Api for Auralytik {
     fn base_url(&self) -> &'static str {
@@ -37,19 +43,6 @@ impl Api for Auralytik {
             (_, None) => Some("signing_secret"),
             _ => None,
         }
-    }
-
-    fn pace(&self) -> Pace {
-        Pace {
-            first_poll: Duration::from_secs(5),
-            longest_poll: Duration::from_mins(5),
-            max_jobs: 100,
-            hold: Duration::from_secs(15),
-        }
-    }
-
-    fn needs_media(&self) -> bool {
-        false
     }
 
     /// It transcribes by itself: a job only waits for what it makes.
@@ -83,8 +76,32 @@ impl Api for Auralytik {
 
     fn fetch(&self, task: &Task, part: &str, access: Access<'_>) -> Ask {
         let call = call(&task.call);
-        let path = if part == "call" { call } else { format!("{call}/epa-results") };
+        let path = match part {
+            "call" => call,
+            "epaResults" => format!("{call}/epa-results"),
+            same => format!("{call}/{same}"),
+        };
         signed(Ask::get(path), access)
+    }
+
+    fn inquire(&self, id: &str, inquiry: Inquiry<'_>, access: Access<'_>) -> Option<Ask> {
+        match inquiry {
+            Inquiry::Recording => Some(signed(Ask::get(format!("{}/{RECORDING}", call(id))), access)),
+            Inquiry::Transfer(..) => None,
+        }
+    }
+
+    fn list(&self, parameters: &[(&str, &str)], access: Access<'_>) -> Option<Ask> {
+        let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
+        let mark = if query.is_empty() { "" } else { "?" };
+        Some(signed(Ask::get(format!("/api/v1/voice-calls{mark}{query}")), access))
+    }
+
+    fn recording(&self, answer: &Json) -> Result<Recording, Undocumented> {
+        let answer = data(answer);
+        let url = id(answer, "recordingUrl").ok_or(Undocumented("`recordingUrl` is missing"))?;
+        let expires_at = answer.get("expiresAt").and_then(|at| read_time(at.into()));
+        Ok(Recording { url, expires_at })
     }
 
     /// What the call's own event has not said: that the call is over is known by then.
@@ -102,6 +119,11 @@ impl Api for Auralytik {
             }
         }
         types.retain(|event_type| *event_type != EventType::CallEnded);
+        // A URL that lasts for minutes is for those who are told now.
+        if let Some(recording) = raw.get(RECORDING).and_then(|answer| self.recording(answer).ok()) {
+            findings.facts.put_fleeting(Name::CallRecordingUrl, Json::from(&*recording.url));
+            types.push(EventType::CallRecordingReady);
+        }
         if types.is_empty() {
             types.push(EventType::CallUpdated);
         }

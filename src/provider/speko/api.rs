@@ -3,13 +3,12 @@
 //! Source: <https://docs.speko.dev/api-reference/calls>; the base URL is that of the provider's own
 //! client, `SpekoAI/typescript-sdk`, `src/lib/client.ts`.
 
-use std::time::Duration;
-
 use super::{Body, Kind, Speko};
 use crate::context::{Json, Name};
 use crate::event::{Event, EventType};
 use crate::provider::api::{
-    Access, Api, Ask, Credentials, Pace, Part, Progress, Reference, Task, Undocumented, id, segment,
+    Access, Api, Ask, Credentials, Inquiry, Part, Progress, Recording, Reference, Task, Transfer,
+    Undocumented, id, segment,
 };
 use crate::provider::body::Findings;
 
@@ -27,19 +26,6 @@ impl Api for Speko {
 
     fn missing(&self, credentials: &Credentials) -> Option<&'static str> {
         credentials.token.is_none().then_some("token")
-    }
-
-    fn pace(&self) -> Pace {
-        Pace {
-            first_poll: Duration::from_secs(5),
-            longest_poll: Duration::from_mins(5),
-            max_jobs: 100,
-            hold: Duration::from_secs(15),
-        }
-    }
-
-    fn needs_media(&self) -> bool {
-        false
     }
 
     /// Has the report made, if there is none yet.
@@ -75,6 +61,30 @@ impl Api for Speko {
         let call = call(task);
         let path = if part == "call" { call } else { format!("{call}/{part}") };
         Ask::get(path).with(access.bearer())
+    }
+
+    fn inquire(&self, call: &str, inquiry: Inquiry<'_>, access: Access<'_>) -> Option<Ask> {
+        let call = format!("/v1/calls/{}", segment(call));
+        let of = |id: &str, step: &str| format!("{}/{step}", segment(id));
+        let ask = match inquiry {
+            Inquiry::Recording => Ask::get(format!("{call}/recording")),
+            Inquiry::Transfer(transfer, parameters) => {
+                let step = match transfer {
+                    Transfer::Blind => "blind".to_owned(),
+                    Transfer::Warm => "warm".to_owned(),
+                    Transfer::Complete(id) => of(id, "complete"),
+                    Transfer::Cancel(id) => of(id, "cancel"),
+                };
+                Ask::post(format!("{call}/transfers/{step}"), parameters)
+            }
+        };
+        Some(ask.with(access.bearer()))
+    }
+
+    /// Presigned for seven days, of which the answer says nothing.
+    fn recording(&self, answer: &Json) -> Result<Recording, Undocumented> {
+        let url = id(answer, "url").ok_or(Undocumented("`url` is missing"))?;
+        Ok(Recording { url, expires_at: None })
     }
 
     fn results(&self, task: &Task, raw: Json) -> Event {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::circuits;
-use super::desk::{Desk, End, Leased, REMOVED, micros, read_destination, span_micros, state};
+use super::desk::{Desk, ERASED, End, Leased, REMOVED, micros, read_destination, span_micros, state};
 use super::failure::WriteError;
 use super::writer::Write;
 use crate::event::{AccountName, CallbackId, DeliveryId};
@@ -36,14 +36,14 @@ fn take(desk: &mut Desk, grant: Grant, now: i64) -> rusqlite::Result<Option<Clai
     let read = desk
         .connection
         .prepare_cached(
-            "SELECT q.account, q.recorded, q.callback, q.tried, r.method, r.url, r.content_type, r.headers, r.body \
-             FROM queue q LEFT JOIN request r ON r.number = q.request WHERE q.delivery = ?1",
+            "SELECT q.account, q.recorded, q.callback, q.tried, r.method, r.url, r.content_type, r.headers, r.body, \
+             q.request = 0 FROM queue q LEFT JOIN request r ON r.number = q.request WHERE q.delivery = ?1",
         )?
         .query_row([id], |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, read_claimed(row)))
+            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, bool>(9)?, read_claimed(row)))
         })
         .optional()?;
-    let Some((account, recorded, claimed)) = read else {
+    let Some((account, recorded, erased, claimed)) = read else {
         tracing::error!(delivery = %lease.delivery, "a delivery was queued without a row");
         desk.scheduler.settle(lease, Verdict::Unknown, None, now);
         return Ok(None);
@@ -62,6 +62,8 @@ fn take(desk: &mut Desk, grant: Grant, now: i64) -> rusqlite::Result<Option<Clai
             let account = desk.account_name(account)?;
             return Ok(Some(Claim { lease, account, callback, attempt: tried + 1, request }));
         }
+        // Its lease was given back, or ran out.
+        Err(_) if erased => End { state: state::CANCELLED, reason: Some(ERASED), attempts: 0 },
         Err(error) => {
             tracing::error!(delivery = %lease.delivery, %error, "a delivery cannot be read and is set aside");
             End { state: state::DEAD, reason: Some("its stored request cannot be read"), attempts: 0 }
@@ -127,13 +129,19 @@ impl Write for Box<Settlement> {
             return Ok(false);
         };
         let id = lease.delivery.to_bytes();
-        write_attempt(desk, lease.delivery, recorded + 1, &self.attempt)?;
+        let is_erased = desk.is_erased(lease.delivery);
+        if !is_erased {
+            write_attempt(desk, lease.delivery, recorded + 1, &self.attempt)?;
+        }
         let ended_at = micros(self.attempt.started_at).saturating_add(span_micros(self.attempt.latency));
         let end = match &self.next {
             Next::Delivered => Some(End { state: state::DELIVERED, reason: None, attempts: 1 }),
             Next::Dead(reason) => Some(End { state: state::DEAD, reason: Some(reason), attempts: 1 }),
             Next::RetryAt(_) if desk.removed.contains(&callback) => {
                 Some(End { state: state::CANCELLED, reason: Some(REMOVED), attempts: 1 })
+            }
+            Next::RetryAt(_) if is_erased => {
+                Some(End { state: state::CANCELLED, reason: Some(ERASED), attempts: 1 })
             }
             Next::RetryAt(at) => {
                 desk.connection

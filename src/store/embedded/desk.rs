@@ -76,6 +76,9 @@ pub(super) struct Desk {
     /// Registrations that were removed.
     pub(super) removed: HashSet<CallbackId>,
     removed_now: Vec<CallbackId>,
+    /// Of the deliveries that are leased, those of calls that were erased meanwhile.
+    erased: HashSet<DeliveryId>,
+    erased_now: Vec<DeliveryId>,
     /// Registrations that the store paused by itself, and who is told of them.
     paused_now: Vec<CallbackId>,
     pauses: Arc<Pauses>,
@@ -123,6 +126,8 @@ impl Desk {
             lease_time: LEASE_TIME,
             removed: HashSet::new(),
             removed_now: Vec::new(),
+            erased: HashSet::new(),
+            erased_now: Vec::new(),
             paused_now: Vec::new(),
             pauses,
             index,
@@ -145,6 +150,7 @@ impl Desk {
         self.connection.prepare_cached("COMMIT")?.execute([])?;
         self.scheduler.commit();
         self.removed_now.clear();
+        self.erased_now.clear();
         self.pauses.note(&mut self.paused_now);
         self.index.commit();
         if self.announced_now.take() {
@@ -152,7 +158,9 @@ impl Desk {
         }
         self.granted_now.clear();
         for token in self.ended_now.drain(..) {
-            self.leased.remove(&token);
+            if let Some(leased) = self.leased.remove(&token) {
+                self.erased.remove(&leased.delivery);
+            }
         }
         Ok(())
     }
@@ -168,6 +176,9 @@ impl Desk {
         self.scheduler.rollback();
         for callback in self.removed_now.drain(..) {
             self.removed.remove(&callback);
+        }
+        for delivery in self.erased_now.drain(..) {
+            self.erased.remove(&delivery);
         }
         self.paused_now.clear();
         self.index.rollback();
@@ -221,6 +232,18 @@ impl Desk {
         if self.removed.insert(callback) {
             self.removed_now.push(callback);
         }
+    }
+
+    /// A delivery under way is of a call that is erased.
+    pub(super) fn note_erased(&mut self, delivery: DeliveryId) {
+        if self.erased.insert(delivery) {
+            self.erased_now.push(delivery);
+        }
+    }
+
+    /// Whether a delivery that is leased is of a call that was erased meanwhile.
+    pub(super) fn is_erased(&self, delivery: DeliveryId) -> bool {
+        self.erased.contains(&delivery)
     }
 
     pub(super) fn note_paused(&mut self, callback: CallbackId) {
@@ -309,6 +332,9 @@ pub(super) mod state {
 
 /// Why a delivery of a removed registration is cancelled.
 pub(super) const REMOVED: &str = "its registration was removed";
+
+/// Why a delivery of a call that was erased is cancelled.
+pub(super) const ERASED: &str = "its call was erased";
 
 /// A destination as rows keep it: nothing if it is the registration's own.
 pub(super) fn stored_destination(callback: CallbackId, destination: DestinationId) -> Option<[u8; 16]> {

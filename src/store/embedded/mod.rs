@@ -13,12 +13,14 @@
 //! log back into the file, all but its last bit, which is the writer's.
 
 mod announcements;
+mod audit;
 mod callbacks;
 mod checkpoint;
 mod chores;
 mod circuits;
 mod claiming;
 mod desk;
+mod erasing;
 mod failure;
 mod intake;
 mod jobs;
@@ -41,6 +43,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+pub use self::audit::audit;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 use rusqlite::Connection;
@@ -48,6 +52,7 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 
 use self::checkpoint::Checkpoints;
 use self::desk::{Desk, Pauses};
+use self::erasing::Erased;
 use self::failure::{closed, full};
 use self::reader::Readers;
 use self::schema::Ownership;
@@ -324,6 +329,18 @@ impl Store for Embedded {
         self.readers
             .read(move |connection| search::calls(connection, &account, &query, before.as_ref(), limit))
             .await
+    }
+
+    async fn erase_call(&self, key: &CallKey) -> Result<bool, StoreError> {
+        let mut is_known = false;
+        loop {
+            let bit = erasing::Erase { key: key.clone(), now: Timestamp::now() };
+            match self.write(bit).await? {
+                Erased::Unknown => return Ok(is_known),
+                Erased::Partly => is_known = true,
+                Erased::Wholly => return Ok(true),
+            }
+        }
     }
 
     async fn delivery(

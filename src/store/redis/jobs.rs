@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::failure::taken;
 use super::reading::{Row, id, key};
-use super::writing::{LONGEST_SPAN, from_now, spacing, span_micros};
+use super::writing::{LONGEST_SPAN, call_name, from_now, spacing, span_micros};
 use super::{Redis, Shared, form};
 use crate::event::JobId;
 use crate::store::{
@@ -151,7 +151,8 @@ impl Shared {
                     .arg(from_now(standing.due, now))
                     .arg(standing.provider_job.as_deref().unwrap_or_default())
                     .arg(job.deadline.as_microsecond())
-                    .arg(max_open);
+                    .arg(max_open)
+                    .arg(call_name(&job.call));
             })
             .await?;
         match answer.first().map(Vec::as_slice) {

@@ -77,7 +77,7 @@ impl Shared {
         }
     }
 
-    async fn heads(&self, events: &[EventId]) -> Result<Vec<Vec<u8>>, StoreError> {
+    pub(super) async fn heads(&self, events: &[EventId]) -> Result<Vec<Vec<u8>>, StoreError> {
         self.link
             .run(&self.scripts.heads, |command| {
                 command.arg(HEADS_LIMIT);

@@ -48,9 +48,12 @@
 //! | `jl` | zset | leased jobs, by when the lease runs out |
 //! | `u:<request>` | hash | a speech request: account, when it was made, and of each call `k` which, `s` state, `r` reason or delivery |
 //! | `uw:<account>\0<space>\0<call>` | hash | the speech requests that wait for a call, with its place in each |
+//! | `jc:<account>\0<space>\0<call>` | set | the jobs of a call |
 //! | `jo:<account>`, `xj` | set, zset | jobs that are not over; all of them, by their end or else their deadline |
 
+mod audit;
 mod claiming;
+mod erasing;
 mod failure;
 mod form;
 mod inspection;
@@ -67,6 +70,8 @@ mod speech_requests;
 mod tests;
 mod upkeep;
 mod writing;
+
+pub use self::audit::audit;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -197,6 +202,8 @@ struct Scripts {
     sweep: Script,
     view: Script,
     heads: Script,
+    erase_deliveries: Script,
+    erase_events: Script,
     open: Script,
     put_job: Script,
     claim_jobs: Script,
@@ -227,6 +234,8 @@ impl Scripts {
             sweep: of_jobs(include_str!("sweep.lua")),
             view: Script::new(include_str!("view.lua")),
             heads: Script::new(include_str!("heads.lua")),
+            erase_deliveries: Script::new(include_str!("erase_deliveries.lua")),
+            erase_events: of_jobs(include_str!("erase_events.lua")),
             open: Script::new(include_str!("open.lua")),
             put_job: of_jobs(include_str!("put_job.lua")),
             claim_jobs: of_jobs(include_str!("claim_jobs.lua")),
@@ -260,17 +269,8 @@ impl Redis {
         let client = Client::open(url)
             .map_err(|_| StoreError::Unusable("the URL of the store is not one of a Redis".to_owned()))?;
         let place = client.get_connection_info().addr().to_string();
-        match Shared::connect(client, options, None).await {
-            Ok(shared) => Ok(Self::start(Arc::new(shared))),
-            Err(StoreError::Unusable(reason)) => {
-                Err(StoreError::Unusable(format!("Redis at {place}: {reason}")))
-            }
-            Err(StoreError::Unavailable { reason, source, .. }) => {
-                let cause = source.map_or_else(String::new, |source| format!(": {source}"));
-                Err(StoreError::Unusable(format!("Redis at {place}: {reason}{cause}")))
-            }
-            Err(error) => Err(error),
-        }
+        let shared = Shared::connect(client, options, None).await.map_err(|error| unusable(&place, error))?;
+        Ok(Self::start(Arc::new(shared)))
     }
 
     fn start(shared: Arc<Shared>) -> Self {
@@ -333,10 +333,7 @@ impl Shared {
             })
             .await?;
         if format > FORMAT {
-            return Err(StoreError::Unusable(format!(
-                "it was written by a newer ringback (format {format}; this one reads up to \
-                 {FORMAT}): start the newer one, or name another database"
-            )));
+            return Err(newer(format));
         }
         shared.link.expect_epoch(epoch);
         if exposure.is_grave {
@@ -361,6 +358,26 @@ impl Shared {
             self.freed.notify_one();
         }
     }
+}
+
+/// An error that says which Redis it is about.
+fn unusable(place: &str, error: StoreError) -> StoreError {
+    match error {
+        StoreError::Unusable(reason) => StoreError::Unusable(format!("Redis at {place}: {reason}")),
+        StoreError::Unavailable { reason, source, .. } => {
+            let cause = source.map_or_else(String::new, |source| format!(": {source}"));
+            StoreError::Unusable(format!("Redis at {place}: {reason}{cause}"))
+        }
+        error @ StoreError::Corrupt { .. } => error,
+    }
+}
+
+/// What is stored is of a format that this version does not know.
+fn newer(format: u32) -> StoreError {
+    StoreError::Unusable(format!(
+        "it was written by a newer ringback (format {format}; this one reads up to {FORMAT}): start the \
+         newer one, or name another database"
+    ))
 }
 
 /// Waits until it is so; for ever, if nobody is left who could make it so.
@@ -479,6 +496,12 @@ impl Store for Redis {
         limit: usize,
     ) -> Result<Found<ListedCall, CallMark>, StoreError> {
         self.open_only()?.calls(account, query, before, limit).await
+    }
+
+    async fn erase_call(&self, key: &CallKey) -> Result<bool, StoreError> {
+        let shared = self.open_only()?;
+        let _turn = self.turn()?;
+        shared.erase_call(key).await
     }
 
     async fn delivery(

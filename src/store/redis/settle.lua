@@ -69,17 +69,21 @@ local key = P .. "h:" .. id
 local h = call("HMGET", key, "k", "c", "d", "a", "e", "t", "s", "n", "g")
 if h[7] ~= "l" or h[1] ~= ARGV[3] then return { 0, "" } end
 local callback, destination, account, event = h[2], h[3], h[4], h[5]
-call("RPUSH", P .. "a:" .. id, ARGV[5])
+-- What a call's erasure removed does not come back.
+local is_erased = call("EXISTS", P .. "r:" .. id) == 0
+if not is_erased then call("RPUSH", P .. "a:" .. id, ARGV[5]) end
 call("ZREM", P .. "l", id)
 local attempts = tonumber(h[8]) + 1
 local is_removed = call("HEXISTS", P .. "k:" .. callback, "r") == 1
-if next_state ~= "r" or is_removed then leave(id, destination, h[9], is_removed) end
+if next_state ~= "r" or is_removed or is_erased then leave(id, destination, h[9], is_removed) end
 if next_state == "d" then
   finish(id, account, event, "d", nil, ended, attempts)
 elseif next_state == "x" then
   finish(id, account, event, "x", ARGV[9], ended, attempts)
 elseif is_removed then
   finish(id, account, event, "c", REMOVED, ended, attempts)
+elseif is_erased then
+  finish(id, account, event, "c", "its call was erased", ended, attempts)
 else
   local due = now + tonumber(ARGV[8])
   call("HSET", key, "s", "q", "t", tonumber(h[6]) + 1, "n", attempts, "x", 0, "u", ARGV[7], "w", due)

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use rusqlite::{Connection, params};
 
 use super::seats::{SEATS, SeatSet, VALUES, missing, read_numbers, values, write_numbers};
-use super::{BlockKey, Column, grams, read_column};
+use super::{BlockKey, Column, read_column};
 use crate::context::{CallContext, Values};
 use crate::filter::Occasion;
 
@@ -318,7 +318,7 @@ impl<'c> Draft<'c> {
                 self.put(key, column, seat, value)?;
             }
             let sitting = u16::try_from(seat).expect("a block has 8,192 seats");
-            self.grams.extend(grams::of_call(&occasion).into_iter().map(|gram| (key, gram, sitting)));
+            self.grams.extend(occasion.grams().iter().map(|gram| (key, *gram, sitting)));
             let present = self.present(key)?.get_or_insert_with(SeatSet::new);
             if !present.contains(seat) {
                 present.insert(seat);

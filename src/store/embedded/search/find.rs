@@ -3,11 +3,11 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::grams::Wanted;
 use super::seats::{Condition, SeatSet, read_numbers};
 use super::{BlockKey, Column, lane, read_column};
 use crate::context::CallKey;
 use crate::event::AccountName;
+use crate::filter::Wanted;
 use crate::store::embedded::reader::{call_id, time};
 use crate::store::{CALLS_LIMIT, CONTEXTS_LIMIT, CallMark, CallQuery, Found, ListedCall, StoredCall};
 

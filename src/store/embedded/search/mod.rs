@@ -19,7 +19,6 @@
 
 mod batch;
 mod find;
-mod grams;
 mod indexer;
 mod seats;
 

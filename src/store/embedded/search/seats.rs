@@ -1,7 +1,7 @@
 //! Sets of seats of a block, and columns with a number a seat.
 
 use super::Column;
-use crate::filter::{Filter, Needle, Occasion};
+use crate::filter::{Filter, Needle, Occasion, fnv};
 
 /// Seats of a block.
 pub(super) const SEATS: usize = 8_192;
@@ -137,11 +137,6 @@ fn seconds(at: jiff::Timestamp) -> i32 {
 /// A text that is there.
 fn text(lower: &str) -> u32 {
     fnv(lower.bytes()).max(1)
-}
-
-/// FNV-1a, 32 bits: stored, so it must be the same for ever.
-pub(super) fn fnv(bytes: impl Iterator<Item = u8>) -> u32 {
-    bytes.fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
 /// What a filter asks of a column.

@@ -1,8 +1,7 @@
-//! Runs of one to three characters, as numbers. Two runs may have one number: a search reads what it
-//! finds anyway.
+//! Runs of one to three characters, as numbers: a text can be in another only if its runs are. Two
+//! runs may have one number, so that what is found by them is only a candidate.
 
-use super::seats::fnv;
-use crate::filter::{Filter, Needle, Occasion};
+use super::{Filter, Needle, Occasion};
 
 /// The most different runs of a text that are kept. A text that has more is found by every search
 /// in texts: no language has so many, and what is not language must not fill the file.
@@ -10,6 +9,11 @@ const MOST: usize = 16_384;
 
 /// The most runs of a text that a search looks up.
 const LOOKED_UP: usize = 12;
+
+/// FNV-1a, 32 bits: stored, so it must be the same for ever.
+pub fn fnv(bytes: impl Iterator<Item = u8>) -> u32 {
+    bytes.fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
 
 /// A text in which a filter looks for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +24,8 @@ enum Field {
 }
 
 impl Field {
+    const ALL: [Self; 3] = [Self::Transcript, Self::Summary, Self::RankDescription];
+
     fn gram(self, run: &str) -> u32 {
         fnv(std::iter::once(self as u8).chain(run.bytes()))
     }
@@ -35,8 +41,8 @@ impl Field {
     }
 }
 
-/// All that a call's texts have.
-pub(super) fn of_call(occasion: &Occasion<'_>) -> Vec<u32> {
+/// All that an event's, or a call's, texts have, each once.
+pub(super) fn of(occasion: &Occasion<'_>) -> Vec<u32> {
     let mut all = Vec::new();
     for (field, text) in [
         (Field::Transcript, occasion.transcript()),
@@ -48,6 +54,8 @@ pub(super) fn of_call(occasion: &Occasion<'_>) -> Vec<u32> {
             all.extend(of_text(field, text).unwrap_or_else(|| vec![field.dense()]));
         }
     }
+    all.sort_unstable();
+    all.dedup();
     all
 }
 
@@ -73,16 +81,19 @@ fn of_text(field: Field, text: &str) -> Option<Vec<u32>> {
     (found.len() <= MOST).then_some(found)
 }
 
-/// What a text must have, or be too dense, so that another may be in it.
+/// What a text has to have, so that another may be in it.
 #[derive(Debug)]
-pub(super) struct Wanted {
-    pub(super) dense: u32,
-    pub(super) all_of: Vec<u32>,
+pub struct Wanted {
+    /// A text with this may have anything.
+    pub dense: u32,
+    /// Any other has all of these; there is one at least.
+    pub all_of: Vec<u32>,
 }
 
 impl Wanted {
-    /// What a filter looks for.
-    pub(super) fn of(filter: &Filter) -> Vec<Self> {
+    /// What a filter looks for, text by text.
+    #[must_use]
+    pub fn of(filter: &Filter) -> Vec<Self> {
         [
             (Field::Transcript, &filter.phrase),
             (Field::Summary, &filter.summary),
@@ -91,6 +102,13 @@ impl Wanted {
         .into_iter()
         .filter_map(|(field, needle)| Some(Self::new(field, needle.as_ref()?)))
         .collect()
+    }
+
+    /// Whether a text of these may have anything.
+    #[must_use]
+    pub fn may_be_dense(occasion: &Occasion<'_>) -> bool {
+        let grams = occasion.grams();
+        Field::ALL.into_iter().any(|field| grams.contains(&field.dense()))
     }
 
     fn new(field: Field, needle: &Needle) -> Self {

@@ -1,0 +1,137 @@
+//! The erasure of a call.
+
+use ringback::context::{CallContext, CallKey, Facts, Json, Name};
+use ringback::event::{CallbackId, DeliveryId};
+use ringback::filter::Filter;
+use ringback::store::{
+    Acceptance, Accepted, CallQuery, CallWrite, DeliveryState, EventFilter, Next, SharedStore,
+};
+
+use super::every_store;
+use super::sample::{
+    UNLIMITED, acceptance, account, call_key, callback, claim_now, delivered, failed, name, now, prove,
+};
+
+/// An event of a call with a delivery to each of these registrations.
+fn event_of(key: &CallKey, read_version: u64, callbacks: &[CallbackId]) -> Acceptance {
+    let mut new = acceptance(callbacks);
+    let mut facts = Facts::default();
+    facts.put(Name::SpeechResult, Json::from("something to be forgotten"), &mut Vec::new());
+    let mut context = CallContext::default();
+    context.merge(&facts, now());
+    new.event.call = Some(key.clone());
+    new.event.account.clone_from(&key.account);
+    for delivery in &mut new.deliveries {
+        delivery.call = Some(key.id.clone());
+    }
+    new.call = Some(CallWrite { key: key.clone(), read_version, context: context.to_bytes() });
+    new
+}
+
+async fn store_it(store: &SharedStore, new: &Acceptance) -> Vec<DeliveryId> {
+    assert_eq!(store.accept(new.clone()).await.unwrap(), Accepted::Stored);
+    new.deliveries.iter().map(|delivery| delivery.id).collect()
+}
+
+async fn found(store: &SharedStore) -> Vec<CallKey> {
+    let filter = Filter { phrase: Some("FORGOTTEN".to_owned().into()), ..Filter::default() };
+    let query = CallQuery { filter, token: None };
+    let part = store.calls(&account(), &query, None, 9).await.unwrap();
+    part.rows.into_iter().map(|row| row.key).collect()
+}
+
+#[test]
+fn a_call_that_is_erased_leaves_nothing_but_that_there_were_deliveries() {
+    every_store(|place| async move {
+        let store = place.open().await;
+        let registration = callback(UNLIMITED);
+        store.put_callback(registration.clone()).await.unwrap();
+        prove(&store, registration.id).await;
+        let to = [registration.id];
+        let erased = call_key("42");
+        let others = [CallKey { space: "other".into(), ..erased.clone() }, call_key("43")];
+
+        let first = event_of(&erased, 0, &to);
+        let done = store_it(&store, &first).await[0];
+        let claims = store.claim(8).await.unwrap();
+        assert!(store.settle(delivered(&claims[0])).await.unwrap());
+        let second = event_of(&erased, 1, &to);
+        let under_way = store_it(&store, &second).await[0];
+        let claims = store.claim(8).await.unwrap();
+        assert_eq!(claims[0].lease.delivery, under_way);
+        let third = event_of(&erased, 2, &to);
+        let waiting = store_it(&store, &third).await[0];
+        let mut kept = Vec::new();
+        for key in &others {
+            kept.extend(store_it(&store, &event_of(key, 0, &to)).await);
+        }
+
+        assert!(!store.erase_call(&call_key("no such call")).await.unwrap());
+        let of_another = CallKey { account: name("umbrella"), ..erased.clone() };
+        assert!(!store.erase_call(&of_another).await.unwrap());
+        assert_eq!(found(&store).await.len(), 3);
+        assert!(store.erase_call(&erased).await.unwrap());
+        assert!(!store.erase_call(&erased).await.unwrap());
+
+        assert_eq!(found(&store).await, [others[1].clone(), others[0].clone()]);
+        assert_eq!(store.call(&erased).await.unwrap(), None);
+        for gone in [&first, &second, &third] {
+            assert_eq!(store.event(&account(), gone.event.id).await.unwrap(), None);
+        }
+        let of_id = EventFilter { call: Some(erased.id.clone()), ..EventFilter::default() };
+        let events = store.events(&account(), &of_id, None, 9).await.unwrap().rows;
+        assert_eq!(events.len(), 1);
+        assert_eq!(events[0].call.as_ref(), Some(&others[0]));
+
+        // What is under way fails, and is not tried again.
+        assert!(store.settle(failed(&claims[0], Next::RetryAt(now()))).await.unwrap());
+        for (id, state) in [
+            (done, DeliveryState::Delivered),
+            (under_way, DeliveryState::Cancelled),
+            (waiting, DeliveryState::Cancelled),
+        ] {
+            let view = store.delivery(&account(), id).await.unwrap().unwrap();
+            assert_eq!((view.row.state, view.request, view.attempts), (state, None, Vec::new()));
+            let reason = (state == DeliveryState::Cancelled).then_some("its call was erased");
+            assert_eq!(view.row.reason.as_deref(), reason);
+            assert!(!store.retry(&account(), id).await.unwrap());
+        }
+        let claims = claim_now(&store, 8).await;
+        let mut claimed: Vec<DeliveryId> = claims.iter().map(|claim| claim.lease.delivery).collect();
+        // The receiver's failure puts the registration on trial: one at a time.
+        for claim in &claims {
+            assert!(store.settle(delivered(claim)).await.unwrap());
+        }
+        claimed.extend(claim_now(&store, 8).await.iter().map(|claim| claim.lease.delivery));
+        claimed.sort_unstable();
+        kept.sort_unstable();
+        assert_eq!(claimed, kept);
+
+        // What comes later starts anew.
+        let anew = event_of(&erased, 0, &[]);
+        assert_eq!(store.accept(anew).await.unwrap(), Accepted::Stored);
+        assert_eq!(store.call(&erased).await.unwrap().unwrap().version, 1);
+        assert_eq!(found(&store).await[0], erased);
+        drop(store);
+        let store = place.open_after_power_cut().await;
+        assert_eq!(store.event(&account(), first.event.id).await.unwrap(), None);
+        assert_eq!(found(&store).await.len(), 3);
+    });
+}
+
+#[test]
+fn a_call_of_many_events_is_erased_to_the_end() {
+    every_store(|place| async move {
+        let store = place.open().await;
+        let paused = callback(UNLIMITED);
+        let key = call_key("42");
+        for version in 0..600 {
+            store_it(&store, &event_of(&key, version, &[paused.id])).await;
+        }
+        assert!(store.erase_call(&key).await.unwrap());
+        let none = store.events(&account(), &EventFilter::default(), None, 9).await.unwrap();
+        assert_eq!((none.rows.len(), none.next), (0, None));
+        let waiting = claim_now(&store, 8).await;
+        assert!(waiting.is_empty(), "{waiting:?}");
+    });
+}
