@@ -190,11 +190,7 @@ async fn build(
         Arc::clone(&store),
         Arc::clone(&jobs),
     ));
-    let rates = settings
-        .sources
-        .iter()
-        .map(|source| (Arc::clone(&source.name), source.api.as_ref().and_then(|api| api.rate_limit)));
-    let asker = Arc::new(job::Asker::new(provider_client, Limiter::new(rates), &desk));
+    let asker = Arc::new(job::Asker::new(provider_client, &desk));
     let speech = SpeechDesk::new(
         Arc::clone(&store),
         Arc::clone(&requests),
@@ -338,6 +334,7 @@ fn provider_of(settings: &Settings, source: &config::Source) -> Option<job::Prov
         base_url,
         credentials: api.credentials.clone(),
         max_jobs,
+        rate_limit: api.rate_limit,
         webhook_url,
         adapter,
     })

@@ -46,6 +46,40 @@ impl From<Needle> for String {
     }
 }
 
+/// The names of the filters, in a registration and in a search.
+pub const FILTER_NAMES: [&str; 11] = [
+    "min_duration",
+    "max_duration",
+    "call_status",
+    "from",
+    "till",
+    "language",
+    "phrase",
+    "summary",
+    "rank_description",
+    "rank_min",
+    "rank_max",
+];
+
+/// Lists of names, one behind the other; `N` is how many there are.
+///
+/// # Panics
+/// It is not, which is found out when the constant is compiled.
+#[must_use]
+pub const fn joined<const N: usize>(lists: &[&[&'static str]]) -> [&'static str; N] {
+    let (mut all, mut count, mut list) = ([""; N], 0, 0);
+    while list < lists.len() {
+        let mut at = 0;
+        while at < lists[list].len() {
+            all[count] = lists[list][at];
+            (count, at) = (count + 1, at + 1);
+        }
+        list += 1;
+    }
+    assert!(count == N, "N is how many there are");
+    all
+}
+
 /// The filters of a registration, or of a search. One that is not set takes every event; one that is set never
 /// takes an event whose value is missing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

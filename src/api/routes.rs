@@ -3,6 +3,9 @@
 
 use hyper::Method;
 
+use crate::filter::{FILTER_NAMES, joined};
+use crate::registration::NewRequest;
+
 /// What a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Operation {
@@ -40,6 +43,9 @@ pub(super) enum Operation {
 }
 
 use Operation as O;
+
+/// The parameters of a search of calls.
+const SEARCH: [&str; 13] = joined(&[&FILTER_NAMES, &["limit", "cursor"]]);
 
 /// A path, its variable segments in braces, with the methods that it takes.
 type Route = (&'static str, &'static [(&'static str, Operation)]);
@@ -163,21 +169,7 @@ impl Operation {
             Self::ListCallbacks => &["limit", "cursor"],
             Self::ListDeliveries => &["callback_id", "call_id", "state", "since", "until", "limit", "cursor"],
             Self::ListEvents => &["source", "type", "state", "call_id", "since", "until", "limit", "cursor"],
-            Self::ListCalls => &[
-                "min_duration",
-                "max_duration",
-                "call_status",
-                "from",
-                "till",
-                "language",
-                "phrase",
-                "summary",
-                "rank_description",
-                "rank_min",
-                "rank_max",
-                "limit",
-                "cursor",
-            ],
+            Self::ListCalls => &SEARCH,
             Self::ListVoiceCalls => {
                 &["source", "campaignId", "state", "direction", "dateFrom", "dateTo", "page", "pageSize"]
             }
@@ -189,23 +181,7 @@ impl Operation {
             | Self::WarmTransfer
             | Self::CompleteTransfer
             | Self::CancelTransfer => &["call_space"],
-            Self::MakeSpeechRequest => &[
-                "callback_url",
-                "callback_method",
-                "callback_data",
-                "min_duration",
-                "max_duration",
-                "call_status",
-                "from",
-                "till",
-                "language",
-                "phrase",
-                "summary",
-                "rank_description",
-                "rank_min",
-                "rank_max",
-                "limit",
-            ],
+            Self::MakeSpeechRequest => &NewRequest::PARAMETERS,
             _ => &[],
         }
     }

@@ -82,7 +82,7 @@ impl Api {
                 return Err(Problem::invalid(issues));
             }
         };
-        let secret = request.callback.delivery.secrets.newest().expose().to_owned();
+        let secret = request.callback.delivery.secrets.newest().expose().clone();
         let warnings: Vec<Body> = request.warnings.iter().map(show_issue).collect();
         let shown = move |made: &Made| {
             let mut shown = json!({

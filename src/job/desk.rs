@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use super::task::{StoredMedia, StoredTask};
 use crate::context::{CallContext, CallKey, InvalidContext, Json, Name};
 use crate::event::{AccountName, EventId, JobId};
+use crate::limit::Rate;
 use crate::provider::{Adapter, Api, Credentials};
 use crate::store::{
     JobPhase, JobRow, JobStanding, NewJob, PutJob, SharedJobs, SharedStore, SourceShare, StoreError,
@@ -35,6 +36,8 @@ pub struct Provider {
     pub credentials: Credentials,
     /// Jobs that it works on at once.
     pub max_jobs: usize,
+    /// How often it may be asked; `None` for no limit.
+    pub rate_limit: Option<Rate>,
     /// Where it shall tell how a job stands, if this process can be reached.
     pub webhook_url: Option<String>,
 }
@@ -295,6 +298,10 @@ impl Desk {
 
     pub(super) fn jobs(&self) -> &SharedJobs {
         &self.jobs
+    }
+
+    pub(super) fn rates(&self) -> impl Iterator<Item = (Arc<str>, Option<Rate>)> {
+        self.providers.values().map(|provider| (Arc::clone(&provider.source), provider.rate_limit))
     }
 
     pub(super) fn shares(&self) -> Vec<SourceShare> {

@@ -17,6 +17,7 @@ use crate::delivery::client::{ApiAnswer, ApiRequest, AskError, Client};
 use crate::limit::Limiter;
 use crate::provider::{Access, Ask, Undocumented};
 use crate::signature::Secret;
+use crate::store::{SharedJobs, StoreError, Turn};
 
 /// How long an exchange may take, to the last byte.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
@@ -30,6 +31,8 @@ const MAX_WAIT: Duration = Duration::from_secs(20);
 /// Asks providers, within the rate of each source.
 pub struct Asker {
     client: Client,
+    jobs: SharedJobs,
+    /// What the store does not count.
     limiter: Limiter,
     sessions: HashMap<Arc<str>, Mutex<Option<Opened>>>,
 }
@@ -107,9 +110,9 @@ impl Trouble {
 impl Asker {
     /// Asks the providers of this desk with this client, each within its rate.
     #[must_use]
-    pub fn new(client: Client, limiter: Limiter, desk: &Desk) -> Self {
-        let sessions = desk.shares().into_iter().map(|share| (share.source, Mutex::default()));
-        Self { client, limiter, sessions: sessions.collect() }
+    pub fn new(client: Client, desk: &Desk) -> Self {
+        let sessions = desk.rates().map(|(source, _)| (source, Mutex::default())).collect();
+        Self { client, jobs: Arc::clone(desk.jobs()), limiter: Limiter::new(desk.rates()), sessions }
     }
 
     /// Sends the request that `make` makes, and reads the answer. A session that the provider does
@@ -156,6 +159,19 @@ impl Asker {
         Ok(Some(token))
     }
 
+    /// Counts a request against the source's rate, or says how long there is no room for one.
+    async fn take_turn(&self, provider: &Provider) -> Result<(), Duration> {
+        let Some(rate) = provider.rate_limit else { return Ok(()) };
+        match self.jobs.take_turn(&provider.source, rate).await {
+            Ok(Turn::Taken) => Ok(()),
+            Ok(Turn::Own) => self.limiter.check(&provider.source).map_err(|limited| limited.retry_after),
+            Ok(Turn::Wait(wait)) => Err(wait),
+            // What would be asked now could not be written either.
+            Err(StoreError::Unavailable { retry_after, .. }) => Err(retry_after),
+            Err(StoreError::Unusable(_) | StoreError::Corrupt { .. }) => Err(MAX_WAIT),
+        }
+    }
+
     async fn send(&self, provider: &Provider, ask: Ask) -> Result<Json, Trouble> {
         read(&self.exchange(provider, ask).await?)
     }
@@ -163,11 +179,11 @@ impl Asker {
     /// Sends a request when its turn has come, and waits for the whole answer, whatever it is.
     pub(super) async fn exchange(&self, provider: &Provider, ask: Ask) -> Result<ApiAnswer, Silence> {
         let waiting_since = Instant::now();
-        while let Err(limited) = self.limiter.check(&provider.source) {
-            if waiting_since.elapsed() + limited.retry_after > MAX_WAIT {
-                return Err(Silence::Limited(limited.retry_after));
+        while let Err(wait) = self.take_turn(provider).await {
+            if waiting_since.elapsed() + wait > MAX_WAIT {
+                return Err(Silence::Limited(wait));
             }
-            tokio::time::sleep(limited.retry_after).await;
+            tokio::time::sleep(wait).await;
         }
         let url = zeroize::Zeroizing::new(format!("{}{}", provider.base_url, *ask.path));
         let headers: Vec<(&str, &str)> =

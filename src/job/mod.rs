@@ -4,7 +4,9 @@
 //! at work) to `fetching` (its results are being fetched), and ends as an event of its call:
 //! `speech.completed`, or `speech.failed` with the reason. Between two steps it is a row in the
 //! store with a time; a step is one exchange, or the few that fetch the results. So a restart
-//! costs the step that was under way, and processes share jobs as they share deliveries.
+//! costs the step that was under way, and processes share jobs as they share deliveries: each step
+//! is one process's, and how many jobs a provider has at work and how often it is asked is counted
+//! by the store.
 //!
 //! Providers are asked about calls at a customer's request, too ([`CallDesk`]), at once and without a
 //! row: what came of it is the answer.

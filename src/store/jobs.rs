@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use super::{Acceptance, Accepted, StoreError};
 use crate::context::CallKey;
 use crate::event::JobId;
+use crate::limit::Rate;
 
 /// The jobs of a store, shared by every room that reads or writes.
 pub type SharedJobs = Arc<dyn Jobs>;
@@ -37,6 +38,12 @@ pub trait Jobs: Send + Sync + 'static {
     /// for ever where there is no other process.
     async fn jobs_change(&self) {
         std::future::pending::<()>().await;
+    }
+
+    /// Counts a request to the provider of a source against its rate, which holds over all processes.
+    async fn take_turn(&self, source: &str, rate: Rate) -> Result<Turn, StoreError> {
+        let _ = (source, rate);
+        Ok(Turn::Own)
     }
 
     /// Writes how a job stands after it was worked on, and ends its lease. `false`, and nothing, if
@@ -152,6 +159,17 @@ pub struct SourceShare {
     pub source: Arc<str>,
     /// How many.
     pub max_jobs: usize,
+}
+
+/// Whether a provider may be asked now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// There is no other process: this one counts by itself.
+    Own,
+    /// It may, and was counted.
+    Taken,
+    /// Not before this time has passed; nothing was counted.
+    Wait(Duration),
 }
 
 /// The right to work on a job.

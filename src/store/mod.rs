@@ -25,7 +25,7 @@ use jiff::Timestamp;
 
 pub use jobs::{
     FinishJob, JobClaim, JobEnd, JobLease, JobPhase, JobRow, JobStanding, Jobs, NewJob, PutJob, SharedJobs,
-    SourceShare,
+    SourceShare, Turn,
 };
 pub use list::{
     CALLS_LIMIT, CONTEXTS_LIMIT, CallMark, CallQuery, DeliveryFilter, EventFilter, Found, ListedCall, Page,

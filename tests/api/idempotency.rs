@@ -140,3 +140,59 @@ async fn a_registration_with_a_key_is_made_once_in_a_redis() {
     let key = format!("{}=", "A".repeat(43));
     a_registration_with_a_key_is_made_once(Home::with_store(&server.url(), &rest(&key))).await;
 }
+
+async fn a_speech_request_with_a_key_is_made_once(home: Home) {
+    let process = home.start();
+    let client = Client::new();
+    let call = json!({"call_id": "7", "speech_result": "agent: Hello"}).to_string();
+    let (status, _) = client.send("POST", &home.url("/v1/ingest/dialer"), &[], call).await.unwrap();
+    assert_eq!(status, StatusCode::OK);
+    let body = json!({
+        "callback_url": "https://example.com/hook", "callback_method": "POST", "callback_data": "[{call_id}]",
+    })
+    .to_string();
+    let path = "/v1/speech-requests";
+    let mut at_once = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let (client, url, body) = (client.clone(), home.url(path), body.clone());
+        at_once.spawn(async move {
+            let authorization = format!("Bearer {TOKEN}");
+            let headers = [("authorization", authorization.as_str()), ("idempotency-key", "a key")];
+            client.send("POST", &url, &headers, body).await.unwrap()
+        });
+    }
+    let answers = at_once.join_all().await;
+    assert_eq!(answers[0].0, StatusCode::CREATED);
+    assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+    let deliveries = async || home.call(&client, "GET", "/v1/deliveries", "").await.1["data"].clone();
+    assert_eq!(deliveries().await.as_array().unwrap().len(), 1);
+    let first: Value = serde_json::from_slice(&answers[0].1).unwrap();
+    assert_eq!(first["callIds"]["7"]["state"], "ready");
+
+    // What is asked for is in the query, too; the token there is not.
+    let (status, answer) = send(&home, &client, TOKEN, &format!("{path}?limit=1"), "a key", &body).await;
+    assert_eq!((status, &answer["code"]), (StatusCode::CONFLICT, &json!("idempotency_key_reused")));
+    let with_token = format!("{path}?token={TOKEN}");
+    drop(process);
+    let process = home.start();
+    for path in [path, &with_token] {
+        let again = send(&home, &client, TOKEN, path, "a key", &body).await;
+        assert_eq!(again, (StatusCode::CREATED, first.clone()), "{path}");
+    }
+    assert_eq!(deliveries().await.as_array().unwrap().len(), 1);
+    let other = send(&home, &client, TOKEN, path, "another key", &body).await;
+    assert_ne!(other.1["speechRequestId"], first["speechRequestId"]);
+    assert_eq!(deliveries().await.as_array().unwrap().len(), 2);
+    drop(process);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_speech_request_with_a_key_is_made_once_in_a_file() {
+    a_speech_request_with_a_key_is_made_once(Home::new(OPEN_DIALER)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_speech_request_with_a_key_is_made_once_in_a_redis() {
+    let server = RedisServer::durable();
+    a_speech_request_with_a_key_is_made_once(Home::with_store(&server.url(), OPEN_DIALER)).await;
+}

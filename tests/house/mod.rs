@@ -40,6 +40,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "context",
             "delivery",
             "event",
+            "filter",
             "http",
             "job",
             "limit",

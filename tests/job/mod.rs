@@ -1,6 +1,7 @@
 //! Speech jobs, over real HTTP: the dialer, the provider's stand-in and the receiver on loopback.
 
 mod restarts;
+mod sharing;
 mod speech_requests;
 pub(crate) mod stand_in;
 
@@ -69,7 +70,12 @@ impl Ringback {
 }
 
 fn home(sources: &str) -> Home {
-    Home::new(&(source("dialer", "commpeak", "") + sources + "\n" + LOOPBACK))
+    Home::new(&config(sources))
+}
+
+/// What a home has beside its accounts.
+fn config(sources: &str) -> String {
+    source("dialer", "commpeak", "") + sources + "\n" + LOOPBACK
 }
 
 fn symbl(provider: &StandIn, more: &str) -> String {

@@ -10,8 +10,10 @@ use ringback::http::Client;
 use serde_json::{Value, json};
 
 use super::stand_in::{Reply, StandIn};
-use super::{BY_SYMBL, TEMPLATE, alovoice, answer_as_symbl, by_token, dial, home, make_reachable, symbl};
-use crate::support::{Home, Received, Receiver, source};
+use super::{BY_SYMBL, TEMPLATE, alovoice, answer_as_symbl, by_token, config, dial, make_reachable, symbl};
+use crate::redis_server::RedisServer;
+use crate::store::run_leases_out;
+use crate::support::{Home, Process, Received, Receiver, source};
 
 /// How far a provider goes: each step is answered from the stage on that has its name, and not at
 /// all before.
@@ -38,6 +40,31 @@ impl Stage {
     }
 }
 
+/// Where the story happens: over a file, or over a Redis.
+struct Place {
+    home: Home,
+    redis: Option<RedisServer>,
+}
+
+impl Place {
+    fn in_a_file(sources: &str) -> Self {
+        Self { home: Home::new(&config(sources)), redis: None }
+    }
+
+    fn in_a_redis(sources: &str) -> Self {
+        let server = RedisServer::durable();
+        Self { home: Home::with_store(&server.url(), &config(sources)), redis: Some(server) }
+    }
+
+    /// Kills the process, and lets the time pass until its leases have run out.
+    fn kill(&self, process: Process) {
+        process.kill();
+        if let Some(server) = &self.redis {
+            run_leases_out(server);
+        }
+    }
+}
+
 /// Asks for the speech of the call that is known; the request's id.
 async fn ask_for_speech(home: &Home, receiver: &Receiver) -> String {
     let request = json!({
@@ -61,13 +88,14 @@ async fn busy_receiver() -> Receiver {
 /// From the first attempt, which fails, over another kill to the end: one delivery, of which every
 /// attempt has the same id and the same bytes. Returns its body.
 async fn killed_between_two_attempts(
-    home: &Home,
+    place: &Place,
     receiver: &Receiver,
-    process: crate::support::Process,
+    process: Process,
     request: &str,
 ) -> Value {
+    let home = &place.home;
     receiver.wait_for(1).await;
-    process.kill();
+    place.kill(process);
     let process = home.start();
     let client = Client::new();
     let seen = receiver.wait_for(2).await;
@@ -99,6 +127,15 @@ async fn killed_between_two_attempts(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_goes_through_symbl_and_a_kill_at_each_step_costs_nothing() {
+    a_call_goes_through_symbl(Place::in_a_file).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_goes_through_symbl_over_redis_and_a_kill_at_each_step_costs_nothing() {
+    a_call_goes_through_symbl(Place::in_a_redis).await;
+}
+
+async fn a_call_goes_through_symbl(place: impl Fn(&str) -> Place) {
     let stage = Stage::new();
     let reached = stage.clone();
     let provider = StandIn::start(move |asked, before| {
@@ -115,27 +152,28 @@ async fn a_call_goes_through_symbl_and_a_kill_at_each_step_costs_nothing() {
         answer_as_symbl(asked, before, if reached.is(DONE) { "completed" } else { "in_progress" })
     })
     .await;
-    let home = home(&(symbl(&provider, "") + BY_SYMBL));
-    make_reachable(&home);
+    let place = place(&(symbl(&provider, "") + BY_SYMBL));
+    let home = &place.home;
+    make_reachable(home);
     let receiver = busy_receiver().await;
     let asked_for = |path: &'static str| {
         provider.wait_until(move |asked| asked.iter().any(|asked| asked.path.starts_with(path)))
     };
 
     let process = home.start();
-    dial(&home, "call-7").await;
-    process.kill();
+    dial(home, "call-7").await;
+    place.kill(process);
 
     let process = home.start();
-    let request = ask_for_speech(&home, &receiver).await;
+    let request = ask_for_speech(home, &receiver).await;
     asked_for("/v1/process/audio/url").await;
-    process.kill();
+    place.kill(process);
 
     // Whether the provider has taken it nobody can know: it is handed over again.
     stage.set(SUBMITTED);
     let process = home.start();
     let asked = asked_for("/v1/job/").await;
-    process.kill();
+    place.kill(process);
     let submission = asked.iter().rfind(|asked| asked.is("POST", "/v1/process/audio/url")).unwrap().json();
     assert_eq!(submission["url"], "https://recordings.example.com/call-7.wav");
 
@@ -151,11 +189,11 @@ async fn a_call_goes_through_symbl_and_a_kill_at_each_step_costs_nothing() {
     let (status, _) = Client::new().send("POST", webhook, &[], told.clone()).await.unwrap();
     assert_eq!(status, StatusCode::OK);
     asked_for("/v1/conversations/").await;
-    process.kill();
+    place.kill(process);
 
     stage.set(FETCHED);
     let process = home.start();
-    let body = killed_between_two_attempts(&home, &receiver, process, &request).await;
+    let body = killed_between_two_attempts(&place, &receiver, process, &request).await;
     assert_eq!(
         body,
         json!({
@@ -169,6 +207,15 @@ async fn a_call_goes_through_symbl_and_a_kill_at_each_step_costs_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_goes_through_alovoice_and_a_kill_at_each_step_costs_nothing() {
+    a_call_goes_through_alovoice(Place::in_a_file).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_goes_through_alovoice_over_redis_and_a_kill_at_each_step_costs_nothing() {
+    a_call_goes_through_alovoice(Place::in_a_redis).await;
+}
+
+async fn a_call_goes_through_alovoice(place: impl Fn(&str) -> Place) {
     let stage = Stage::new();
     let reached = stage.clone();
     let alo = alovoice("alo-token", "ai-7");
@@ -179,7 +226,8 @@ async fn a_call_goes_through_alovoice_and_a_kill_at_each_step_costs_nothing() {
     })
     .await;
     let alo = source("alo", "alovoice", &by_token(&provider, "alo-token"));
-    let home = home(&(alo + "[speech]\nprovider = \"alo\"\n"));
+    let place = place(&(alo + "[speech]\nprovider = \"alo\"\n"));
+    let home = &place.home;
     let receiver = busy_receiver().await;
     let polls = |count: usize| {
         provider.wait_until(move |asked| {
@@ -188,29 +236,29 @@ async fn a_call_goes_through_alovoice_and_a_kill_at_each_step_costs_nothing() {
     };
 
     let process = home.start();
-    dial(&home, "call-7").await;
-    process.kill();
+    dial(home, "call-7").await;
+    place.kill(process);
 
     let process = home.start();
-    let request = ask_for_speech(&home, &receiver).await;
+    let request = ask_for_speech(home, &receiver).await;
     provider.wait_until(|asked| !asked.is_empty()).await;
-    process.kill();
+    place.kill(process);
 
     stage.set(SUBMITTED);
     let process = home.start();
     polls(1).await;
-    process.kill();
+    place.kill(process);
 
     stage.set(POLLED);
     let process = home.start();
     polls(2).await;
     let log = process.log();
-    process.kill();
+    place.kill(process);
     assert!(!log.contains("alo-token"), "the token is in the log:\n{log}");
 
     stage.set(DONE);
     let process = home.start();
-    let body = killed_between_two_attempts(&home, &receiver, process, &request).await;
+    let body = killed_between_two_attempts(&place, &receiver, process, &request).await;
     assert_eq!((&body["event"], &body["call"]), (&json!("speech.completed"), &json!("call-7")));
     assert_eq!((&body["mail"], &body["campaign"]), (&json!("ann@example.com"), &json!("Spring")));
     assert_eq!((&body["text"], &body["job"]), (&json!("operator: assalomu alaykum"), &json!("ai-7")));

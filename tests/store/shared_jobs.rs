@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use ringback::event::JobId;
 use ringback::store::redis::Redis;
-use ringback::store::{JobEnd, JobPhase, Jobs, PutJob, StoreError};
+use ringback::store::{JobEnd, JobPhase, Jobs, PutJob, Rate, StoreError, Turn};
 
 use super::jobs::{job, past, shares, standing};
 use super::open_redis;
@@ -188,5 +188,40 @@ async fn a_redis_without_memory_takes_no_new_job_and_lets_the_others_go_on() {
     for claim in &claims {
         store.finish_job(claim.lease, JobEnd::Completed, acceptance(&[])).await.unwrap();
         assert_eq!(store.job(claim.lease.job).await.unwrap().unwrap().end, Some(JobEnd::Completed));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provider_is_asked_no_more_often_than_it_may_whoever_asks() {
+    let server = RedisServer::start(&[]);
+    let both = two(&server).await;
+    let rate = Rate { count: 5, period: Duration::from_hours(1) };
+    let mut askers = tokio::task::JoinSet::new();
+    for store in &both {
+        let store = Arc::clone(store);
+        askers.spawn(async move {
+            let mut taken = 0;
+            for _ in 0..20 {
+                match store.take_turn("symbl", rate).await.unwrap() {
+                    Turn::Taken => taken += 1,
+                    // The next one comes back within a fifth of the hour.
+                    Turn::Wait(wait) => assert!(wait <= Duration::from_mins(12), "{wait:?}"),
+                    Turn::Own => panic!("it is shared"),
+                }
+            }
+            taken
+        });
+    }
+    let taken: u32 = askers.join_all().await.into_iter().sum();
+    assert_eq!(taken, 5, "together");
+    assert_eq!(both[0].take_turn("other", rate).await.unwrap(), Turn::Taken, "each source has its own");
+
+    // Room comes back by itself, in its time and not at once.
+    let quick = Rate { count: 1, period: Duration::from_millis(50) };
+    for _ in 0..3 {
+        while let Turn::Wait(wait) = both[1].take_turn("quick", quick).await.unwrap() {
+            assert!(!wait.is_zero() && wait <= Duration::from_millis(50), "{wait:?}");
+            tokio::time::sleep(wait).await;
+        }
     }
 }

@@ -5,8 +5,8 @@ use ringback::context::CallKey;
 use ringback::event::{CallbackId, DeliveryId, EventId, SpeechRequestId};
 use ringback::store::{
     Acceptance, Accepted, Answered, AnsweredRequest, DeliveryFilter, DeliveryState, FailedDelivery,
-    FinishJob, JobEnd, NewSpeechRequest, Page, PutSpeechRequest, Remember, RequestedCall, RequestedState,
-    SharedStore,
+    FinishJob, JobEnd, NewJob, NewSpeechRequest, Page, PutJob, PutSpeechRequest, Remember, RequestedCall,
+    RequestedState, SharedStore,
 };
 
 use super::jobs::{job, open, past, shares};
@@ -223,6 +223,36 @@ fn a_job_that_fails_ends_the_wait_with_its_reason_for_its_call_only() {
         assert_eq!(states(&opened, new.id).await, [RequestedState::Submitted, state]);
         assert_eq!(requests.waiting_for(&call_key("a")).await.unwrap(), [new.id]);
         assert!(requests.waiting_for(&call_key("b")).await.unwrap().is_empty());
+    });
+}
+
+#[test]
+fn a_call_that_is_erased_takes_its_jobs_with_it_and_nobody_waits_for_it() {
+    every_store(|place| async move {
+        let opened = open(&*place).await;
+        let Opened { store, jobs, requests } = &opened;
+        let of_call = |key: &str, id: &str| NewJob { call: call_key(id), ..job(key, past()) };
+        for id in ["a", "b"] {
+            tell(store, id).await;
+            assert_eq!(jobs.put_job(of_call(id, id), 9).await.unwrap(), PutJob::Stored);
+        }
+        let claims = jobs.claim_jobs(9, &shares(9)).await.unwrap();
+        let new = request(vec![submitted("a", 1), submitted("b", 1)]);
+        assert_eq!(requests.put_speech_request(new.clone()).await.unwrap(), PutSpeechRequest::Stored);
+        assert!(store.erase_call(&call_key("a")).await.unwrap());
+
+        let reason = "its call was erased".to_owned();
+        let expected = [RequestedState::Failed(reason), RequestedState::Submitted];
+        assert_eq!(states(&opened, new.id).await, expected);
+        assert!(requests.waiting_for(&call_key("a")).await.unwrap().is_empty());
+        assert_eq!(requests.waiting_for(&call_key("b")).await.unwrap(), [new.id]);
+        for claim in claims {
+            let is_erased = claim.job.job.call == call_key("a");
+            assert_eq!(jobs.job(claim.lease.job).await.unwrap().is_none(), is_erased);
+            let finished = jobs.finish_job(claim.lease, JobEnd::Completed, acceptance(&[])).await.unwrap();
+            assert_eq!(finished == FinishJob::Lost, is_erased);
+        }
+        assert_eq!(jobs.put_job(of_call("a", "a"), 1).await.unwrap(), PutJob::Stored, "it starts anew");
     });
 }
 

@@ -8,25 +8,11 @@ use serde_json::{Map, Value as Request};
 use super::members::Members;
 use super::{DefinitionLimits, NewCallback};
 use crate::event::AccountName;
+use crate::filter::{FILTER_NAMES, joined};
 use crate::registration::{Callback, Issue};
 
 /// What a speech request shares with a registration; it has no other member but `limit`.
-const SHARED: [&str; 14] = [
-    "callback_url",
-    "callback_method",
-    "callback_data",
-    "min_duration",
-    "max_duration",
-    "call_status",
-    "from",
-    "till",
-    "language",
-    "phrase",
-    "summary",
-    "rank_description",
-    "rank_min",
-    "rank_max",
-];
+const SHARED: [&str; 14] = joined(&[&["callback_url", "callback_method", "callback_data"], &FILTER_NAMES]);
 
 /// A speech request that was read without a problem.
 #[derive(Debug)]
@@ -40,6 +26,9 @@ pub struct NewRequest {
 }
 
 impl NewRequest {
+    /// The names of its parameters.
+    pub const PARAMETERS: [&str; 15] = joined(&[&SHARED, &["limit"]]);
+
     /// The most calls of a request, and those of one that does not say.
     pub const MAX_LIMIT: usize = 250;
 

@@ -173,6 +173,7 @@ impl Auditor {
             b"jl" | b"xj" => self.look_at_members(members("j:", "", b"")).await?,
             b"js" | b"jw" | b"ja" => self.look_at_members(members("j:", "s", rest)).await?,
             b"jo" => self.look_at_members(members("j:", "a", rest)).await?,
+            b"jc" => self.look_at_members(members("j:", "c", rest)).await?,
             b"jp" => {
                 let id = memchr::memchr(0, rest).map_or(rest, |at| &rest[at + 1..]);
                 self.look_at_members(members("j:", "i", id)).await?;
@@ -202,7 +203,7 @@ impl Auditor {
         }
         let mut pipeline = redis::pipe();
         let key = [PREFIX.as_bytes(), set].concat();
-        let is_sorted = !set.starts_with(b"ja:") && !set.starts_with(b"jo:");
+        let is_sorted = ![b"ja:", b"jo:", b"jc:"].iter().any(|begins| set.starts_with(*begins));
         let scan = if is_sorted { "ZSCAN" } else { "SSCAN" };
         pipeline.cmd(scan).arg(key).arg(cursor).arg("COUNT").arg(SCAN);
         let ((next, found),): ((String, Vec<Vec<u8>>),) = self.link.ask(&pipeline).await?;

@@ -1,10 +1,12 @@
--- Removes events of a call that is erased, and at last the call.
+-- Removes events of a call that is erased, and at last the call with its jobs; nobody waits for it
+-- any more.
 --
--- ARGV: 2 account, 3 the call's name, 4 its version, or "" to leave it, then the events.
+-- ARGV: 2 account, 3 the call's name, 4 its version, or "" to leave it, 5 why those who wait for it
+-- get nothing, then the events.
 -- Answers 0 if the call has changed meanwhile: then it stays.
 allow_when_full()
 local account, name = ARGV[2], ARGV[3]
-for at = 5, #ARGV do
+for at = 6, #ARGV do
   local id = ARGV[at]
   local e = call("HMGET", P .. "e:" .. id, "a", "z")
   if e[1] == account then
@@ -21,4 +23,10 @@ call("ZREM", P .. "xc", name)
 call("ZREM", P .. "il:" .. account, string.sub(name, #account + 2))
 count_stored(account, -(tonumber(call("HGET", P .. "c:" .. name, "z")) or 0))
 call("UNLINK", P .. "c:" .. name)
+for _, job in ipairs(call("SMEMBERS", P .. "jc:" .. name)) do forget_job(job) end
+local waiting = call("HGETALL", P .. "uw:" .. name)
+for at = 1, #waiting, 2 do
+  call("HSET", P .. "u:" .. waiting[at], "s" .. waiting[at + 1], "failed", "r" .. waiting[at + 1], ARGV[5])
+end
+call("DEL", P .. "uw:" .. name)
 return 1

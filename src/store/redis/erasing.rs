@@ -13,7 +13,7 @@ use crate::store::{EventFilter, StoreError};
 /// Deliveries and events of one script, and ids that are read at once.
 const CHUNK: usize = 250;
 
-/// Why a delivery of a call that was erased is cancelled.
+/// Why a delivery of a call that was erased is cancelled, and why those who wait for it get nothing.
 const ERASED: &str = "its call was erased";
 
 impl Shared {
@@ -51,7 +51,7 @@ impl Shared {
     ) -> Result<bool, StoreError> {
         self.link
             .run(&self.scripts.erase_events, |command| {
-                command.arg(key.account.as_ref()).arg(call_name(key)).arg(version);
+                command.arg(key.account.as_ref()).arg(call_name(key)).arg(version).arg(ERASED);
                 for event in events {
                     command.arg(&event.to_bytes());
                 }

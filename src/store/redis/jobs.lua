@@ -55,8 +55,9 @@ end
 -- Removes a job and everything that points at it.
 local function forget_job(id)
   local key = P .. "j:" .. id
-  local h = call("HMGET", key, "s", "a", "y", "i", "p")
+  local h = call("HMGET", key, "s", "a", "y", "i", "p", "c")
   if h[1] then
+    if h[6] then call("SREM", P .. "jc:" .. h[6], id) end
     call("SREM", P .. "jo:" .. h[2], id)
     call("ZREM", line_of(h[5], h[1]), id)
     call("ZREM", P .. "jl", id)

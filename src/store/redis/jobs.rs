@@ -12,12 +12,12 @@ use tokio::time::Instant;
 
 use super::failure::taken;
 use super::reading::{Row, id, key};
-use super::writing::{LONGEST_SPAN, from_now, span_micros};
+use super::writing::{LONGEST_SPAN, call_name, from_now, spacing, span_micros};
 use super::{Redis, Shared, form};
 use crate::event::JobId;
 use crate::store::{
     Acceptance, Accepted, FinishJob, JobClaim, JobEnd, JobLease, JobRow, JobStanding, Jobs, NewJob, PutJob,
-    SourceShare, StoreError,
+    Rate, SourceShare, StoreError, Turn,
 };
 
 /// How long a lease of a job lasts if nobody keeps it.
@@ -72,6 +72,18 @@ impl Jobs for Redis {
         self.shared.idle_for_jobs.send_replace(true);
         let _idle = Idle(&self.shared.idle_for_jobs);
         self.shared.woken_for_jobs.notified().await;
+    }
+
+    async fn take_turn(&self, source: &str, rate: Rate) -> Result<Turn, StoreError> {
+        let shared = self.open_only()?;
+        let (interval, tolerance) = spacing(rate);
+        let wait: u64 = shared
+            .link
+            .run(&shared.scripts.take_turn, |command| {
+                command.arg(source).arg(interval).arg(tolerance);
+            })
+            .await?;
+        Ok(if wait == 0 { Turn::Taken } else { Turn::Wait(Duration::from_micros(wait)) })
     }
 
     async fn settle_job(&self, lease: JobLease, standing: JobStanding) -> Result<bool, StoreError> {
@@ -139,7 +151,8 @@ impl Shared {
                     .arg(from_now(standing.due, now))
                     .arg(standing.provider_job.as_deref().unwrap_or_default())
                     .arg(job.deadline.as_microsecond())
-                    .arg(max_open);
+                    .arg(max_open)
+                    .arg(call_name(&job.call));
             })
             .await?;
         match answer.first().map(Vec::as_slice) {

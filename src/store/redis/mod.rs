@@ -45,9 +45,11 @@
 //! | `jp:<source>\0<provider's id>` | zset | its jobs, in the order of ids |
 //! | `js:<source>`, `jw:<source>` | zset | jobs that wait to be submitted, and the others that wait, by time |
 //! | `ja:<source>` | set | jobs that its provider is at work on, or that are being handed over |
+//! | `jr:<source>` | string | how far the requests to its provider have used up their rate; expires by itself |
 //! | `jl` | zset | leased jobs, by when the lease runs out |
 //! | `u:<request>` | hash | a speech request: account, when it was made, and of each call `k` which, `s` state, `r` reason or delivery |
 //! | `uw:<account>\0<space>\0<call>` | hash | the speech requests that wait for a call, with its place in each |
+//! | `jc:<account>\0<space>\0<call>` | set | the jobs of a call |
 //! | `jo:<account>`, `xj` | set, zset | jobs that are not over; all of them, by their end or else their deadline |
 
 mod audit;
@@ -210,6 +212,7 @@ struct Scripts {
     settle_job: Script,
     hasten_job: Script,
     keep_jobs: Script,
+    take_turn: Script,
 }
 
 impl Scripts {
@@ -233,7 +236,7 @@ impl Scripts {
             view: Script::new(include_str!("view.lua")),
             heads: Script::new(include_str!("heads.lua")),
             erase_deliveries: Script::new(include_str!("erase_deliveries.lua")),
-            erase_events: Script::new(include_str!("erase_events.lua")),
+            erase_events: of_jobs(include_str!("erase_events.lua")),
             open: Script::new(include_str!("open.lua")),
             put_job: of_jobs(include_str!("put_job.lua")),
             claim_jobs: of_jobs(include_str!("claim_jobs.lua")),
@@ -241,6 +244,7 @@ impl Scripts {
             settle_job: of_jobs(include_str!("settle_job.lua")),
             hasten_job: of_jobs(include_str!("hasten_job.lua")),
             keep_jobs: Script::new(include_str!("keep_jobs.lua")),
+            take_turn: Script::new(include_str!("take_turn.lua")),
         }
     }
 }

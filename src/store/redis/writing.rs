@@ -12,7 +12,7 @@ use crate::event::{AccountName, CallbackId, DeliveryId, EventId};
 use crate::store::scheduler::{CircuitChange, GIVEN_UP, Verdict};
 use crate::store::{
     Acceptance, Accepted, Answered, Attempt, CallbackRow, CallbackState, DedupeKey, EventRow, FailedDelivery,
-    FinishJob, JobEnd, JobLease, Lease, NewDelivery, Next, OutcomeKind, Remember, Replay, Replayed,
+    FinishJob, JobEnd, JobLease, Lease, NewDelivery, Next, OutcomeKind, Rate, Remember, Replay, Replayed,
     Settlement, StoreError,
 };
 
@@ -304,6 +304,14 @@ impl Shared {
     }
 }
 
+/// How far apart a rate's starts are, and how far ahead of that they may come, in µs.
+pub(super) fn spacing(rate: Rate) -> (i64, i64) {
+    let count = i64::from(rate.count.max(1));
+    // As in scheduler/destination.rs: rounded up, so that the rate is never passed.
+    let interval = ((span_micros(rate.period) + count - 1) / count).max(1);
+    (interval, interval.saturating_mul(count - 1).min(LONGEST_SPAN))
+}
+
 fn add_callback(command: &mut Cmd, row: &CallbackRow) {
     let reason = match &row.state {
         CallbackState::Active => None,
@@ -312,12 +320,8 @@ fn add_callback(command: &mut Cmd, row: &CallbackRow) {
     command.arg(&row.id.to_bytes()).arg(row.account.as_ref()).arg(row.limits.max_in_flight);
     match row.limits.rate {
         Some(rate) => {
-            let period = span_micros(rate.period);
-            let count = i64::from(rate.count.max(1));
-            // As in scheduler/destination.rs: rounded up, so that the rate is never passed.
-            let interval = ((period + count - 1) / count).max(1);
-            let tolerance = interval.saturating_mul(count - 1).min(LONGEST_SPAN);
-            command.arg(format!("{}/{period}", rate.count)).arg(interval).arg(tolerance)
+            let (interval, tolerance) = spacing(rate);
+            command.arg(format!("{}/{}", rate.count, span_micros(rate.period))).arg(interval).arg(tolerance)
         }
         None => command.arg("").arg("").arg(""),
     };
