@@ -79,7 +79,7 @@ impl Quotas {
                     tracing::info!(account = &**account, stored, most = quota.most, "stored for an account");
                 }
                 Err(error) => {
-                    tracing::warn!(account = &**account, %error, "what is stored cannot be counted")
+                    tracing::warn!(account = &**account, %error, "what is stored cannot be counted");
                 }
             }
         }

@@ -441,7 +441,9 @@ impl<'c> Draft<'c> {
                 while let Some(row) = rows.next()? {
                     let mut seats = SeatSet::from_bytes(row.get_ref(1)?.as_blob()?);
                     if cleared.iter().any(|seat| seats.contains(*seat)) {
-                        cleared.iter().for_each(|seat| seats.remove(*seat));
+                        for seat in cleared {
+                            seats.remove(*seat);
+                        }
                         kept.insert((key, row.get(0)?), seats.to_bytes());
                     }
                 }

@@ -196,13 +196,13 @@ fn narrow(column: &[u8], seats: &mut SeatSet, takes: impl Fn(u32) -> bool) {
         if *seats == 0 {
             continue;
         }
-        let taken = values
+        let agreeing = values
             .as_chunks()
             .0
             .iter()
             .enumerate()
             .map(|(bit, value)| u64::from(takes(u32::from_le_bytes(*value))) << bit);
-        *seats &= taken.fold(0, |word, bit| word | bit);
+        *seats &= agreeing.fold(0, |word, bit| word | bit);
     }
 }
 
