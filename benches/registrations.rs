@@ -62,7 +62,7 @@ fn others(kind: &str, template: &Callback, count: u32) -> Vec<Callback> {
             3 => match number % 3 {
                 0 => {
                     (*min_duration, *max_duration) =
-                        (Some(u64::from(number % 300)), Some(u64::from(number % 312)))
+                        (Some(u64::from(number % 300)), Some(u64::from(number % 312)));
                 }
                 1 => (*rank_min, *rank_max) = (Some(88), Some(100)),
                 _ => (*from, *till) = (at(1 + number % 1_000), at(2_000)),
@@ -173,7 +173,9 @@ fn main() {
         for (number, other) in others.iter().enumerate() {
             among.put(other.clone());
             if number == others.len() / 2 {
-                matching.iter().for_each(|callback| among.put(callback.clone()));
+                for callback in &matching {
+                    among.put(callback.clone());
+                }
             }
         }
         let register = started.elapsed();

@@ -24,7 +24,7 @@ const COMMON: [&str; 24] = [
     "she", "will", "one", "all", "would", "there", "their", "what", "about", "which",
 ];
 
-/// A generator of numbers that are the same each time (SplitMix64).
+/// A generator of numbers that are the same each time (`SplitMix64`).
 struct Numbers(u64);
 
 impl Numbers {
