@@ -83,7 +83,7 @@ fn fill(path: &Path, calls: u64) {
                  VALUES (?1, 1, 'default', ?2, 1, ?3, ?3, ?4)",
             )
             .and_then(|mut insert| {
-                insert.execute(params![call.cast_signed() + 1, call.to_string(), at, context])
+                insert.execute(params![(call + 1).cast_signed(), call.to_string(), at, context])
             })
             .expect("there is room");
     }

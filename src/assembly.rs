@@ -34,9 +34,7 @@ use crate::shutdown::{DRAIN_DEADLINE, Shutdown};
 use crate::speech_request::SpeechDesk;
 use crate::store::embedded::{Embedded, Options as EmbeddedOptions};
 use crate::store::redis::{Options as RedisOptions, Redis};
-use crate::store::{
-    NoJobs, NoSpeechRequests, Retention, SharedJobs, SharedSpeechRequests, SharedStore, StoreError,
-};
+use crate::store::{NoSpeechRequests, Retention, SharedJobs, SharedSpeechRequests, SharedStore, StoreError};
 use crate::template;
 
 /// Why Ringback did not start.
@@ -135,9 +133,30 @@ impl Running {
 /// # Errors
 /// A room cannot be built. Nothing is left running then.
 pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, StartError> {
+    build(settings, None, shutdown).await
+}
+
+/// The same on a listener that is bound already, for who must know its address before the settings
+/// are whole: `public_url` may name it.
+///
+/// # Errors
+/// A room cannot be built. Nothing is left running then.
+pub async fn start_on(
+    listener: Listener,
+    settings: &Settings,
+    shutdown: &Shutdown,
+) -> Result<Running, StartError> {
+    build(settings, Some(listener), shutdown).await
+}
+
+async fn build(
+    settings: &Settings,
+    bound: Option<Listener>,
+    shutdown: &Shutdown,
+) -> Result<Running, StartError> {
     let tls = settings.tls.as_ref().map(acceptor).transpose()?;
     let Stores { store, jobs, requests } = open_store(settings).await?;
-    let (registry, revision) = load_callbacks(settings, &store).await?;
+    let (registry, ledger) = load_callbacks(settings, &store).await?;
 
     let policy = AddressPolicy::new(settings.delivery.allow_networks.clone());
     let proxy = settings.delivery.proxy.as_ref().map(|url| Proxy::parse(url.as_str())).transpose()?;
@@ -153,13 +172,6 @@ pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, 
         proxy,
         ca_files: settings.delivery.ca_files.clone(),
     })?;
-    let ledger = Ledger::new(
-        Arc::clone(&store),
-        Arc::clone(&registry),
-        settings.sealer.clone(),
-        revision,
-        settings.limits.rendering,
-    );
     let (paused, following) = (ledger.clone(), ledger.clone());
     let worker = Worker::new(
         Arc::clone(&store),
@@ -171,7 +183,7 @@ pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, 
     let bodies = Bodies::new(settings.limits.body);
     let desk = Arc::new(job::Desk::new(
         settings.sources.iter().filter_map(|source| provider_of(settings, source)).collect(),
-        settings.speech_provider.clone(),
+        settings.speech_providers.clone(),
         settings.speech_timeout,
         Arc::clone(&store),
         Arc::clone(&jobs),
@@ -207,7 +219,10 @@ pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, 
         operators_here: settings.operator_listen.is_none(),
         operators: Operators { store: Arc::clone(&store) },
     });
-    let listener = Listener::bind(settings.listen).await?;
+    let listener = match bound {
+        Some(listener) => listener,
+        None => Listener::bind(settings.listen).await?,
+    };
     let operator_listener = match settings.operator_listen {
         Some(address) => Some(Listener::bind(address).await?),
         None => None,
@@ -236,26 +251,28 @@ pub async fn start(settings: &Settings, shutdown: &Shutdown) -> Result<Running, 
     Ok(Running { address, operator_address, store, desk, rooms, shutdown: shutdown.clone() })
 }
 
-/// The registrations as they are stored, and the revision that they are of.
+/// The registrations as they are stored, and who writes them from now on.
 async fn load_callbacks(
     settings: &Settings,
     store: &SharedStore,
-) -> Result<(Arc<Registry>, u64), StartError> {
-    let registry = Registry::default();
-    let sealer = settings.sealer.as_deref();
+) -> Result<(Arc<Registry>, Ledger), StartError> {
+    let registry = Arc::new(Registry::default());
+    let (sealer, rendering) = (settings.sealer.as_deref(), settings.limits.rendering);
     let mut unusable = Vec::new();
     let stored = store.callback_changes(0).await?;
     for row in stored.changed {
-        match Callback::from_row(&row, sealer, settings.limits.rendering) {
+        match Callback::from_row(&row, sealer, rendering) {
             Ok(callback) => registry.put(callback),
             Err(error) => unusable.push(error),
         }
     }
     let others = unusable.len().saturating_sub(1);
-    match unusable.into_iter().next() {
-        Some(first) => Err(StartError::Callbacks { first, others }),
-        None => Ok((Arc::new(registry), stored.revision)),
+    if let Some(first) = unusable.into_iter().next() {
+        return Err(StartError::Callbacks { first, others });
     }
+    let sealer = settings.sealer.clone();
+    let ledger = Ledger::new(Arc::clone(store), Arc::clone(&registry), sealer, stored.revision, rendering);
+    Ok((registry, ledger))
 }
 
 /// Work without an end, up to the stop.
@@ -287,10 +304,9 @@ async fn open_store(settings: &Settings) -> Result<Stores, StoreError> {
             Stores { store: Arc::clone(&store) as _, jobs: Arc::clone(&store) as _, requests: Some(store) }
         }
         StoreAddress::Redis(url) => {
-            // Settings over a Redis name no provider that is asked.
             let options = RedisOptions { max_in_flight, retention, ..RedisOptions::default() };
-            let store = Redis::open(url.as_str(), options).await?;
-            Stores { store: Arc::new(store), jobs: Arc::new(NoJobs), requests: None }
+            let store = Arc::new(Redis::open(url.as_str(), options).await?);
+            Stores { store: Arc::clone(&store) as _, jobs: store, requests: None }
         }
     })
 }
@@ -314,6 +330,7 @@ fn provider_of(settings: &Settings, source: &config::Source) -> Option<job::Prov
     Some(job::Provider {
         source: Arc::clone(&source.name),
         account: Arc::clone(&source.account),
+        call_space: Arc::clone(&source.call_space),
         base_url,
         credentials: api.credentials.clone(),
         max_jobs,
@@ -477,7 +494,7 @@ mod tests {
         let path = folder.path().join("ringback.db");
         let embedded = Arc::new(Embedded::open(&path, EmbeddedOptions::default()).unwrap());
         let (store, jobs): (SharedStore, SharedJobs) = (Arc::clone(&embedded) as _, embedded);
-        let desk = Arc::new(job::Desk::new(Vec::new(), None, Duration::ZERO, Arc::clone(&store), jobs));
+        let desk = Arc::new(job::Desk::new(Vec::new(), Vec::new(), Duration::ZERO, Arc::clone(&store), jobs));
         let shutdown = Shutdown::new();
         let mut rooms = JoinSet::new();
         let other = shutdown.clone();

@@ -8,7 +8,7 @@
 //!
 //! | room | what happens there |
 //! | --- | --- |
-//! | `main`, [`command`] | the command line: `serve`, `demo`, `check`, `render`, `verify`, `placeholders`, `token` |
+//! | `main`, [`command`] | the command line: `serve`, `demo`, `check`, `render`, `verify`, `placeholders`, `token`; `callbacks`, `deliveries`, `events`, `calls` at a running server |
 //! | [`assembly`] | builds every room from the settings and joins them; alone imports all |
 //! | [`config`] | typed settings; every problem at once; the only reader of the environment |
 //! | [`telemetry`], [`shutdown`] | the log; signals and the drain |
@@ -19,6 +19,7 @@
 //! | [`api`] | customer-facing: registrations, speech requests, previews, deliveries |
 //! | [`signature`] | schemes that verify and sign; secrets that never print |
 //! | [`provider`] | one adapter a file: verified request → event; how it is asked; presets |
+//! | [`stand_in`] | servers in the place of providers that are asked, for the demo and the tests |
 //! | [`event`] | normalised events, and ids |
 //! | [`context`] | call, speech, user, campaign, lead; the catalogue of names; foreign JSON |
 //! | [`filter`] | which events a registration wants, and which calls a search finds |
@@ -28,6 +29,7 @@
 //! | [`delivery`] | the client, the outcome, the schedule of the next attempt, the worker |
 //! | [`destination`] | which URLs may be registered and which addresses dialled |
 //! | `escape` | text as the content of JSON strings; the only room that allows `unsafe` |
+//! | [`docs`] | pages for those who use Ringback: the first callback, receivers |
 //! | [`limit`], [`network`], [`quantity`] | rates; ranges of addresses; how durations and sizes are spelt |
 //!
 //! # Invariants
@@ -57,6 +59,7 @@ pub mod config;
 pub mod context;
 pub mod delivery;
 pub mod destination;
+pub mod docs;
 mod escape;
 pub mod event;
 pub mod filter;
@@ -71,6 +74,7 @@ pub mod registration;
 pub mod shutdown;
 pub mod signature;
 pub mod speech_request;
+pub mod stand_in;
 pub mod store;
 pub mod telemetry;
 pub mod template;

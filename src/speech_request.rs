@@ -163,9 +163,9 @@ impl SpeechDesk {
     ///
     /// # Errors
     /// The store cannot be asked.
-    pub async fn is_job_for(&self, job: JobId, token: &str) -> Result<bool, StoreError> {
+    pub async fn is_job_for(&self, job: JobId, token: Option<&str>) -> Result<bool, StoreError> {
         let job = self.0.desk.job(job).await?;
-        Ok(job.is_some_and(|job| job.job.submitted_by.is_none_or(|submitter| submitter == token)))
+        Ok(job.is_some_and(|job| job.job.submitted_by.is_none_or(|submitter| Some(&*submitter) == token)))
     }
 
     /// Removes requests that nothing can come of any more, for ever. `timeout` is that of a job,

@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails, and says where")]
 
 mod api;
+mod command;
 mod config;
 mod delivery;
+mod docs;
 mod fixtures;
 mod house;
 mod interop;

@@ -11,8 +11,8 @@ use crate::event::AccountName;
 use crate::http::{Held, Problem, Query};
 use crate::registration::{Issue, Once};
 
-/// The most rows of a list.
-const MAX_LIMIT: usize = 250;
+/// The most rows of a list, and of what is done with many deliveries at once.
+pub(super) const MAX_LIMIT: usize = 250;
 
 /// The rows of a list where the request does not say.
 const DEFAULT_LIMIT: usize = 50;
@@ -42,6 +42,23 @@ impl BodyMembers {
     /// Takes a member out; `null` is as if it were not there.
     pub(super) fn take(&mut self, name: &str) -> Option<Body> {
         self.0.remove(name).filter(|value| !value.is_null())
+    }
+
+    /// Takes a text out, read; a bad one is an issue.
+    pub(super) fn text<T>(
+        &mut self,
+        name: &'static str,
+        issues: &mut Vec<Issue>,
+        expected: &str,
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T> {
+        let value = self.take(name)?;
+        let read = value.as_str().and_then(read);
+        if read.is_none() {
+            let detail = format!("`{name}` must be {expected}");
+            issues.push(Issue::new(format!("/{name}"), "bad_parameter", detail));
+        }
+        read
     }
 
     /// All that were not taken out.

@@ -1,8 +1,10 @@
 //! `/v1/deliveries`: what went out, what came back, and once more.
 
 use hyper::StatusCode;
+use jiff::Timestamp;
 use serde_json::{Value as Body, json};
 
+use super::part::Part;
 use super::{Api, Call, list};
 use crate::context::{CallId, Value, read_time};
 use crate::event::{DeliveryId, SpeechRequestId};
@@ -83,6 +85,42 @@ impl Api {
         let view = self.find_delivery(call, id).await?;
         Ok(answer(StatusCode::ACCEPTED, self.show_row(call, &view.row).to_string()))
     }
+
+    /// `POST /v1/deliveries/retry`: those that can be sent again, a part at a time.
+    pub(super) async fn retry_deliveries(&self, call: &Call<'_>) -> Result<Answer, Problem> {
+        let mut issues = call.issues();
+        let mut members = call.members()?;
+        let part = Part::read(&mut members, Timestamp::now(), &mut issues);
+        let state = |text: &str| match DeliveryState::from_name(text)? {
+            state @ (DeliveryState::Dead | DeliveryState::Queued) => Some(state),
+            // What failed has no bytes that could be sent again: that is for a replay.
+            DeliveryState::Leased
+            | DeliveryState::Delivered
+            | DeliveryState::Failed
+            | DeliveryState::Cancelled => None,
+        };
+        let expected = "dead, or queued for those that wait for their next attempt (what failed was never \
+                        rendered, and can only be replayed)";
+        let filter = part.of(DeliveryFilter {
+            callback: members.text("callback", &mut issues, "the id of a callback", |text| text.parse().ok()),
+            call: members.text("call", &mut issues, "the id of a call", CallId::from_text),
+            state: members.text("state", &mut issues, expected, state).or(Some(DeliveryState::Dead)),
+            ..DeliveryFilter::default()
+        });
+        members.refuse_rest(&mut issues);
+        if !issues.is_empty() {
+            return Err(Problem::invalid(issues));
+        }
+        let found = self.store.deliveries_after(&call.account, &filter, part.after, part.limit).await?;
+        let seen = found.rows.iter().filter(|row| self.sees_delivery(call, row));
+        let ids: Vec<DeliveryId> = seen.map(|row| row.id).collect();
+        let retried = if ids.is_empty() { 0 } else { self.store.retry_all(&call.account, &ids).await? };
+        if retried > 0 {
+            tracing::info!(account = &*call.account, retried, "deliveries retried by hand");
+        }
+        let next = found.next.map(|next| part.cursor(next));
+        Ok(answer(StatusCode::OK, json!({"retried": retried, "next": next}).to_string()))
+    }
 }
 
 fn no_such_delivery() -> Problem {
@@ -102,6 +140,7 @@ fn show_row(row: &DeliveryRow) -> Body {
         "next_attempt_at": row.next_attempt_at,
         "created_at": row.created_at,
         "finished_at": row.finished_at,
+        "replayed_as": row.replayed_as.map(|id| id.to_string()),
     })
 }
 

@@ -47,7 +47,7 @@ impl Api {
         let id: EventId = id.parse().map_err(|_| no_such_event())?;
         let mut event = self.store.event(&call.account, id).await?.ok_or_else(no_such_event)?;
         call.takes_nothing()?;
-        if !self.sees_body(call, &event).await? {
+        if !self.sees_body(Some(&call.token), &event).await? {
             event.body = Bytes::new();
         }
         Ok(answer(StatusCode::OK, show(&event).to_string()))

@@ -8,8 +8,11 @@ mod callbacks;
 mod calls;
 mod deliveries;
 mod events;
+mod known;
 mod once;
 mod openapi;
+mod part;
+mod replay;
 mod routes;
 mod speech_requests;
 mod templates;
@@ -118,6 +121,7 @@ impl Api {
             Operation::Pause => self.pause(&call, id).await,
             Operation::Resume => self.resume(&call, id).await,
             Operation::RotateSecret => self.rotate_secret(&call, id).await,
+            Operation::Replay => self.replay(&call, id).await,
             Operation::Check => templates::check(&call),
             Operation::Render => self.render(&call).await,
             Operation::Placeholders => templates::placeholders(&call),
@@ -132,6 +136,7 @@ impl Api {
             Operation::ListDeliveries => self.list_deliveries(&call).await,
             Operation::ShowDelivery => self.show_delivery(&call, id).await,
             Operation::RetryDelivery => self.retry_delivery(&call, id).await,
+            Operation::RetryDeliveries => self.retry_deliveries(&call).await,
         }
     }
 

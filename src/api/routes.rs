@@ -15,6 +15,7 @@ pub(super) enum Operation {
     Pause,
     Resume,
     RotateSecret,
+    Replay,
     Check,
     Render,
     Placeholders,
@@ -29,6 +30,7 @@ pub(super) enum Operation {
     ListDeliveries,
     ShowDelivery,
     RetryDelivery,
+    RetryDeliveries,
 }
 
 use Operation as O;
@@ -46,6 +48,7 @@ const ROUTES: &[Route] = &[
     ("/v1/callbacks/{id}/pause", &[("POST", O::Pause)]),
     ("/v1/callbacks/{id}/resume", &[("POST", O::Resume)]),
     ("/v1/callbacks/{id}/rotate-secret", &[("POST", O::RotateSecret)]),
+    ("/v1/callbacks/{id}/replay", &[("POST", O::Replay)]),
     ("/v1/templates/check", &[("POST", O::Check)]),
     ("/v1/templates/render", &[("POST", O::Render)]),
     ("/v1/placeholders", &[("GET", O::Placeholders)]),
@@ -57,6 +60,8 @@ const ROUTES: &[Route] = &[
     ("/v1/events", &[("GET", O::ListEvents)]),
     ("/v1/events/{id}", &[("GET", O::ShowEvent)]),
     ("/v1/deliveries", &[("GET", O::ListDeliveries)]),
+    // Before those that have an id in its place.
+    ("/v1/deliveries/retry", &[("POST", O::RetryDeliveries)]),
     ("/v1/deliveries/{id}", &[("GET", O::ShowDelivery)]),
     ("/v1/deliveries/{id}/retry", &[("POST", O::RetryDelivery)]),
 ];
@@ -179,7 +184,7 @@ impl Operation {
 
     /// Whether it creates something, so that a repeat with the same `Idempotency-Key` must not.
     pub(super) const fn creates(self) -> bool {
-        matches!(self, Self::Register | Self::RotateSecret)
+        matches!(self, Self::Register | Self::RotateSecret | Self::Replay)
     }
 
     /// Whether it takes a request with nothing in it: what is in it is refused by name.

@@ -13,7 +13,7 @@ use crate::event::{JobId, SpeechRequestId};
 use crate::http::{Answer, Problem, Query, json as answer};
 use crate::registration::{Issue, NewRequest};
 use crate::speech_request::{MakeError, SpeechDesk};
-use crate::store::{CallbackState, DeliveryRow, EventRow, RequestedState};
+use crate::store::{CallbackState, DeliveryRow, EventRow, RequestedState, StoreError};
 
 /// The space of calls where a request names none.
 const DEFAULT_SPACE: &str = "default";
@@ -153,15 +153,15 @@ impl Api {
         request.is_none_or(|request| request.token.as_deref() == Some(&*call.token))
     }
 
-    /// Whether an event's body is for this caller to see: that of a job only for the token which
+    /// Whether an event's body is for this token to see: that of a job only for the token which
     /// submitted it.
-    pub(super) async fn sees_body(&self, call: &Call<'_>, event: &EventRow) -> Result<bool, Problem> {
+    pub(super) async fn sees_body(&self, token: Option<&str>, event: &EventRow) -> Result<bool, StoreError> {
         if event.method != "JOB" {
             return Ok(true);
         }
         let job = event.path.trim_start_matches('/').parse::<JobId>().ok();
         match (job, &self.speech) {
-            (Some(job), Some(desk)) => Ok(desk.is_job_for(job, &call.token).await?),
+            (Some(job), Some(desk)) => desk.is_job_for(job, token).await,
             _ => Ok(false),
         }
     }

@@ -7,9 +7,10 @@ use serde_json::{Value as Body, json};
 
 use super::call::unknown;
 use super::callbacks::show_issue;
+use super::known::Known;
 use super::trial::read_sample;
 use super::{Api, Call};
-use crate::context::{CallContext, Facts, Json, Name, Value, Values};
+use crate::context::{Facts, Json, Name, Value, Values};
 use crate::event::{EventId, EventType};
 use crate::http::{Answer, Problem, json as answer};
 use crate::registration::{Issue, RequestTemplate, Sample};
@@ -101,7 +102,7 @@ impl Api {
             }
             Against::Event(id) => {
                 let known = self.known_of(call, &id).await?;
-                template.render(&known.values(), &mut rendered)
+                template.render(&known.values(known.first_type()), &mut rendered)
             }
         };
         if let Err(fault) = outcome {
@@ -120,54 +121,10 @@ impl Api {
         let no_such_event = || Problem::not_found("this account has no such event");
         let id: EventId = id.parse().map_err(|_| no_such_event())?;
         let event = self.store.event(&call.account, id).await?.ok_or_else(no_such_event)?;
-        let context = match &event.call {
-            Some(key) => match self.store.call(key).await? {
-                Some(stored) => CallContext::from_bytes(&stored.context).map_err(|fault| {
-                    tracing::error!(error = %fault, "a request cannot be answered");
-                    Problem::damaged()
-                })?,
-                None => CallContext::default(),
-            },
-            None => CallContext::default(),
-        };
-        let sees_body = self.sees_body(call, &event).await?;
-        Ok(Known {
-            context,
-            token: Arc::clone(&call.token),
-            // A form or a query has no JSON to show; the adapter's reading of it is in the context.
-            raw: if sees_body { Json::parse(&event.body).unwrap_or(Json::Null) } else { Json::Null },
-            event_id: id.to_string(),
-            event_at: event.received_at.to_string(),
-            event_type: event.types.first().map(|event_type| event_type.as_str()),
-            provider: event.provider,
-            source: event.source,
+        self.known(event, Some(Arc::clone(&call.token))).await?.map_err(|fault| {
+            tracing::error!(error = %fault, "a request cannot be answered");
+            Problem::damaged()
         })
-    }
-}
-
-/// Everything that a template may name of an event that came in.
-struct Known {
-    token: Arc<str>,
-    context: CallContext,
-    raw: Json,
-    event_id: String,
-    event_at: String,
-    event_type: Option<&'static str>,
-    provider: String,
-    source: String,
-}
-
-impl Known {
-    fn values(&self) -> Values<'_> {
-        let mut values = Values::new();
-        self.context.fill_for(Some(&self.token), &mut values);
-        values.set(Name::EventId, Value::Text(&self.event_id));
-        values.set(Name::EventAt, Value::Text(&self.event_at));
-        values.set(Name::EventType, self.event_type.map_or(Value::Missing, Value::Text));
-        values.set(Name::Provider, Value::Text(&self.provider));
-        values.set(Name::Source, Value::Text(&self.source));
-        values.set(Name::Raw, Value::from(&self.raw));
-        values
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) fn problems(
     err: &mut dyn Write,
 ) -> io::Result<()> {
     for problem in problems {
-        draw(name, source, problem, Level::ERROR, err)?;
+        draw(name, source, &problem.into(), Severity::Error, err)?;
     }
     writeln!(err, "{name}: {}", count(problems.len(), "problem"))
 }
@@ -41,25 +41,63 @@ pub(super) fn warnings(
     warnings: &[Diagnostic],
     err: &mut dyn Write,
 ) -> io::Result<()> {
-    warnings.iter().try_for_each(|warning| draw(name, source, warning, Level::WARNING, err))
+    warnings.iter().try_for_each(|warning| draw(name, source, &warning.into(), Severity::Warning, err))
+}
+
+/// What is drawn of a problem, whether it was found here or by a server.
+pub(super) struct Mark<'a> {
+    pub(super) code: &'a str,
+    pub(super) message: &'a str,
+    /// Where it begins in the source, in bytes, within it and between two characters.
+    pub(super) offset: usize,
+    /// How many bytes it covers.
+    pub(super) length: usize,
+    /// The line, from 1.
+    pub(super) line: usize,
+    pub(super) suggestion: Option<&'a str>,
+}
+
+impl<'a> From<&'a Diagnostic> for Mark<'a> {
+    fn from(problem: &'a Diagnostic) -> Self {
+        Self {
+            code: problem.code.as_str(),
+            message: &problem.message,
+            offset: problem.offset,
+            length: problem.length,
+            line: problem.line,
+            suggestion: problem.suggestion.as_deref(),
+        }
+    }
+}
+
+/// Whether it stops what was asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Severity {
+    Error,
+    Warning,
 }
 
 /// How wide a drawing is at most: a caret under a line that the terminal wraps points nowhere.
 const WIDTH: usize = 80;
 
-fn draw(
+/// Draws one problem: the line, a caret under the place, what is suggested.
+pub(super) fn draw(
     name: &str,
     source: &str,
-    problem: &Diagnostic,
-    level: Level<'_>,
+    problem: &Mark<'_>,
+    severity: Severity,
     err: &mut dyn Write,
 ) -> io::Result<()> {
+    let level = match severity {
+        Severity::Error => Level::ERROR,
+        Severity::Warning => Level::WARNING,
+    };
     let (line, span) = line_around(source, problem);
     let snippet = Snippet::source(line)
         .path(name)
         .line_start(problem.line)
         .annotation(AnnotationKind::Primary.span(span));
-    let title = level.primary_title(problem.message.as_str()).id(problem.code.as_str());
+    let title = level.primary_title(problem.message).id(problem.code);
     let mut report = vec![title.element(snippet)];
     if let Some(suggestion) = &problem.suggestion {
         report.push(Group::with_title(Level::HELP.secondary_title(format!("did you mean `{suggestion}`?"))));
@@ -69,7 +107,7 @@ fn draw(
 
 /// The line on which a problem begins, from its start (columns are counted there) to as far behind
 /// the place as can be seen, and the problem's part of it.
-fn line_around<'s>(source: &'s str, problem: &Diagnostic) -> (&'s str, Range<usize>) {
+fn line_around<'s>(source: &'s str, problem: &Mark<'_>) -> (&'s str, Range<usize>) {
     /// Of up to four bytes a character; more than is drawn, so that the cut is not seen. A template
     /// may be one line of a hundred thousand characters with a problem in each hundred.
     const MOST: usize = WIDTH * 8;

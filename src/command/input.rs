@@ -1,7 +1,7 @@
-//! What the commands about templates read.
+//! What the commands read, and where they write.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use crate::template::{ContentType, Limits};
@@ -14,6 +14,18 @@ pub enum Format {
     Text,
     /// Programs
     Json,
+}
+
+/// Where a command reads and writes.
+pub struct Console<'a> {
+    /// Standard input.
+    pub stdin: &'a mut dyn Read,
+    /// What was asked for.
+    pub out: &'a mut dyn Write,
+    /// What went wrong, and how far it is.
+    pub err: &'a mut dyn Write,
+    /// Whether somebody watches `err` on a terminal, so that progress may be drawn there.
+    pub is_watched: bool,
 }
 
 /// Reads the value of `--content-type`.

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use serde_json::json;
 
 use super::input::Format;
+use super::style::{BOLD, DIM, PLAIN};
 use crate::context::Name;
 
 /// The arguments of `ringback placeholders`.
@@ -47,9 +48,6 @@ fn write_json(out: &mut dyn Write) -> io::Result<()> {
 
 /// A table for each group, the groups in the order of their first names, all with the same columns.
 fn write_table(out: &mut dyn Write) -> io::Result<()> {
-    const BOLD: &str = "\x1b[1m";
-    const DIM: &str = "\x1b[2m";
-    const PLAIN: &str = "\x1b[0m";
     let width = |column: fn(Name) -> &'static str| {
         Name::ALL.into_iter().map(|name| column(name).chars().count()).max().unwrap_or(0)
     };

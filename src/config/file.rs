@@ -77,8 +77,7 @@ fn read_settings(mut section: Section<'_, '_>, replaced: &Replaced) -> Settings 
     }
     if let Some(entry) = section.take("source") {
         let mut taken = HashSet::new();
-        let store = &settings.store;
-        settings.sources = entry.list(|entry| read_source(&entry, &names, &mut taken, store));
+        settings.sources = entry.list(|entry| read_source(&entry, &names, &mut taken));
     }
     let mut table = |name, read: &mut dyn FnMut(&mut Section<'_, '_>)| {
         if let Some(mut section) = section.take(name).and_then(|entry| entry.section()) {
@@ -87,11 +86,10 @@ fn read_settings(mut section: Section<'_, '_>, replaced: &Replaced) -> Settings 
         }
     };
     table("speech", &mut |section| {
-        if let Some(reason) = keeps_no_jobs(&settings.store) {
-            section.problem(reason);
+        if let Some(entry) = section.take("provider") {
+            settings.speech_providers =
+                entry.one_or_list(|entry| read_speech_provider(&entry, &settings.sources));
         }
-        settings.speech_provider =
-            section.take("provider").and_then(|entry| read_speech_provider(&entry, &settings.sources));
         let bounds = [Duration::from_secs(1), MAX_SPEECH_TIMEOUT];
         settings.speech_timeout = section.duration("timeout", bounds, settings.speech_timeout);
     });
@@ -187,7 +185,6 @@ fn read_source<'d>(
     entry: &Entry<'d, '_>,
     accounts: &HashSet<&str>,
     taken: &mut HashSet<&'d str>,
-    store: &StoreAddress,
 ) -> Option<Source> {
     let mut section = entry.section()?;
     let name = section.require("name", "the end of its URL").and_then(|entry| {
@@ -220,9 +217,6 @@ fn read_source<'d>(
     let rate_limit = section.take("rate_limit").and_then(|entry| entry.parse(str::parse::<Rate>));
     let call_space = section.take("call_space").and_then(|entry| entry.full_text());
     let api = section.take("api").and_then(|entry| {
-        if let Some(reason) = keeps_no_jobs(store) {
-            entry.problem(reason);
-        }
         let (api, given) = read_api(&entry)?;
         let adapter = provider::adapter(provider?, None)?;
         match adapter.api().map(|asked| asked.missing(&api.credentials)) {
@@ -260,17 +254,6 @@ fn read_source<'d>(
     })
 }
 
-/// Why providers cannot be asked, if they cannot: the store must keep the jobs that this makes.
-fn keeps_no_jobs(store: &StoreAddress) -> Option<&'static str> {
-    match store {
-        StoreAddress::Embedded(_) => None,
-        StoreAddress::Redis(_) => Some(
-            "this version keeps speech jobs in the embedded store only, and the store is a Redis; \
-             leave it out, or let the store be sqlite:ringback.db",
-        ),
-    }
-}
-
 /// The table of a mapping. What is wrong with an entry does not hide what is wrong with another.
 fn read_map(entry: &Entry<'_, '_>) -> Mapping {
     let mut mapping = Mapping::default();
@@ -298,7 +281,7 @@ fn url_secret(entry: &Entry<'_, '_>) -> Option<Secret> {
     secrets.first().map(|secret| Secret::from_bytes(secret.as_bytes()))
 }
 
-/// The source that transcribes, one that can be asked.
+/// A source that transcribes, one that can be asked.
 fn read_speech_provider(entry: &Entry<'_, '_>, sources: &[Source]) -> Option<Arc<str>> {
     let name = entry.full_text()?;
     let Some(source) = sources.iter().find(|source| &*source.name == name) else {

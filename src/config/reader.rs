@@ -298,6 +298,15 @@ impl<'d, 'a> Entry<'d, 'a> {
         items.iter().enumerate().map(item).filter_map(&mut read).collect()
     }
 
+    /// One item, or a list of them.
+    pub(super) fn one_or_list<T>(&self, mut read: impl FnMut(Entry<'d, 'a>) -> Option<T>) -> Vec<T> {
+        if self.is_list() {
+            return self.list(read);
+        }
+        let one = Entry { document: self.document, value: self.value, key: self.key.clone() };
+        read(one).into_iter().collect()
+    }
+
     /// The entries of the table that this is, by their keys.
     pub(super) fn entries(&self) -> Option<Vec<(&'d str, Entry<'d, 'a>)>> {
         let Some(table) = self.value.get_ref().as_table() else {

@@ -35,8 +35,8 @@ pub struct Settings {
     pub tokens: Tokens,
     /// The sources, each name once.
     pub sources: Vec<Source>,
-    /// The source that transcribes where a call's own source does not.
-    pub speech_provider: Option<Arc<str>>,
+    /// The sources that transcribe where a call's own source does not, the first that can.
+    pub speech_providers: Vec<Arc<str>>,
     /// How long a speech job may take; one that takes longer fails.
     pub speech_timeout: Duration,
     /// How deliveries go out.
@@ -287,7 +287,7 @@ impl Settings {
             accounts: Vec::new(),
             tokens: Tokens::default(),
             sources: Vec::new(),
-            speech_provider: None,
+            speech_providers: Vec::new(),
             speech_timeout: Self::SPEECH_TIMEOUT,
             delivery: Delivery::default(),
             retention: Retention::default(),

@@ -13,7 +13,9 @@ use zeroize::Zeroizing;
 use crate::event::AccountName;
 use crate::signature::encoding;
 
-/// A token that was just made. Wiped when it is dropped, and printed only by [`Token::expose`].
+/// A token: one that was just made, or that its owner gives to the command line. Wiped when it is
+/// dropped, and printed only by [`Token::expose`].
+#[derive(Clone)]
 pub struct Token(Zeroizing<String>);
 
 impl Token {
@@ -29,7 +31,7 @@ impl Token {
         Self(Zeroizing::new([Self::PREFIX, &digits].concat()))
     }
 
-    /// The token: to show it once.
+    /// The token: to show it, once to its owner or to the server that knows it.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -39,6 +41,12 @@ impl Token {
     #[must_use]
     pub fn sha256(&self) -> TokenHash {
         TokenHash::of(&self.0)
+    }
+}
+
+impl From<&str> for Token {
+    fn from(text: &str) -> Self {
+        Self(Zeroizing::new(text.to_owned()))
     }
 }
 

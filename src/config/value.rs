@@ -134,15 +134,11 @@ impl Entry<'_, '_> {
 
     /// One secret, or a list of them.
     pub(super) fn secrets(&self) -> Vec<Zeroizing<String>> {
-        if self.is_list() {
-            let secrets = self.list(|entry| entry.secret());
-            if secrets.is_empty() {
-                self.problem("no secret is in the list");
-            }
-            secrets
-        } else {
-            self.secret().into_iter().collect()
+        let secrets = self.one_or_list(|entry| entry.secret());
+        if secrets.is_empty() && self.is_list() {
+            self.problem("no secret is in the list");
         }
+        secrets
     }
 
     /// The value of the environment variable that this names.

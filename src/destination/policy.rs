@@ -128,7 +128,8 @@ impl AddressPolicy {
     }
 
     /// A policy that refuses no address: to read again a URL that was checked when it was
-    /// registered, and will be again when it is dialled. Never for dialling.
+    /// registered, and will be again when it is dialled; and to dial where the person at the
+    /// command line says. Never for dialling what a customer or a provider names.
     #[must_use]
     pub fn anywhere() -> Self {
         Self { anywhere: true, allowed: Networks::default() }

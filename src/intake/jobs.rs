@@ -83,7 +83,7 @@ impl Intake {
         received_at: Timestamp,
     ) -> Result<(), StoreError> {
         match (noticed, call) {
-            (Noticed::Job(job, ..), _) => self.desk.look_at(*job, received_at).await,
+            (Noticed::Job(job, ..), _) => self.desk.look_at(*job).await,
             (Noticed::Results, Some(call)) => self.desk.fetch(&source.name, call, event, received_at).await,
             (Noticed::Results, None) | (Noticed::Nothing, _) => Ok(()),
         }

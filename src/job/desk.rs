@@ -25,6 +25,8 @@ pub struct Provider {
     pub source: Arc<str>,
     /// Whose it is. Only calls of this account are sent there.
     pub account: AccountName,
+    /// In which space the provider's call ids count, if it has the calls itself.
+    pub call_space: Arc<str>,
     /// How the provider is asked; one that has an [`Api`].
     pub adapter: Arc<dyn Adapter>,
     /// Where it is, without a slash at its end.
@@ -40,6 +42,12 @@ pub struct Provider {
 impl Provider {
     pub(super) fn api(&self) -> &dyn Api {
         self.adapter.api().expect("only providers that can be asked are made one of these")
+    }
+
+    /// Whether it could transcribe this call: one that is sent media any call of its account, one
+    /// that has the calls itself those of its own space.
+    fn is_for(&self, call: &CallKey) -> bool {
+        self.account == call.account && (self.api().needs_media() || self.call_space == call.space)
     }
 }
 
@@ -104,7 +112,7 @@ pub enum SubmitError {
 /// Takes submissions and notices.
 pub struct Desk {
     providers: HashMap<Arc<str>, Arc<Provider>>,
-    speech: Option<Arc<str>>,
+    speech: Vec<Arc<str>>,
     timeout: Duration,
     store: SharedStore,
     jobs: SharedJobs,
@@ -112,12 +120,12 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// A desk for these providers. `speech` is the source that transcribes where a call's own does
-    /// not; a job that is not done within `timeout` fails.
+    /// A desk for these providers. `speech` are the sources that transcribe where a call's own does
+    /// not, the first that can; a job that is not done within `timeout` fails.
     #[must_use]
     pub fn new(
         providers: Vec<Provider>,
-        speech: Option<Arc<str>>,
+        speech: Vec<Arc<str>>,
         timeout: Duration,
         store: SharedStore,
         jobs: SharedJobs,
@@ -133,29 +141,28 @@ impl Desk {
     /// It cannot be transcribed, or the store cannot be asked.
     pub async fn submit(&self, submission: Submission<'_>, now: Timestamp) -> Result<Submitted, SubmitError> {
         let Submission { call, own_source, submitted_by } = submission;
-        let of_the_account =
-            |source: &str| self.providers.get(source).filter(|provider| provider.account == call.account);
-        let own = own_source.and_then(of_the_account);
-        let speech = self.speech.as_deref().and_then(of_the_account);
-        let provider = own
-            .filter(|provider| !provider.api().needs_media())
-            .or(speech)
-            .or(own)
-            .ok_or(Refusal::NoProvider)?;
         let context = match self.store.call(call).await? {
             Some(stored) => CallContext::from_bytes(&stored.context)?,
             None => CallContext::default(),
         };
         let text = |name| context.get(name).and_then(Json::as_str).filter(|text| !text.is_empty());
-        let media = if !provider.api().needs_media() {
-            StoredMedia::OfTheCall
-        } else if let Some(url) = text(Name::CallRecordingUrl) {
-            StoredMedia::Recording(url.to_owned())
-        } else if let Some(said) = text(Name::SpeechResult) {
-            StoredMedia::Text(said.to_owned())
+        let sent = if let Some(url) = text(Name::CallRecordingUrl) {
+            Some(StoredMedia::Recording(url.to_owned()))
         } else {
-            return Err(Refusal::NoRecording.into());
+            text(Name::SpeechResult).map(|said| StoredMedia::Text(said.to_owned()))
         };
+        let own = own_source.and_then(|source| self.providers.get(source));
+        let holds_it = own.filter(|own| !own.api().needs_media());
+        let named = self.speech.iter().filter_map(|source| self.providers.get(source));
+        let candidates: Vec<_> =
+            holds_it.into_iter().chain(named).chain(own).filter(|provider| provider.is_for(call)).collect();
+        let (provider, media) = candidates
+            .iter()
+            .find_map(|provider| {
+                let media = if provider.api().needs_media() { sent.clone()? } else { StoredMedia::OfTheCall };
+                Some((*provider, media))
+            })
+            .ok_or(if candidates.is_empty() { Refusal::NoProvider } else { Refusal::NoRecording })?;
         let task = StoredTask {
             media,
             language: text(Name::SpeechLanguage).or(text(Name::CallLanguage)).map(str::to_owned),
@@ -217,8 +224,8 @@ impl Desk {
     ///
     /// # Errors
     /// The store cannot be asked.
-    pub async fn look_at(&self, job: JobId, now: Timestamp) -> Result<(), StoreError> {
-        self.jobs.hasten_job(job, now).await?;
+    pub async fn look_at(&self, job: JobId) -> Result<(), StoreError> {
+        self.jobs.hasten_job(job).await?;
         self.changed.notify_one();
         Ok(())
     }

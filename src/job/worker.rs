@@ -27,8 +27,9 @@ use crate::store::{FinishJob, JobClaim, JobEnd, JobLease, JobPhase, JobRow, JobS
 /// Steps under way at once, over all providers.
 const SLOTS: usize = 32;
 
-/// The longest and the shortest sleep between two looks at the store. Other processes' jobs are
-/// noticed after the longest; a submission that waits for room is looked at after the shortest.
+/// The longest and the shortest sleep between two looks at the store. What nobody was told of,
+/// because the process that should have told has died, is noticed after the longest; a submission
+/// that waits for room may be looked at after the shortest.
 const LONGEST_SLEEP: Duration = Duration::from_secs(5);
 const SHORTEST_SLEEP: Duration = Duration::from_millis(100);
 
@@ -111,15 +112,14 @@ impl Worker {
                 permits = self.free_slots() => permits,
             };
             while under_way.try_join_next().is_some() {}
-            let claimed =
-                self.parts.desk.jobs().claim_jobs(Timestamp::now(), permits.num_permits(), &shares).await;
-            let pause = match claimed {
+            let jobs = self.parts.desk.jobs();
+            let pause = match jobs.claim_jobs(permits.num_permits(), &shares).await {
                 Ok(claims) if !claims.is_empty() => {
                     self.start(claims, permits, &mut under_way);
                     continue;
                 }
-                Ok(_) => match self.parts.desk.jobs().next_job(&shares).await {
-                    Ok(due) => until(due),
+                Ok(_) => match jobs.next_job(&shares).await {
+                    Ok(wait) => wait.unwrap_or(LONGEST_SLEEP).clamp(SHORTEST_SLEEP, LONGEST_SLEEP),
                     Err(_) => LONGEST_SLEEP,
                 },
                 Err(error) => {
@@ -132,6 +132,7 @@ impl Worker {
                 biased;
                 () = &mut stop => break,
                 () = self.parts.desk.changed.notified() => {}
+                () = jobs.jobs_change() => {}
                 () = sleep(pause) => {}
             }
         }
@@ -164,11 +165,6 @@ impl Worker {
             under_way.spawn(work.instrument(span));
         }
     }
-}
-
-fn until(due: Option<Timestamp>) -> Duration {
-    let left = due.map(|due| Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or_default());
-    left.unwrap_or(LONGEST_SLEEP).clamp(SHORTEST_SLEEP, LONGEST_SLEEP)
 }
 
 /// What a step brought beside itself.

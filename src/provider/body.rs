@@ -1,5 +1,8 @@
 //! A request's body as data, in the forms that providers post: JSON, a form, a query.
 
+use hyper::HeaderMap;
+use hyper::body::Bytes;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
 use url::form_urlencoded;
 
 use jiff::Timestamp;
@@ -51,6 +54,24 @@ pub(super) fn object(request: &SignedRequest) -> Result<Json, Unreadable> {
     } else {
         json_object(body)
     }
+}
+
+/// What a request brought, as data, from what is kept of it: the same as when it was received. Null,
+/// if that can no longer be read.
+#[must_use]
+pub fn raw_of_kept(method: &str, path: &str, content_type: &str, body: &Bytes) -> Json {
+    let (sub_path, query) = path.split_once('?').unwrap_or((path, ""));
+    let content_type = HeaderValue::from_str(content_type).ok().map(|value| (CONTENT_TYPE, value));
+    let request = SignedRequest {
+        method: method.to_owned(),
+        url: String::new(),
+        sub_path: sub_path.to_owned(),
+        query: query.to_owned(),
+        headers: HeaderMap::from_iter(content_type),
+        body: body.clone(),
+    };
+    let read = if method == "GET" { object(&request) } else { any(&request) };
+    read.unwrap_or(Json::Null)
 }
 
 /// Names and texts as the URL standard reads them; bytes that are not UTF-8 become U+FFFD.

@@ -17,6 +17,7 @@ use std::sync::Arc;
 pub use api::{
     Access, Api, Ask, Credentials, Media, Pace, Part, Progress, Reference, Session, Task, Undocumented,
 };
+pub use body::raw_of_kept;
 pub use mapping::{InvalidEntry, Mapping};
 
 use crate::event::Event;

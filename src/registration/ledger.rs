@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 use super::{Callback, DeliverySettings, Once, Registry, Repeat};
 use crate::event::{AccountName, CallbackId};
 use crate::signature::Sealer;
-use crate::store::{CallbackChanges, CallbackState, SharedStore, StoreError};
+use crate::store::{Answered, CallbackChanges, CallbackState, Remember, SharedStore, StoreError};
 
 /// How long to wait until the store is asked again what has changed, after it could not say.
 const FOLLOW_PAUSE: Duration = Duration::from_secs(1);
@@ -183,6 +183,20 @@ impl Ledger {
     /// The store did not say.
     pub async fn answered(&self, account: &AccountName, once: Once) -> Result<Option<Repeat>, StoreError> {
         self.0.answered(account, once).await
+    }
+
+    /// What a write of another kind is to remember of its answer to a request that is done once.
+    #[must_use]
+    pub fn remember(&self, once: Once, answer: &[u8]) -> Remember {
+        once.remember(answer, self.0.sealer.as_deref())
+    }
+
+    /// What such a write found to be remembered says of this request.
+    ///
+    /// # Errors
+    /// What is remembered cannot be read.
+    pub fn compare(&self, once: Once, answered: Answered) -> Result<Repeat, StoreError> {
+        once.compare(answered, self.0.sealer.as_deref())
     }
 
     /// Removes a registration of this account; `false` if there is none.

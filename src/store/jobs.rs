@@ -26,17 +26,18 @@ pub trait Jobs: Send + Sync + 'static {
     async fn put_job(&self, job: NewJob, max_open: usize) -> Result<PutJob, StoreError>;
 
     /// Leases up to `slots` jobs whose time has come, of these sources only, those first that are
-    /// due longest. Of a source that has as many jobs at work as it may, none that is still to be
-    /// submitted is taken.
-    async fn claim_jobs(
-        &self,
-        now: Timestamp,
-        slots: usize,
-        sources: &[SourceShare],
-    ) -> Result<Vec<JobClaim>, StoreError>;
+    /// due longest. Of a source that has as many jobs at work as it may, over all processes, none
+    /// that is still to be submitted is taken.
+    async fn claim_jobs(&self, slots: usize, sources: &[SourceShare]) -> Result<Vec<JobClaim>, StoreError>;
 
-    /// When the next job of these sources can be claimed, as far as time decides it.
-    async fn next_job(&self, sources: &[SourceShare]) -> Result<Option<Timestamp>, StoreError>;
+    /// How long it is until the next job of these sources can be claimed, as far as time decides it.
+    async fn next_job(&self, sources: &[SourceShare]) -> Result<Option<Duration>, StoreError>;
+
+    /// Returns when another process may have made a job that can be claimed, or room for one. Pends
+    /// for ever where there is no other process.
+    async fn jobs_change(&self) {
+        std::future::pending::<()>().await;
+    }
 
     /// Writes how a job stands after it was worked on, and ends its lease. `false`, and nothing, if
     /// the lease is not held any more.
@@ -54,7 +55,7 @@ pub trait Jobs: Send + Sync + 'static {
 
     /// Makes a job that is not over due now. If it is worked on at this moment, it is due again
     /// right afterwards. `false` if there is none.
-    async fn hasten_job(&self, id: JobId, now: Timestamp) -> Result<bool, StoreError>;
+    async fn hasten_job(&self, id: JobId) -> Result<bool, StoreError>;
 
     /// The job that the provider of a source keeps under this id.
     async fn job_of_provider(&self, source: &str, id: &str) -> Result<Option<JobRow>, StoreError>;
@@ -196,52 +197,4 @@ pub enum FinishJob {
     Lost,
     /// What became of the acceptance. The job is over if it was stored, or had been before.
     Accepted(Accepted),
-}
-
-/// The jobs of a store that keeps none: there are none, and a new one is refused.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoJobs;
-
-#[async_trait]
-impl Jobs for NoJobs {
-    async fn put_job(&self, _: NewJob, _: usize) -> Result<PutJob, StoreError> {
-        Err(StoreError::Unavailable {
-            reason: "this store keeps no speech jobs",
-            retry_after: Duration::from_mins(1),
-            source: None,
-        })
-    }
-
-    async fn claim_jobs(
-        &self,
-        _: Timestamp,
-        _: usize,
-        _: &[SourceShare],
-    ) -> Result<Vec<JobClaim>, StoreError> {
-        Ok(Vec::new())
-    }
-
-    async fn next_job(&self, _: &[SourceShare]) -> Result<Option<Timestamp>, StoreError> {
-        Ok(None)
-    }
-
-    async fn settle_job(&self, _: JobLease, _: JobStanding) -> Result<bool, StoreError> {
-        Ok(false)
-    }
-
-    async fn finish_job(&self, _: JobLease, _: JobEnd, _: Acceptance) -> Result<FinishJob, StoreError> {
-        Ok(FinishJob::Lost)
-    }
-
-    async fn hasten_job(&self, _: JobId, _: Timestamp) -> Result<bool, StoreError> {
-        Ok(false)
-    }
-
-    async fn job_of_provider(&self, _: &str, _: &str) -> Result<Option<JobRow>, StoreError> {
-        Ok(None)
-    }
-
-    async fn job(&self, _: JobId) -> Result<Option<JobRow>, StoreError> {
-        Ok(None)
-    }
 }

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{DeliveryState, EventRow, EventState, StoredCall};
+use super::{DeliveryRow, DeliveryState, EventRow, EventState, StoredCall};
 use crate::context::{CallContext, CallId, CallKey, Values};
 use crate::event::{CallbackId, DeliveryId, EventType};
 use crate::filter::{Filter, Occasion};
 
-/// The most rows that one look at a list of events goes through, whether or not they match.
+/// The most rows that one look at a list of events, or at deliveries from the oldest on, goes
+/// through, whether or not they match.
 pub const SCAN_LIMIT: usize = 5_000;
 
 /// The most calls that one look at a list of calls reads, whether or not they match.
@@ -21,11 +22,30 @@ pub const CONTEXTS_LIMIT: usize = 16 << 20;
 /// A part of a list that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found<T, C> {
-    /// The rows, the newest first.
+    /// The rows, in the order of the list.
     pub rows: Vec<T>,
     /// Where to go on. There may be nothing behind it; without it there is nothing more. A part may
     /// have fewer rows than were asked for, or none, and yet not be the last: one look is bounded.
     pub next: Option<C>,
+}
+
+impl Found<DeliveryRow, DeliveryId> {
+    /// Of two lists from the oldest on, a part each, the same part of the list of both, with at most
+    /// `limit` rows.
+    #[must_use]
+    pub fn merge(self, other: Self, limit: usize) -> Self {
+        // As far as both were looked at.
+        let mut next = self.next.into_iter().chain(other.next).min();
+        let mut rows = self.rows;
+        rows.extend(other.rows);
+        rows.retain(|row| next.is_none_or(|next| row.id <= next));
+        rows.sort_unstable_by_key(|row| row.id);
+        if rows.len() > limit {
+            rows.truncate(limit);
+            next = rows.last().map(|row| row.id);
+        }
+        Self { rows, next }
+    }
 }
 
 /// Which deliveries a list shows; `None` takes all.
@@ -41,6 +61,18 @@ pub struct DeliveryFilter {
     pub since: Option<Timestamp>,
     /// Made before this time.
     pub until: Option<Timestamp>,
+}
+
+impl DeliveryFilter {
+    /// Whether a delivery is one of these.
+    #[must_use]
+    pub fn takes(&self, row: &DeliveryRow) -> bool {
+        self.callback.is_none_or(|callback| row.callback == callback)
+            && self.call.as_ref().is_none_or(|call| row.call.as_ref() == Some(call))
+            && self.state.is_none_or(|state| row.state == state)
+            && self.since.is_none_or(|since| row.created_at >= since)
+            && self.until.is_none_or(|until| row.created_at < until)
+    }
 }
 
 /// A part of a list: at most `limit` (not 0) rows, those before `before` (an exclusive cursor; ids

@@ -22,8 +22,8 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 pub use jobs::{
-    FinishJob, JobClaim, JobEnd, JobLease, JobPhase, JobRow, JobStanding, Jobs, NewJob, NoJobs, PutJob,
-    SharedJobs, SourceShare,
+    FinishJob, JobClaim, JobEnd, JobLease, JobPhase, JobRow, JobStanding, Jobs, NewJob, PutJob, SharedJobs,
+    SourceShare,
 };
 pub use list::{
     CALLS_LIMIT, CONTEXTS_LIMIT, CallMark, CallQuery, DeliveryFilter, EventFilter, Found, ListedCall, Page,
@@ -33,7 +33,7 @@ pub use record::{
     Acceptance, Accepted, Announced, Announcement, Answered, Attempt, CallWrite, CallbackChanges,
     CallbackRow, CallbackState, Claim, DedupeKey, DeliveryRequest, DeliveryRow, DeliveryState, DeliveryView,
     DestinationId, DestinationLimits, EventRow, EventState, EventView, FailedDelivery, Lease, NewDelivery,
-    Next, OrderKey, OutcomeKind, Rate, Recall, Remember, Retention, Settlement, StoredCall,
+    Next, OrderKey, OutcomeKind, Rate, Recall, Remember, Replay, Replayed, Retention, Settlement, StoredCall,
 };
 
 pub use speech_requests::{
@@ -161,10 +161,30 @@ pub trait Store: Send + Sync + 'static {
         page: Page,
     ) -> Result<Vec<DeliveryRow>, StoreError>;
 
+    /// Deliveries of this account, the oldest first: at most `limit` (not 0) of those made after
+    /// `after`. One look goes through at most [`SCAN_LIMIT`] of them.
+    async fn deliveries_after(
+        &self,
+        account: &AccountName,
+        filter: &DeliveryFilter,
+        after: Option<DeliveryId>,
+        limit: usize,
+    ) -> Result<Found<DeliveryRow, DeliveryId>, StoreError>;
+
     /// Makes a delivery that is dead, or waits for its next attempt, due now, with its schedule from
     /// the beginning: same id, same bytes. `false` if this account has none such, if it was never
     /// rendered, or if its registration was removed.
-    async fn retry(&self, account: &AccountName, id: DeliveryId) -> Result<bool, StoreError>;
+    async fn retry(&self, account: &AccountName, id: DeliveryId) -> Result<bool, StoreError> {
+        Ok(self.retry_all(account, &[id]).await? == 1)
+    }
+
+    /// The same for several, in one atomic write: how many it was done with. The others are passed
+    /// over.
+    async fn retry_all(&self, account: &AccountName, ids: &[DeliveryId]) -> Result<usize, StoreError>;
+
+    /// Writes deliveries that are made anew in place of earlier ones, and that they are, in one atomic
+    /// and durable write.
+    async fn replay(&self, replay: Replay) -> Result<Replayed, StoreError>;
 
     /// What the store did by itself and nobody was told of, at most `limit`.
     async fn announcements(&self, limit: usize) -> Result<Vec<Announcement>, StoreError>;

@@ -162,6 +162,31 @@ pub struct DeliveryRequest {
     pub body: Bytes,
 }
 
+/// Deliveries that are made anew in place of earlier ones, with new ids: one atomic write.
+#[derive(Clone, Debug)]
+pub struct Replay {
+    /// Whose they are.
+    pub account: AccountName,
+    /// Each with the one in whose place it is made.
+    pub deliveries: Vec<(DeliveryId, NewDelivery)>,
+    /// Whether one that was made anew before is so once more.
+    pub again: bool,
+    /// The answer to remember, in the same write.
+    pub remember: Option<Remember>,
+}
+
+/// What became of a [`Replay`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Replayed {
+    /// Written and durable.
+    Stored,
+    /// One of the earlier deliveries is gone, or was made anew since it was read; nothing was
+    /// written. Read and try again.
+    Conflict,
+    /// The same request was answered before; nothing was written.
+    Answered(Answered),
+}
+
 /// A delivery whose rendering failed.
 #[derive(Clone, Debug)]
 pub struct FailedDelivery {
@@ -508,6 +533,8 @@ pub struct DeliveryRow {
     pub created_at: Timestamp,
     /// When it was delivered, died, failed or was cancelled.
     pub finished_at: Option<Timestamp>,
+    /// The delivery that a replay made in its place, the last one if there were several.
+    pub replayed_as: Option<DeliveryId>,
 }
 
 /// A delivery with everything: its request (absent if it was never rendered) and its attempts.

@@ -182,7 +182,7 @@ fn write_other<'v, 'c>(
         Value::Bool(true) => cursor.put(*b"true", 4),
         Value::Bool(false) => cursor.put(*b"false", 5),
         Value::Array(items) if is_value => {
-            *writing = Writing::array(items);
+            writing.begin_array(items);
             return match writing.write(cursor.put([b'['], 1)) {
                 (cursor, writer::Halt::End) => (cursor, None),
                 (cursor, halt) => (cursor, Some(Other::Writing(halt))),

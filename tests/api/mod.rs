@@ -4,6 +4,7 @@ mod callbacks;
 mod idempotency;
 mod lists;
 mod openapi;
+mod repair;
 
 use hyper::StatusCode;
 use ringback::http::Client;

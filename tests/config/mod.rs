@@ -103,7 +103,7 @@ fn the_whole_example_is_read_as_it_is_meant() {
         (settings.limits.body, settings.limits.template, settings.limits.rendering),
         (4 << 20, 256 << 10, 8 << 20)
     );
-    assert_eq!(settings.speech_provider.as_deref(), Some("symbl"));
+    assert!(settings.speech_providers.iter().map(AsRef::as_ref).eq(["agents", "symbl"]));
     assert!(settings.not_yet.is_empty(), "{:?}", settings.not_yet);
     assert!(!settings.trying_out);
 }

@@ -12,7 +12,7 @@ use ringback::event::{AccountName, CallbackId, DeliveryId, EventId};
 use ringback::store::{
     Acceptance, Accepted, Announcement, Answered, CallMark, CallQuery, CallbackRow, Claim, DedupeKey,
     DeliveryFilter, DeliveryRow, DeliveryView, EventFilter, EventRow, EventView, Found, Lease, ListedCall,
-    Page, Recall, Remember, Settlement, Store, StoreError, StoredCall,
+    Page, Recall, Remember, Replay, Replayed, Settlement, Store, StoreError, StoredCall,
 };
 use tokio::sync::Notify;
 
@@ -222,7 +222,21 @@ impl Store for ScriptedStore {
         Err(unavailable())
     }
 
-    async fn retry(&self, _: &AccountName, _: DeliveryId) -> Result<bool, StoreError> {
+    async fn deliveries_after(
+        &self,
+        _: &AccountName,
+        _: &DeliveryFilter,
+        _: Option<DeliveryId>,
+        _: usize,
+    ) -> Result<Found<DeliveryRow, DeliveryId>, StoreError> {
+        Err(unavailable())
+    }
+
+    async fn replay(&self, _: Replay) -> Result<Replayed, StoreError> {
+        Err(unavailable())
+    }
+
+    async fn retry_all(&self, _: &AccountName, _: &[DeliveryId]) -> Result<usize, StoreError> {
         Err(unavailable())
     }
 

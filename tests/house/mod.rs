@@ -11,6 +11,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("quantity", &[]),
     ("network", &[]),
     ("limit", &[]),
+    ("stand_in", &[]),
     ("event", &["context"]),
     ("context", &["escape"]),
     ("filter", &["context"]),
@@ -41,6 +42,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "event",
             "http",
             "limit",
+            "provider",
             "quantity",
             "registration",
             "signature",
@@ -51,6 +53,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     ("telemetry", &["config"]),
     ("shutdown", &[]),
+    ("docs", &[]),
 ];
 
 /// Rooms that join the others and may import all of them.

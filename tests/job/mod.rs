@@ -20,7 +20,7 @@ use ringback::shutdown::Shutdown;
 use ringback::store::JobEnd;
 use serde_json::{Value, json};
 
-use self::stand_in::{Asked, Reply, StandIn};
+use self::stand_in::{AloVoice, Asked, Auralytik, Reply, Speko, StandIn, Symbl};
 use crate::support::{Home, Receiver};
 
 /// A Ringback in this process, whose jobs can be looked at.
@@ -47,7 +47,7 @@ impl Ringback {
 
     /// Does not wait for the next look at a job.
     async fn hurry(&self, job: JobId) {
-        self.running.jobs().look_at(job, Timestamp::now()).await.unwrap();
+        self.running.jobs().look_at(job).await.unwrap();
     }
 
     async fn end(&self, job: JobId) -> JobEnd {
@@ -95,35 +95,26 @@ const BY_SYMBL: &str = "[speech]\nprovider = \"symbl\"\n";
 
 /// Symbl as it is documented; `job` says how a job stands.
 fn answer_as_symbl(asked: &Asked, before: &[Asked], job: &str) -> Reply {
-    let count = before.iter().filter(|asked| asked.is("POST", "/v1/process/audio/url")).count();
-    let path = asked.path.split('?').next().unwrap();
-    match (asked.method.as_str(), path) {
-        ("POST", "/oauth2/token:generate") => {
-            stand_in::json(200, &json!({"accessToken": "session-1", "expiresIn": 86400}))
-        }
-        ("POST", "/v1/process/audio/url" | "/v1/process/video/url" | "/v1/process/text") => {
-            stand_in::json(201, &json!({"conversationId": "conv-1", "jobId": format!("job-{}", count + 1)}))
-        }
-        ("GET", path) if path.starts_with("/v1/job/") => {
-            stand_in::json(200, &json!({"id": "job-1", "status": job}))
-        }
-        ("GET", "/v1/conversations/conv-1/messages") => stand_in::json(
-            200,
-            &json!({"messages": [
-                {"id": "1", "text": "Good morning.", "from": {"name": "Roger"}, "timeOffset": 0.5, "duration": 1,
-                 "sentiment": {"polarity": {"score": 0.6}}},
-                {"id": "2", "text": "Hello \"Roger\".", "from": {"name": "Ann"}, "timeOffset": 2.0, "duration": 1,
-                 "sentiment": {"polarity": {"score": 0.2}}},
-            ]}),
-        ),
-        ("GET", "/v1/conversations/conv-1/topics") => {
-            stand_in::json(200, &json!({"topics": [{"id": "t", "text": "offer"}]}))
-        }
-        ("GET", "/v1/conversations/conv-1/summary") => {
-            stand_in::json(200, &json!({"summary": [{"id": "s", "text": "An offer."}]}))
-        }
-        _ => stand_in::json(404, &json!({"message": "could not be found"})),
-    }
+    let messages = json!([
+        {"id": "1", "text": "Good morning.", "from": {"name": "Roger"}, "timeOffset": 0.5, "duration": 1,
+         "sentiment": {"polarity": {"score": 0.6}}},
+        {"id": "2", "text": "Hello \"Roger\".", "from": {"name": "Ann"}, "timeOffset": 2.0, "duration": 1,
+         "sentiment": {"polarity": {"score": 0.2}}},
+    ]);
+    let symbl = Symbl::new(json!({
+        "messages": {"messages": messages},
+        "topics": {"topics": [{"id": "t", "text": "offer"}]},
+        "summary": {"summary": [{"id": "s", "text": "An offer."}]},
+    }));
+    symbl.answer(asked, before, job)
+}
+
+/// The result of `AloVoice` for a call, as it is documented.
+fn alovoice(token: &str, id: &str) -> AloVoice {
+    let said = json!([{"begin": 1120, "end": 2960, "direction": "operator", "text": "assalomu alaykum"}]);
+    let answer =
+        json!({"begin_time": 1, "aicallid": id, "stereoaudio": "/stereo/8", "stalk": said, "tags": []});
+    AloVoice::new(token, json!({"answer": answer}))
 }
 
 async fn post(home: &Home, path: &str, event: &Value) -> (StatusCode, Value) {
@@ -219,18 +210,9 @@ async fn a_call_is_transcribed_and_delivered_once_with_the_lead_that_only_the_di
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn alovoice_is_asked_until_the_transcript_is_there() {
-    let provider = StandIn::start(|asked, before| match asked.path.as_str() {
-        "/callsendai/alo%2Ftoken/call%208" => {
-            stand_in::json(200, &json!({"answer": {"begin_time": 1, "aicallid": "ai-8", "stereoaudio": "/stereo/8"}}))
-        }
-        "/callgetairesult/alo%2Ftoken/call%208" => {
-            let polls = before.iter().filter(|asked| asked.path.starts_with("/callgetairesult")).count();
-            let nothing = json!({"answer": {"begin_time": 1, "aicallid": "ai-8"}});
-            let result = json!({"answer": {"aicallid": "ai-8", "stalk": [
-                {"begin": 1120, "end": 2960, "direction": "operator", "text": "assalomu alaykum"}], "tags": []}});
-            stand_in::json(200, if polls == 0 { &nothing } else { &result })
-        }
-        _ => stand_in::json(404, &json!({})),
+    let alo = alovoice("alo/token", "ai-8");
+    let provider = StandIn::start(move |asked, before| {
+        alo.answer(asked, before.iter().any(|asked| asked.path.starts_with("/callgetairesult")))
     })
     .await;
     let home = home(&format!(
@@ -248,7 +230,9 @@ async fn alovoice_is_asked_until_the_transcript_is_there() {
     let body = seen[0].json();
     assert_eq!(body["text"], "operator: assalomu alaykum");
     assert_eq!((&body["mail"], &body["campaign"]), (&json!("ann@example.com"), &json!("Spring")));
-    assert_eq!(provider.asked().len(), 3);
+    let asked: Vec<String> = provider.asked().into_iter().map(|asked| asked.path).collect();
+    let poll = "/callgetairesult/alo%2Ftoken/call%208";
+    assert_eq!(asked, ["/callsendai/alo%2Ftoken/call%208", poll, poll]);
     ringback.stop().await;
 }
 
@@ -375,19 +359,18 @@ async fn a_job_survives_a_restart_and_no_more_are_at_work_than_may_be() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thin_event_is_answered_first_and_fetched_afterwards() {
-    let provider = StandIn::start(|asked, _| match asked.path.as_str() {
-        "/v1/calls/call-15/report" => stand_in::json(
-            200,
-            &json!({"session_id": "call-15", "summary": "All well", "transcript": {"entries": [
-                {"index": 0, "source": "agent", "text": "Hello", "started_at": "2026-03-30T14:22:01Z"}]}}),
-        ),
-        "/v1/calls/call-15/events" => stand_in::json(200, &json!({"events": [{"event_type": "answered"}]})),
-        "/v1/calls/call-15" => stand_in::json(200, &json!({"id": "call-15", "status": "ended"})),
-        "/api/v1/voice-calls/vc_1" => stand_in::json(
-            200,
-            &json!({"id": "vc_1", "state": "Completed", "transcript": [{"role": "agent", "text": "Hi", "timestamp": "00:00:01"}]}),
-        ),
-        _ => stand_in::json(404, &json!({"error": "not found", "code": "NOT_FOUND"})),
+    let entry = json!({"index": 0, "source": "agent", "text": "Hello", "started_at": "2026-03-30T14:22:01Z"});
+    let call = json!({
+        "report": {"session_id": "call-15", "summary": "All well", "transcript": {"entries": [entry]}},
+        "events": {"events": [{"event_type": "answered"}]},
+        "call": {"id": "call-15", "status": "ended"},
+    });
+    let speko = Speko::new("speko-token", json!({"call-15": call}));
+    let said = json!([{"role": "agent", "text": "Hi", "timestamp": "00:00:01"}]);
+    let call = json!({"id": "vc_1", "state": "Completed", "transcript": said});
+    let auralytik = Auralytik::new("ak_live_1", json!({"vc_1": {"call": call}}));
+    let provider = StandIn::start(move |asked, _| {
+        if asked.path.starts_with("/v1/") { speko.answer(asked) } else { auralytik.answer(asked) }
     })
     .await;
     let home = home(&format!(
@@ -456,5 +439,45 @@ async fn a_call_that_cannot_be_transcribed_is_refused_with_the_reason() {
     let text = asked.iter().find(|asked| asked.is("POST", "/v1/process/text")).unwrap().json();
     assert_eq!(text["messages"][1]["payload"]["content"], "Hi");
     assert_eq!(text["messages"][1]["from"]["name"], "customer");
+    ringback.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_several_sources_the_first_transcribes_that_can() {
+    let alo = alovoice("alo-token", "ai-1");
+    let alo = StandIn::start(move |asked, _| alo.answer(asked, true)).await;
+    let provider = StandIn::start(|asked, before| answer_as_symbl(asked, before, "completed")).await;
+    let home = home(&format!(
+        "{}[[source]]\nname = \"branch\"\naccount = \"acme\"\nprovider = \"commpeak\"\nverify = {{ scheme = \"none\" }}\n\
+         call_space = \"branch\"\n\
+         [[source]]\nname = \"alo\"\naccount = \"acme\"\nprovider = \"alovoice\"\nverify = {{ scheme = \"none\" }}\n\
+         call_space = \"branch\"\napi = {{ base_url = \"{}\", token = \"alo-token\" }}\n\
+         [speech]\nprovider = [\"alo\", \"symbl\"]\n",
+        symbl(&provider, ""),
+        alo.url()
+    ));
+    let ringback = Ringback::start(&home).await;
+    // Each call has the number of another in the other space.
+    dial(&home, "call-18").await;
+    let ended = json!({"call_id": "call-18", "end_at": "2026-03-30 14:27:12"});
+    post(&home, "/v1/ingest/branch", &ended).await;
+    let without_recording = json!({"call_id": "call-19", "end_at": "2026-03-30 14:27:12"});
+    post(&home, "/v1/ingest/dialer", &without_recording).await;
+
+    ringback.submit("call-18", Some("dialer")).await.unwrap();
+    provider.wait_until(|asked| asked.iter().any(|asked| asked.is("POST", "/v1/process/audio/url"))).await;
+    assert!(alo.asked().is_empty(), "it has no call of that space: {:?}", alo.asked());
+    let refused = ringback.submit("call-19", Some("dialer")).await;
+    assert!(matches!(refused, Err(SubmitError::Refused(Refusal::NoRecording))), "{refused:?}");
+
+    let id = CallId::from_text("call-18").unwrap();
+    let call = CallKey { account: "acme".into(), space: "branch".into(), id };
+    let submission = Submission { call: &call, own_source: Some("branch"), submitted_by: None };
+    ringback.running.jobs().submit(submission.clone(), Timestamp::now()).await.unwrap();
+    alo.wait_until(|asked| asked.iter().any(|asked| asked.is("GET", "/callsendai/alo-token/call-18"))).await;
+    let theirs = CallKey { account: "other".into(), ..call.clone() };
+    let submission = Submission { call: &theirs, ..submission };
+    let refused = ringback.running.jobs().submit(submission, Timestamp::now()).await;
+    assert!(matches!(refused, Err(SubmitError::Refused(Refusal::NoProvider))), "{refused:?}");
     ringback.stop().await;
 }

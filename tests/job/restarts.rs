@@ -9,8 +9,8 @@ use hyper::StatusCode;
 use ringback::http::Client;
 use serde_json::{Value, json};
 
-use super::stand_in::{self, Reply, StandIn};
-use super::{BY_SYMBL, TEMPLATE, answer_as_symbl, dial, home, make_reachable, symbl};
+use super::stand_in::{Reply, StandIn};
+use super::{BY_SYMBL, TEMPLATE, alovoice, answer_as_symbl, dial, home, make_reachable, symbl};
 use crate::support::{Home, Received, Receiver};
 
 /// How far a provider goes: each step is answered from the stage on that has its name, and not at
@@ -170,18 +170,10 @@ async fn a_call_goes_through_symbl_and_a_kill_at_each_step_costs_nothing() {
 async fn a_call_goes_through_alovoice_and_a_kill_at_each_step_costs_nothing() {
     let stage = Stage::new();
     let reached = stage.clone();
+    let alo = alovoice("alo-token", "ai-7");
     let provider = StandIn::start(move |asked, _| match asked.path.as_str() {
-        "/callsendai/alo-token/call-7" if reached.is(SUBMITTED) => {
-            stand_in::json(200, &json!({"answer": {"begin_time": 1, "aicallid": "ai-7"}}))
-        }
-        "/callgetairesult/alo-token/call-7" if reached.is(DONE) => {
-            let said =
-                json!([{"begin": 1120, "end": 2960, "direction": "operator", "text": "assalomu alaykum"}]);
-            stand_in::json(200, &json!({"answer": {"aicallid": "ai-7", "stalk": said, "tags": []}}))
-        }
-        "/callgetairesult/alo-token/call-7" if reached.is(POLLED) => {
-            stand_in::json(200, &json!({"answer": {"begin_time": 1, "aicallid": "ai-7"}}))
-        }
+        "/callsendai/alo-token/call-7" if reached.is(SUBMITTED) => alo.answer(asked, false),
+        "/callgetairesult/alo-token/call-7" if reached.is(POLLED) => alo.answer(asked, reached.is(DONE)),
         _ => Reply::Never,
     })
     .await;

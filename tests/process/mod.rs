@@ -1,5 +1,7 @@
 //! The real process: what it promises across restarts and kills.
 
+mod demo;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

@@ -3,11 +3,14 @@
 use ringback::context::{CallContext, CallKey, Facts, Json, Name};
 use ringback::event::{CallbackId, DeliveryId};
 use ringback::filter::Filter;
+use ringback::store::scheduler::CircuitRules;
 use ringback::store::{
-    Acceptance, Accepted, CallQuery, CallWrite, DeliveryState, EventFilter, Next, SharedStore,
+    Acceptance, Accepted, CallQuery, CallWrite, DeliveryState, EventFilter, JobPhase, NewJob, Next, PutJob,
+    SharedStore,
 };
 
 use super::every_store;
+use super::jobs::{job, past, shares, standing};
 use super::sample::{
     UNLIMITED, acceptance, account, call_key, callback, claim_now, delivered, failed, name, now, prove,
 };
@@ -43,7 +46,8 @@ async fn found(store: &SharedStore) -> Vec<CallKey> {
 #[test]
 fn a_call_that_is_erased_leaves_nothing_but_that_there_were_deliveries() {
     every_store(|place| async move {
-        let store = place.open().await;
+        let opened = place.open_all(CircuitRules::default()).await;
+        let (store, jobs) = (opened.store, opened.jobs);
         let registration = callback(UNLIMITED);
         store.put_callback(registration.clone()).await.unwrap();
         prove(&store, registration.id).await;
@@ -66,6 +70,15 @@ fn a_call_that_is_erased_leaves_nothing_but_that_there_were_deliveries() {
             kept.extend(store_it(&store, &event_of(key, 0, &to)).await);
         }
 
+        let job_of = |key: &CallKey, name: &str| NewJob { call: key.clone(), ..job(name, past()) };
+        let (worked_on, waits) = (job_of(&erased, "worked on"), job_of(&erased, "waits"));
+        let not_its = job_of(&others[0], "not its");
+        assert_eq!(jobs.put_job(worked_on.clone(), 9).await.unwrap(), PutJob::Stored);
+        let claim = jobs.claim_jobs(1, &shares(9)).await.unwrap().remove(0);
+        for job in [&waits, &not_its] {
+            assert_eq!(jobs.put_job(job.clone(), 9).await.unwrap(), PutJob::Stored);
+        }
+
         assert!(!store.erase_call(&call_key("no such call")).await.unwrap());
         let of_another = CallKey { account: name("umbrella"), ..erased.clone() };
         assert!(!store.erase_call(&of_another).await.unwrap());
@@ -82,6 +95,11 @@ fn a_call_that_is_erased_leaves_nothing_but_that_there_were_deliveries() {
         let events = store.events(&account(), &of_id, None, 9).await.unwrap().rows;
         assert_eq!(events.len(), 1);
         assert_eq!(events[0].call.as_ref(), Some(&others[0]));
+
+        assert!(!jobs.settle_job(claim.lease, standing(JobPhase::Processing, now())).await.unwrap());
+        for (job, is_left) in [(worked_on, false), (waits, false), (not_its, true)] {
+            assert_eq!(jobs.job(job.id).await.unwrap().is_some(), is_left);
+        }
 
         // What is under way fails, and is not tried again.
         assert!(store.settle(failed(&claims[0], Next::RetryAt(now()))).await.unwrap());
@@ -112,7 +130,7 @@ fn a_call_that_is_erased_leaves_nothing_but_that_there_were_deliveries() {
         assert_eq!(store.accept(anew).await.unwrap(), Accepted::Stored);
         assert_eq!(store.call(&erased).await.unwrap().unwrap().version, 1);
         assert_eq!(found(&store).await[0], erased);
-        drop(store);
+        drop((store, jobs));
         let store = place.open_after_power_cut().await;
         assert_eq!(store.event(&account(), first.event.id).await.unwrap(), None);
         assert_eq!(found(&store).await.len(), 3);

@@ -17,34 +17,54 @@ mod proxy;
 mod reading;
 mod redis;
 mod registering;
+mod replaying;
 mod sample;
 mod searching;
+mod shared_jobs;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use ringback::store::SharedStore;
 use ringback::store::embedded::{self as embedded_store, Embedded};
 use ringback::store::redis::{self as redis_store, Redis};
 use ringback::store::scheduler::CircuitRules;
+use ringback::store::{SharedJobs, SharedStore};
 
 use crate::redis_server::RedisServer;
+
+/// A store that is open, and what it keeps beside deliveries.
+#[derive(Clone)]
+pub(crate) struct Opened {
+    pub(crate) store: SharedStore,
+    pub(crate) jobs: SharedJobs,
+}
 
 /// A place in which a store keeps its data, and the way to open it.
 #[async_trait]
 pub(crate) trait Place: Send + Sync {
+    /// Opens the store with all that it keeps, or opens it again, with circuits of these rules.
+    async fn open_all(&self, circuit: CircuitRules) -> Opened;
+
     /// Opens the store, or opens it again, with circuits of these rules.
-    async fn open_with(&self, circuit: CircuitRules) -> SharedStore;
+    async fn open_with(&self, circuit: CircuitRules) -> SharedStore {
+        self.open_all(circuit).await.store
+    }
 
     /// Opens the store, or opens it again.
     async fn open(&self) -> SharedStore {
         self.open_with(CircuitRules::default()).await
     }
 
-    /// Opens a store with what would be left if the power were cut now, after as much time as it
-    /// takes until the leases of those who died run out.
-    async fn open_after_power_cut(&self) -> SharedStore;
+    /// Leaves what would be left if the power were cut now, after as much time as it takes until the
+    /// leases of those who died run out.
+    async fn cut_power(&self);
+
+    /// Opens the store after [`Place::cut_power`].
+    async fn open_after_power_cut(&self) -> SharedStore {
+        self.cut_power().await;
+        self.open().await
+    }
 }
 
 struct EmbeddedPlace {
@@ -61,16 +81,16 @@ impl EmbeddedPlace {
 
 #[async_trait]
 impl Place for EmbeddedPlace {
-    async fn open_with(&self, circuit: CircuitRules) -> SharedStore {
+    async fn open_all(&self, circuit: CircuitRules) -> Opened {
         let options = embedded_store::Options { max_in_flight: MAX_IN_FLIGHT, circuit, ..Default::default() };
-        Arc::new(Embedded::open(&self.path(), options).unwrap())
+        let store = Arc::new(Embedded::open(&self.path(), options).unwrap());
+        Opened { store: Arc::clone(&store) as _, jobs: store }
     }
 
-    async fn open_after_power_cut(&self) -> SharedStore {
+    async fn cut_power(&self) {
         let before = self.path();
         self.cuts.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         copy_as_after_power_cut(&before, &self.path());
-        self.open().await
     }
 }
 
@@ -86,27 +106,26 @@ struct RedisPlace(Mutex<RedisServer>);
 
 #[async_trait]
 impl Place for RedisPlace {
-    async fn open_with(&self, circuit: CircuitRules) -> SharedStore {
+    async fn open_all(&self, circuit: CircuitRules) -> Opened {
         let url = self.0.lock().unwrap().url();
         let options = redis_store::Options { max_in_flight: MAX_IN_FLIGHT, circuit, ..Default::default() };
-        Arc::new(Redis::open(&url, options).await.unwrap())
+        let store = Arc::new(Redis::open(&url, options).await.unwrap());
+        Opened { store: Arc::clone(&store) as _, jobs: store }
     }
 
-    async fn open_after_power_cut(&self) -> SharedStore {
-        {
-            let mut server = self.0.lock().unwrap();
-            server.kill();
-            server.start_again();
-            run_leases_out(&server);
-        }
-        self.open().await
+    async fn cut_power(&self) {
+        let mut server = self.0.lock().unwrap();
+        server.kill();
+        server.start_again();
+        run_leases_out(&server);
     }
 }
 
-/// Lets the time of all leases pass.
+/// Lets the time of all leases pass, of deliveries and of jobs.
 pub(crate) fn run_leases_out(server: &RedisServer) {
-    let script = "for _, id in ipairs(redis.call('ZRANGE', '{rb0}:l', 0, -1)) do \
-                  redis.call('ZADD', '{rb0}:l', 1, id) end";
+    let script = "for _, leases in ipairs({ '{rb0}:l', '{rb0}:jl' }) do \
+                  for _, id in ipairs(redis.call('ZRANGE', leases, 0, -1)) do \
+                  redis.call('ZADD', leases, 1, id) end end";
     let answer = server.ask(&[b"EVAL", script.as_bytes(), b"0"]);
     assert!(answer.starts_with(b"$-1"), "{}", String::from_utf8_lossy(&answer));
 }

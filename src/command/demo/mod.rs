@@ -1,11 +1,14 @@
 //! `ringback demo`: the main job on real input, in one process.
 //!
 //! A Ringback with a temporary store, a receiver that verifies every signature and fails now and
-//! then, callbacks registered over HTTP, and the providers' events posted over HTTP with real
-//! signatures. Everything goes the way it goes in production; nothing is called from within.
+//! then, callbacks registered over HTTP, calls transcribed at a speech request, and the providers'
+//! events posted over HTTP with real signatures. The providers that are asked have stand-ins.
+//! Everything goes the way it goes in production; nothing is called from within.
 
+mod providers;
 mod receiver;
 mod script;
+mod tally;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -15,14 +18,17 @@ use std::time::{Duration, Instant};
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
-use self::receiver::{Arrival, Receiver};
-use self::script::{CALLBACKS, EVENTS, Signer};
+use self::providers::Providers;
+use self::receiver::Receiver;
+use self::script::{CALLBACKS, EVENTS, Party, REQUESTS};
+use self::tally::Tally;
 use crate::assembly::{self, Running};
 use crate::config::{Account, Settings, Source, StoreAddress, Token};
 use crate::http::{Client, Listener};
 use crate::shutdown::Shutdown;
 
-/// How long everything may take. It takes about two seconds; a machine that is busy gets more.
+/// How long everything may take. It takes about six seconds, since `AloVoice` is asked after two and
+/// again after three more; a machine that is busy gets more.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Arguments of `ringback demo`.
@@ -48,6 +54,8 @@ enum Fault {
     Client(#[from] crate::http::ClientError),
     #[error("signals cannot be listened to: {0}")]
     Signals(#[source] std::io::Error),
+    #[error("the providers' stand-ins cannot be started: {0}")]
+    StandIns(#[source] std::io::Error),
     #[error("the output cannot be written: {0}")]
     Output(#[from] std::io::Error),
     #[error("the runtime cannot be started: {0}")]
@@ -95,45 +103,67 @@ async fn show(arguments: &Arguments, out: &mut dyn Write) -> Result<bool, Fault>
     let receiver_url = format!("http://{}", listener.address());
     tokio::spawn(listener.serve(Arc::clone(&receiver), None, std::future::pending(), Duration::ZERO));
 
+    let providers = Arc::new(Providers::start().await.map_err(Fault::StandIns)?);
+    let listener = Listener::bind(([127, 0, 0, 1], 0).into()).await?;
     let token = Token::generate();
-    let running = assembly::start(&settings(&folder, &token), &shutdown).await?;
-    let demo = Demo { running, token, client: Client::new(), receiver_url };
+    let settings = settings(&folder, &token, &providers, &listener);
+    let running = assembly::start_on(listener, &settings, &shutdown).await?;
+    let mut demo = Demo { running, token, client: Client::new(), receiver_url, tally: Tally::default() };
     writeln!(out, "Ringback at {}, receiver at {}", demo.url(""), demo.receiver_url)?;
 
     writeln!(out, "\nCallbacks")?;
-    let mut expected = 0;
     for callback in CALLBACKS {
         let secret = demo.register(callback).await?;
-        receiver.expect(callback.name, &secret);
+        receiver.expect(callback.name, &secret, true);
         writeln!(
             out,
-            "  {:<10} {:<34} on {}",
+            "  {:<11} {:<23} {}",
             callback.name,
             callback.template_name,
             callback.events.join(", ")
         )?;
     }
 
+    writeln!(out, "\nCalls that are transcribed on request")?;
+    for request in REQUESTS {
+        demo.post(&request.event, out).await?;
+        let (id, secret) = demo.ask_for_speech(request).await?;
+        receiver.expect(request.name, &secret, false);
+        let (by, template) = (request.by.source(), request.template_name);
+        writeln!(out, "  {:<11} {template:<23} 201  call {id} goes to {by}", request.name)?;
+    }
+    // From here on the receiver knows the secrets of all that can arrive.
+    let (symbl, client) = (Arc::clone(&providers), demo.client.clone());
+    let symbl = tokio::spawn(async move { symbl.transcribe(&client).await });
+
     writeln!(out, "\nEvents")?;
     for event in EVENTS {
         demo.post(event, out).await?;
-        expected += CALLBACKS.iter().map(|callback| callback.wants(event)).sum::<usize>();
     }
 
+    let wanted = |event| CALLBACKS.iter().map(|callback| callback.wants(event)).sum::<usize>();
+    let told = EVENTS.iter().chain(REQUESTS.iter().map(|request| &request.event));
+    let expected = told.map(wanted).sum::<usize>() + REQUESTS.len();
     writeln!(out, "\nDeliveries, {expected} expected")?;
-    let mut tally = Tally::default();
     let end = tokio::time::Instant::now() + PATIENCE;
-    while tally.delivered < expected {
+    while demo.tally.delivered() < expected {
         match tokio::time::timeout_at(end, arrivals.recv()).await {
-            Ok(Some(arrival)) => tally.show(&arrival, expected, out)?,
+            Ok(Some(arrival)) => demo.tally.show(&arrival, expected, out)?,
             Ok(None) | Err(_) => break,
         }
     }
     // The last answer is on its way to the log of attempts.
     let settled = demo.settled(expected, end).await?;
-    tally.close(settled, expected, started.elapsed(), out)?;
+    while let Ok(arrival) = arrivals.try_recv() {
+        demo.tally.show(&arrival, expected, out)?;
+    }
+    match tokio::time::timeout_at(end, symbl).await {
+        Ok(Ok(told)) => demo.tally.add_posts(Party::Symbl, told?),
+        Ok(Err(_)) | Err(_) => writeln!(out, "\n  symbl       did not say that it was done")?,
+    }
+    demo.tally.close(&providers, settled, expected, started.elapsed(), out)?;
 
-    let good = settled == expected && tally.delivered == expected && tally.refused == 0;
+    let good = settled == expected && demo.tally.is_clean(expected);
     if arguments.keep {
         writeln!(
             out,
@@ -148,24 +178,26 @@ async fn show(arguments: &Arguments, out: &mut dyn Write) -> Result<bool, Fault>
     Ok(demo.running.finished().await && good)
 }
 
-fn settings(folder: &Folder, token: &Token) -> Settings {
+fn settings(folder: &Folder, token: &Token, providers: &Providers, listener: &Listener) -> Settings {
     let account: crate::event::AccountName = "demo".into();
-    let source = |signer: Signer| Source {
-        name: signer.source().into(),
+    let source = |party: Party| Source {
+        name: party.source().into(),
         account: Arc::clone(&account),
-        provider: signer.provider(),
-        verify: signer.verifier(),
+        provider: party.provider(),
+        verify: party.verifier(),
         rate_limit: None,
-        call_space: Source::CALL_SPACE.into(),
-        api: None,
-        url_secret: None,
+        call_space: party.call_space().into(),
+        api: providers.api(party),
+        url_secret: party.url_secret(),
         map: None,
     };
     let mut settings = Settings {
-        listen: ([127, 0, 0, 1], 0).into(),
+        public_url: Some(format!("http://{}", listener.address())),
         store: StoreAddress::Embedded(folder.0.join("ringback.db")),
         accounts: vec![Account { name: Arc::clone(&account), callbacks: Account::CALLBACKS, requests: None }],
-        sources: Signer::ALL.map(source).to_vec(),
+        sources: Party::ALL.map(source).to_vec(),
+        // AloVoice transcribes the calls that it has itself, Symbl all whose recording is known.
+        speech_providers: [Party::AloVoice, Party::Symbl].map(|party| party.source().into()).to_vec(),
         trying_out: false,
         ..Settings::for_trying_out()
     };
@@ -179,6 +211,7 @@ struct Demo {
     token: Token,
     client: Client,
     receiver_url: String,
+    tally: Tally,
 }
 
 impl Demo {
@@ -200,6 +233,7 @@ impl Demo {
             "callback_method": callback.method,
             "callback_data": callback.template,
             "events": callback.events,
+            "sources": [callback.of.source()],
             "retry": {"schedule": ["0s", "200ms", "400ms", "800ms", "2s"]},
             "description": callback.name,
         });
@@ -211,11 +245,32 @@ impl Demo {
         Ok(answer["secret"].as_str().unwrap_or_default().to_owned())
     }
 
+    /// Asks for the speech of the call that is the newest; the call's id and the callback's secret.
+    async fn ask_for_speech(&self, request: &script::Request) -> Result<(String, String), Fault> {
+        let asked = json!({
+            "callback_url": format!("{}/{}", self.receiver_url, request.name),
+            "callback_method": "POST",
+            "callback_data": request.template,
+            "limit": 1,
+        });
+        let (status, answer) = self.call("POST", "/v1/speech-requests", asked.to_string()).await?;
+        let call = answer["callIds"].as_object().and_then(|calls| calls.iter().next());
+        match call {
+            Some((id, call)) if status == StatusCode::CREATED && call["state"] == "submitted" => {
+                Ok((id.clone(), answer["secret"].as_str().unwrap_or_default().to_owned()))
+            }
+            _ => {
+                let what = format!("the speech request `{}`", request.name);
+                Err(Fault::Answer { what, status, answer: answer.to_string() })
+            }
+        }
+    }
+
     /// Posts an event as its provider does, and once more, as providers also do.
-    async fn post(&self, event: &script::Event, out: &mut dyn Write) -> Result<(), Fault> {
-        let signer = event.signer;
-        let path = format!("/v1/ingest/{}", signer.source());
-        let headers = signer.sign(event);
+    async fn post(&mut self, event: &script::Event, out: &mut dyn Write) -> Result<(), Fault> {
+        let party = event.party;
+        let path = format!("/v1/ingest/{}", party.source());
+        let headers = party.sign(event);
         let headers: Vec<(&str, &str)> =
             headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let mut first = None;
@@ -231,8 +286,9 @@ impl Demo {
                 let what = format!("the event `{}`", event.name);
                 return Err(Fault::Answer { what, status, answer: answer.to_string() });
             }
-            let note = if duplicate { "known already, delivered to nobody again" } else { "durable" };
-            writeln!(out, "  {:<10} {:<34} {} {id}  {note}", signer.source(), event.name, status.as_u16())?;
+            let note = if duplicate { "known already, not delivered again" } else { "durable" };
+            writeln!(out, "  {:<11} {:<23} {}  {note}", party.source(), event.name, status.as_u16())?;
+            self.tally.add_posts(party, 1);
             first = Some(id);
         }
         Ok(())
@@ -250,75 +306,5 @@ impl Demo {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-    }
-}
-
-/// What has arrived so far.
-#[derive(Default)]
-struct Tally {
-    attempts: usize,
-    delivered: usize,
-    verified: usize,
-    turned_away: usize,
-    refused: usize,
-    by_callback: std::collections::BTreeMap<&'static str, (usize, usize)>,
-}
-
-impl Tally {
-    fn show(&mut self, arrival: &Arrival, expected: usize, out: &mut dyn Write) -> std::io::Result<()> {
-        self.attempts += 1;
-        let counts = self.by_callback.entry(arrival.callback).or_default();
-        counts.0 += 1;
-        match &arrival.verdict {
-            Err(reason) => {
-                self.refused += 1;
-                writeln!(out, "\n  {:<10} SIGNATURE REFUSED: {reason}", arrival.callback)
-            }
-            Ok(()) if arrival.turned_away => {
-                self.verified += 1;
-                self.turned_away += 1;
-                writeln!(
-                    out,
-                    "\n  {:<10} attempt {} of {} answered with 503, to be repeated",
-                    arrival.callback, arrival.attempt, arrival.delivery
-                )
-            }
-            Ok(()) => {
-                self.verified += 1;
-                self.delivered += 1;
-                counts.1 += 1;
-                writeln!(
-                    out,
-                    "\n  {:<10} {} of {expected}: {} {}, attempt {}, signature verified",
-                    arrival.callback, self.delivered, arrival.method, arrival.delivery, arrival.attempt
-                )?;
-                for line in arrival.body.lines() {
-                    writeln!(out, "    {line}")?;
-                }
-                Ok(())
-            }
-        }
-    }
-
-    fn close(
-        &self,
-        settled: usize,
-        expected: usize,
-        took: Duration,
-        out: &mut dyn Write,
-    ) -> std::io::Result<()> {
-        writeln!(out, "\n  {:<10} {:>9} {:>10}", "callback", "attempts", "delivered")?;
-        for (callback, (attempts, delivered)) in &self.by_callback {
-            writeln!(out, "  {callback:<10} {attempts:>9} {delivered:>10}")?;
-        }
-        writeln!(out, "  {:<10} {:>9} {:>10}", "all", self.attempts, self.delivered)?;
-        writeln!(
-            out,
-            "\n{settled} of {expected} delivered, {} of {} signatures verified, {} attempts repeated, in {:.1} s",
-            self.verified,
-            self.attempts,
-            self.turned_away,
-            took.as_secs_f64(),
-        )
     }
 }

@@ -16,7 +16,7 @@ use crate::signature::{SenderKey, SignedRequest, StandardWebhooks, Verifier, Win
 /// The largest body that it takes, in bytes.
 const BODY_CAP: usize = 8 << 20;
 
-/// Every so many-th attempt is turned away.
+/// Every so many-th attempt of those that are repeated soon is turned away.
 const FAILS_EVERY: usize = 4;
 
 /// One attempt, as it arrived.
@@ -36,6 +36,8 @@ pub(super) struct Arrival {
 struct Expected {
     name: &'static str,
     verifier: Verifier,
+    /// Whether attempts may be turned away.
+    may_fail: bool,
 }
 
 /// The receiver.
@@ -54,12 +56,12 @@ impl Receiver {
         (Arc::new(Self { expected, attempts: AtomicUsize::new(0), arrivals }), receiver)
     }
 
-    /// Expects deliveries of a callback, signed with this secret.
-    pub(super) fn expect(&self, name: &'static str, secret: &str) {
+    /// Expects deliveries of a callback, signed with this secret, and turns some away if it may.
+    pub(super) fn expect(&self, name: &'static str, secret: &str, may_fail: bool) {
         let key = SenderKey::parse(secret).expect("a registration's secret is one");
         let verifier = Verifier::StandardWebhooks(StandardWebhooks::new([key], Window::default()));
         let mut expected = self.expected.lock().expect("no holder of this lock panics");
-        expected.insert(format!("/{name}"), Expected { name, verifier });
+        expected.insert(format!("/{name}"), Expected { name, verifier, may_fail });
     }
 }
 
@@ -71,10 +73,10 @@ impl Handler for Receiver {
             return json(StatusCode::BAD_REQUEST, "{}");
         };
         let body = held.bytes();
-        let (name, verifier) = {
+        let (name, verifier, may_fail) = {
             let expected = self.expected.lock().expect("no holder of this lock panics");
             match expected.get(parts.uri.path()) {
-                Some(expected) => (expected.name, expected.verifier.clone()),
+                Some(expected) => (expected.name, expected.verifier.clone(), expected.may_fail),
                 None => return json(StatusCode::NOT_FOUND, "{}"),
             }
         };
@@ -88,8 +90,8 @@ impl Handler for Receiver {
         };
         let verdict =
             verifier.verify(signed, Timestamp::now()).map(drop).map_err(|refused| refused.to_string());
-        let number = self.attempts.fetch_add(1, Ordering::Relaxed) + 1;
-        let turned_away = number.is_multiple_of(FAILS_EVERY);
+        let turned_away =
+            may_fail && (self.attempts.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(FAILS_EVERY);
         let status = match (&verdict, turned_away) {
             (Err(_), _) => StatusCode::UNAUTHORIZED,
             (Ok(()), true) => StatusCode::SERVICE_UNAVAILABLE,

@@ -13,8 +13,8 @@ use crate::escape::{self, Cursor, fill, json_string};
 const FEW: usize = 8;
 
 /// How much room a step needs, at most: a comma, a short name and a short text with their quotes,
-/// and a colon.
-const ROOM: usize = 2 * (escape::SHORT_ROOM + 3);
+/// a colon, and a bracket.
+const ROOM: usize = 2 * (escape::SHORT_ROOM + 4);
 
 impl Value<'_> {
     /// Appends the value as compact JSON; numbers keep their spelling, and what is missing is
@@ -89,6 +89,13 @@ impl<'a> Writing<'a> {
 
     fn new(open: Open<'a>) -> Self {
         Self { inner: open, around: None, outer: SmallVec::new(), is_first: true, member: None }
+    }
+
+    /// Begins an array after everything was written: for less than a new one costs.
+    pub(crate) fn begin_array(&mut self, items: &'a [Json]) {
+        debug_assert!(self.around.is_none() && self.outer.is_empty() && self.member.is_none());
+        self.inner = Open::Array(items.iter());
+        self.is_first = true;
     }
 
     /// Appends all of it.
@@ -168,6 +175,24 @@ impl<'a> Writing<'a> {
                 continue;
             }
             hint::cold_path();
+            // Most arrays hold small objects, most of whose members are short texts: written without
+            // being opened, as far as that goes.
+            if let Json::Object(members) = json {
+                cursor = cursor.put([b'{'], 1);
+                let written;
+                (cursor, written) = write_short_members(members, cursor);
+                let rest = members[written..].iter();
+                if rest.len() == 0 {
+                    cursor = cursor.put([b'}'], 1);
+                    continue;
+                }
+                is_first = written == 0;
+                if let Some(outer) = around.replace(mem::replace(&mut inner, Open::Object(rest))) {
+                    self.outer.push(outer);
+                }
+                continue;
+            }
+            hint::cold_path();
             let (open, bracket) = match json {
                 Json::Object(members) => (Open::Object(members.iter()), b'{'),
                 Json::Array(items) => (Open::Array(items.iter()), b'['),
@@ -186,6 +211,24 @@ impl<'a> Writing<'a> {
         (self.is_first, self.member) = (is_first, member);
         (cursor, halt)
     }
+}
+
+/// Writes the first members of an object, up to one that is not a short text or for which there may be
+/// no room; how many these are.
+#[inline]
+fn write_short_members<'c>(members: &[(Box<str>, Json)], mut cursor: Cursor<'c>) -> (Cursor<'c>, usize) {
+    let mut written = 0;
+    for (name, json) in members {
+        let Json::Text(text) = json else { break };
+        if name.len() >= escape::LONG || text.len() >= escape::LONG || cursor.room() < ROOM {
+            break;
+        }
+        cursor = cursor.put([b','], usize::from(written > 0));
+        cursor = short_string(name, cursor).put([b':'], 1);
+        cursor = short_string(text, cursor);
+        written += 1;
+    }
+    (cursor, written)
 }
 
 /// A short text as a JSON string.

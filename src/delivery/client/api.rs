@@ -1,4 +1,5 @@
-//! An exchange with a provider's API: any answer that is not too long, read to its end.
+//! An exchange with an API, a provider's or a Ringback's own: any answer that is not too long, read
+//! to its end.
 
 use std::time::Duration;
 
@@ -15,10 +16,10 @@ use super::{Client, SendError};
 use crate::delivery::outcome::RetryAfter;
 use crate::destination::TargetUrl;
 
-/// What is asked of a provider.
+/// What is asked of an API.
 #[derive(Clone, Copy)]
 pub struct ApiRequest<'a> {
-    /// `GET` or `POST`.
+    /// `GET`, `POST`, `PATCH` or `DELETE`.
     pub method: &'a str,
     /// The whole URL, which may hold a token.
     pub url: &'a str,
@@ -32,7 +33,7 @@ pub struct ApiRequest<'a> {
     pub timeout: Duration,
 }
 
-/// What a provider answered.
+/// What an API answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiAnswer {
     /// The status.
@@ -94,6 +95,8 @@ impl Client {
         let method = match asked.method {
             "GET" => Method::GET,
             "POST" => Method::POST,
+            "PATCH" => Method::PATCH,
+            "DELETE" => Method::DELETE,
             _ => return Err(unsendable(Unsendable::Method)),
         };
         let body = asked.body.map(Bytes::copy_from_slice);

@@ -49,7 +49,7 @@ pub enum Unsendable {
     /// The URL cannot be asked for over HTTP.
     #[error("the URL cannot be sent over HTTP")]
     Url,
-    /// Neither POST nor PUT.
+    /// None that is sent: a delivery's is POST or PUT.
     #[error("the method is neither POST nor PUT")]
     Method,
     /// A header's name.

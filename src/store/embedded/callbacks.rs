@@ -70,18 +70,7 @@ impl Write for PutOnce {
             return Ok(Some(earlier));
         }
         let account = desk.account(&self.row.account)?;
-        desk.connection
-            .prepare_cached(
-                "INSERT OR REPLACE INTO answered (account, key, fingerprint, answer, expires_at) \
-                 VALUES (?1, ?2, ?3, ?4, ?5)",
-            )?
-            .execute(params![
-                account,
-                self.remember.key,
-                self.remember.answered.fingerprint,
-                self.remember.answered.answer,
-                micros(self.now).saturating_add(span_micros(self.remember.keep)),
-            ])?;
+        remember(desk, account, &self.remember, self.now)?;
         self.row.write(desk)?;
         Ok(None)
     }
@@ -89,6 +78,28 @@ impl Write for PutOnce {
     fn weight(&self) -> usize {
         self.remember.answered.answer.len()
     }
+}
+
+/// Remembers an answer in place of one whose time is over.
+pub(super) fn remember(
+    desk: &Desk,
+    account: i64,
+    remember: &Remember,
+    now: Timestamp,
+) -> rusqlite::Result<()> {
+    desk.connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO answered (account, key, fingerprint, answer, expires_at) \
+             VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(params![
+            account,
+            remember.key,
+            remember.answered.fingerprint,
+            remember.answered.answer,
+            micros(now).saturating_add(span_micros(remember.keep)),
+        ])?;
+    Ok(())
 }
 
 /// The answer that is remembered for a key.

@@ -183,6 +183,7 @@ fn sweep_deliveries(
         .collect::<Result<_, _>>()?;
     for (id, request) in &rows {
         connection.prepare_cached("DELETE FROM attempt WHERE delivery = ?1")?.execute([id])?;
+        connection.prepare_cached("DELETE FROM replayed WHERE delivery = ?1")?.execute([id])?;
         connection.prepare_cached("DELETE FROM request WHERE number = ?1")?.execute([request])?;
         connection
             .prepare_cached("DELETE FROM delivery WHERE account = ?1 AND id = ?2")?

@@ -241,56 +241,78 @@ pub(super) fn write_attempt(
 /// A retry by hand.
 pub(super) struct Retry {
     pub(super) account: AccountName,
-    pub(super) id: DeliveryId,
+    pub(super) ids: Vec<DeliveryId>,
     pub(super) now: Timestamp,
 }
 
 impl Write for Retry {
-    type Outcome = bool;
+    type Outcome = usize;
 
-    fn write(&self, desk: &mut Desk) -> Result<bool, WriteError> {
+    fn write(&self, desk: &mut Desk) -> Result<usize, WriteError> {
         let account = desk.account(&self.account)?;
-        let id = self.id.to_bytes();
         let now = micros(self.now);
-        let found = desk
-            .connection
-            .prepare_cached(
-                "SELECT d.state, d.callback, d.destination, d.request, q.due, q.leased_at FROM delivery d \
-                 LEFT JOIN queue q ON q.delivery = d.id WHERE d.account = ?1 AND d.id = ?2",
-            )?
-            .query_row(params![account, id], |row| {
-                let callback = CallbackId::from_bytes(row.get(1)?);
-                Ok((
-                    row.get::<_, i64>(0)?,
-                    callback,
-                    read_destination(callback, row.get(2)?),
-                    row.get::<_, Option<i64>>(3)?,
-                    row.get::<_, Option<i64>>(4)?,
-                    row.get::<_, Option<i64>>(5)?,
-                ))
-            })
-            .optional()?;
-        let Some((stored_state, callback, destination, Some(request), due, leased_at)) = found else {
-            return Ok(false);
-        };
-        if desk.removed.contains(&callback) {
-            return Ok(false);
+        let mut due_now = Vec::new();
+        for id in &self.ids {
+            due_now.extend(retry(desk, account, *id, now)?.map(|waiting| (*id, waiting)));
         }
-        match (stored_state, due, leased_at) {
-            (state::DEAD, None, None) => {
-                requeue_dead(desk, account, self.id, callback, destination, request, now)?;
-                desk.scheduler.enqueue(destination, self.id, now);
+        // Only now, when nothing can fail any more.
+        for (id, Waiting { destination, due }) in &due_now {
+            match due {
+                Some(due) => {
+                    desk.scheduler.reschedule(*destination, *id, *due, now);
+                }
+                None => desk.scheduler.enqueue(*destination, *id, now),
             }
-            (state::OPEN, Some(due), None) => {
-                desk.connection
-                    .prepare_cached("UPDATE queue SET due = ?2, tried = 0 WHERE delivery = ?1")?
-                    .execute(params![id, now])?;
-                desk.scheduler.reschedule(destination, self.id, due, now);
-            }
-            _ => return Ok(false),
         }
-        Ok(true)
+        Ok(due_now.len())
     }
+}
+
+/// A delivery that is due now: where it waits, and for which time it waited there, if it did.
+struct Waiting {
+    destination: DestinationId,
+    due: Option<i64>,
+}
+
+/// Makes a delivery due now in its rows, if it can be sent again.
+fn retry(desk: &Desk, account: i64, delivery: DeliveryId, now: i64) -> rusqlite::Result<Option<Waiting>> {
+    let id = delivery.to_bytes();
+    let found = desk
+        .connection
+        .prepare_cached(
+            "SELECT d.state, d.callback, d.destination, d.request, q.due, q.leased_at FROM delivery d \
+             LEFT JOIN queue q ON q.delivery = d.id WHERE d.account = ?1 AND d.id = ?2",
+        )?
+        .query_row(params![account, id], |row| {
+            let callback = CallbackId::from_bytes(row.get(1)?);
+            Ok((
+                row.get::<_, i64>(0)?,
+                callback,
+                read_destination(callback, row.get(2)?),
+                row.get::<_, Option<i64>>(3)?,
+                row.get::<_, Option<i64>>(4)?,
+                row.get::<_, Option<i64>>(5)?,
+            ))
+        })
+        .optional()?;
+    let Some((stored_state, callback, destination, Some(request), due, leased_at)) = found else {
+        return Ok(None);
+    };
+    if desk.removed.contains(&callback) {
+        return Ok(None);
+    }
+    match (stored_state, due, leased_at) {
+        (state::DEAD, None, None) => {
+            requeue_dead(desk, account, delivery, callback, destination, request, now)?;
+        }
+        (state::OPEN, Some(_), None) => {
+            desk.connection
+                .prepare_cached("UPDATE queue SET due = ?2, tried = 0 WHERE delivery = ?1")?
+                .execute(params![id, now])?;
+        }
+        _ => return Ok(None),
+    }
+    Ok(Some(Waiting { destination, due }))
 }
 
 /// Those after it in its order have had their turn meanwhile: it waits for no other.

@@ -41,12 +41,8 @@ impl Write for Box<Acceptance> {
             write_failed(desk, delivery)?;
         }
         // Only now, when nothing can fail any more.
-        for delivery in self.deliveries.iter().filter(|new| !desk.removed.contains(&new.callback)) {
-            let (destination, id, due) = (delivery.destination, delivery.id, micros(delivery.due));
-            match delivery.order {
-                Some(key) => desk.scheduler.enqueue_in_order(destination, id, due, key),
-                None => desk.scheduler.enqueue(destination, id, due),
-            }
+        for delivery in &self.deliveries {
+            enqueue(desk, delivery);
         }
         Ok(Accepted::Stored)
     }
@@ -54,6 +50,18 @@ impl Write for Box<Acceptance> {
     fn weight(&self) -> usize {
         self.event.body.len()
             + self.deliveries.iter().map(|delivery| delivery.request.body.len()).sum::<usize>()
+    }
+}
+
+/// Tells the scheduler of a delivery that was written, unless that was cancelled at once.
+pub(super) fn enqueue(desk: &mut Desk, new: &NewDelivery) {
+    if desk.removed.contains(&new.callback) {
+        return;
+    }
+    let (destination, id, due) = (new.destination, new.id, micros(new.due));
+    match new.order {
+        Some(key) => desk.scheduler.enqueue_in_order(destination, id, due, key),
+        None => desk.scheduler.enqueue(destination, id, due),
     }
 }
 

@@ -88,18 +88,16 @@ impl Jobs for Embedded {
         self.write(Put { job, max_open }).await
     }
 
-    async fn claim_jobs(
-        &self,
-        now: Timestamp,
-        slots: usize,
-        sources: &[SourceShare],
-    ) -> Result<Vec<JobClaim>, StoreError> {
-        self.write(Claim { now, slots, sources: sources.to_vec() }).await
+    async fn claim_jobs(&self, slots: usize, sources: &[SourceShare]) -> Result<Vec<JobClaim>, StoreError> {
+        self.write(Claim { now: Timestamp::now(), slots, sources: sources.to_vec() }).await
     }
 
-    async fn next_job(&self, sources: &[SourceShare]) -> Result<Option<Timestamp>, StoreError> {
+    async fn next_job(&self, sources: &[SourceShare]) -> Result<Option<Duration>, StoreError> {
         let sources = sources.to_vec();
-        self.readers.read(move |connection| next(connection, &sources)).await
+        let due = self.readers.read(move |connection| next(connection, &sources)).await?;
+        let wait =
+            |due: Timestamp| Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or_default();
+        Ok(due.map(wait))
     }
 
     async fn settle_job(&self, lease: JobLease, standing: JobStanding) -> Result<bool, StoreError> {
@@ -115,8 +113,8 @@ impl Jobs for Embedded {
         self.write_first(Finish { lease, end, acceptance: Box::new(acceptance) }).await
     }
 
-    async fn hasten_job(&self, id: JobId, now: Timestamp) -> Result<bool, StoreError> {
-        self.write(Hasten { id, now }).await
+    async fn hasten_job(&self, id: JobId) -> Result<bool, StoreError> {
+        self.write(Hasten { id, now: Timestamp::now() }).await
     }
 
     async fn job_of_provider(&self, source: &str, id: &str) -> Result<Option<JobRow>, StoreError> {
@@ -407,5 +405,53 @@ impl Write for Hasten {
             )?
             .execute(params![self.id.to_bytes(), micros(self.now)])?;
         Ok(written == 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+    use crate::store::embedded::Options;
+
+    #[tokio::test]
+    async fn a_lease_that_ran_out_is_anothers() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Embedded::open(&folder.path().join("store.db"), Options::default()).unwrap();
+        let at = Timestamp::from_microsecond(1_800_000_000_000_000).unwrap();
+        let job = NewJob {
+            id: JobId::new(),
+            source: "symbl".to_owned(),
+            key: "a".to_owned(),
+            call: CallKey {
+                account: "acme".into(),
+                space: "default".into(),
+                id: CallId::from_text("a").unwrap(),
+            },
+            submitted_by: None,
+            created_at: at,
+            deadline: at,
+            standing: JobStanding {
+                phase: JobPhase::Submitted,
+                due: at,
+                failures: 0,
+                polls: 0,
+                provider_job: None,
+                task: Vec::new(),
+            },
+        };
+        store.put_job(job.clone(), 1).await.unwrap();
+        let claim = async |after: Duration| {
+            let sources = vec![SourceShare { source: "symbl".into(), max_jobs: 1 }];
+            let mut claims = store.write(Claim { now: at + after, slots: 1, sources }).await.unwrap();
+            claims.pop().map(|claim| claim.lease)
+        };
+        let first = claim(Duration::ZERO).await.unwrap();
+        assert_eq!(claim(LEASE_TIME / 2).await, None);
+        let second = claim(LEASE_TIME).await.unwrap();
+        assert_ne!(first, second);
+        assert!(!store.settle_job(first, job.standing.clone()).await.unwrap());
+        assert!(store.settle_job(second, job.standing).await.unwrap());
+        store.close().await;
     }
 }

@@ -26,6 +26,7 @@ mod jobs;
 mod lists;
 mod reader;
 mod recovery;
+mod replay;
 mod schema;
 mod search;
 mod speech_requests;
@@ -58,7 +59,8 @@ use super::scheduler::{CircuitRules, Scheduler};
 use super::{
     Acceptance, Accepted, Announcement, Answered, CallMark, CallQuery, CallbackChanges, CallbackRow, Claim,
     DedupeKey, DeliveryFilter, DeliveryRow, DeliveryView, EventFilter, EventRow, EventView, Found, Lease,
-    ListedCall, Page, Recall, Remember, Retention, Settlement, Store, StoreError, StoredCall,
+    ListedCall, Page, Recall, Remember, Replay, Replayed, Retention, Settlement, Store, StoreError,
+    StoredCall,
 };
 use crate::context::CallKey;
 use crate::event::{AccountName, CallbackId, DeliveryId, EventId};
@@ -357,8 +359,26 @@ impl Store for Embedded {
         self.readers.read(move |connection| reader::deliveries(connection, &account, &filter, page)).await
     }
 
-    async fn retry(&self, account: &AccountName, id: DeliveryId) -> Result<bool, StoreError> {
-        self.write(claiming::Retry { account: Arc::clone(account), id, now: Timestamp::now() }).await
+    async fn deliveries_after(
+        &self,
+        account: &AccountName,
+        filter: &DeliveryFilter,
+        after: Option<DeliveryId>,
+        limit: usize,
+    ) -> Result<Found<DeliveryRow, DeliveryId>, StoreError> {
+        let (account, filter) = (Arc::clone(account), filter.clone());
+        self.readers
+            .read(move |connection| lists::deliveries_after(connection, &account, &filter, after, limit))
+            .await
+    }
+
+    async fn retry_all(&self, account: &AccountName, ids: &[DeliveryId]) -> Result<usize, StoreError> {
+        let (account, ids) = (Arc::clone(account), ids.to_vec());
+        self.write(claiming::Retry { account, ids, now: Timestamp::now() }).await
+    }
+
+    async fn replay(&self, replay: Replay) -> Result<Replayed, StoreError> {
+        self.write(replay::MakeAnew { replay: Box::new(replay), now: Timestamp::now() }).await
     }
 
     async fn announcements(&self, limit: usize) -> Result<Vec<Announcement>, StoreError> {

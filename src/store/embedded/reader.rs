@@ -195,10 +195,11 @@ pub(super) fn event_row(account: &AccountName, row: &Row<'_>) -> rusqlite::Resul
     })
 }
 
-const DELIVERY_COLUMNS: &str = "d.id, d.callback, d.event, d.event_type, d.call_id, d.state, d.reason, \
-    d.attempts, q.due, q.leased_at, d.created_at, d.finished_at";
+pub(super) const DELIVERY_COLUMNS: &str = "d.id, d.callback, d.event, d.event_type, d.call_id, d.state, d.reason, \
+    d.attempts, q.due, q.leased_at, d.created_at, d.finished_at, \
+    (SELECT successor FROM replayed WHERE delivery = d.id)";
 
-fn delivery_row(row: &Row<'_>) -> rusqlite::Result<DeliveryRow> {
+pub(super) fn delivery_row(row: &Row<'_>) -> rusqlite::Result<DeliveryRow> {
     let due = optional_time(row, 8)?;
     let leased = row.get::<_, Option<i64>>(9)?.is_some();
     let state = match row.get::<_, i64>(5)? {
@@ -222,6 +223,7 @@ fn delivery_row(row: &Row<'_>) -> rusqlite::Result<DeliveryRow> {
         next_attempt_at: due.filter(|_| state == DeliveryState::Queued),
         created_at: time(row, 10)?,
         finished_at: optional_time(row, 11)?,
+        replayed_as: row.get::<_, Option<[u8; 16]>>(12)?.map(DeliveryId::from_bytes),
     })
 }
 
@@ -240,8 +242,8 @@ pub(super) fn delivery(
              WHERE d.account = (SELECT id FROM account WHERE name = ?1) AND d.id = ?2"
         ))?
         .query_row(params![account, id.to_bytes()], |row| {
-            let has_request: bool = row.get(17)?;
-            let request = if has_request { Some(read_request(row, 12)?) } else { None };
+            let has_request: bool = row.get(18)?;
+            let request = if has_request { Some(read_request(row, 13)?) } else { None };
             Ok((delivery_row(row)?, request))
         })
         .optional()?;
@@ -266,6 +268,63 @@ pub(super) fn delivery(
         })?
         .collect::<Result<_, _>>()?;
     Ok(Some(DeliveryView { row, request, attempts }))
+}
+
+/// A state that a delivery ends in, as its row has it.
+pub(super) const fn finished(wanted: DeliveryState) -> Option<i64> {
+    match wanted {
+        DeliveryState::Queued | DeliveryState::Leased => None,
+        DeliveryState::Delivered => Some(state::DELIVERED),
+        DeliveryState::Dead => Some(state::DEAD),
+        DeliveryState::Failed => Some(state::FAILED),
+        DeliveryState::Cancelled => Some(state::CANCELLED),
+    }
+}
+
+/// By what deliveries are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// What waits is in the queue, which is as long as the backlog and no longer.
+    Queue,
+    Call,
+    Ended,
+    Callback,
+    Account,
+}
+
+impl Way {
+    /// The way with the fewest rows beside those that the filter takes. Most deliveries end well, and
+    /// a call has few.
+    pub(super) const fn for_filter(filter: &DeliveryFilter) -> Self {
+        match (filter.state, &filter.call, &filter.callback) {
+            (Some(DeliveryState::Queued | DeliveryState::Leased), _, _) => Self::Queue,
+            (_, Some(_), _) => Self::Call,
+            (Some(DeliveryState::Dead | DeliveryState::Failed | DeliveryState::Cancelled), None, _)
+            | (Some(_), None, None) => Self::Ended,
+            (_, None, Some(_)) => Self::Callback,
+            (None, None, None) => Self::Account,
+        }
+    }
+
+    /// The tables, with the columns of account and id by which they are read.
+    pub(super) const fn tables(self) -> (&'static str, &'static str, &'static str) {
+        let tables = match self {
+            Self::Queue => {
+                return (
+                    "queue q CROSS JOIN delivery d ON d.account = q.account AND d.id = q.delivery",
+                    "q.account",
+                    "q.delivery",
+                );
+            }
+            Self::Call => "delivery d INDEXED BY delivery_by_call LEFT JOIN queue q ON q.delivery = d.id",
+            Self::Ended => "delivery d INDEXED BY delivery_finished LEFT JOIN queue q ON q.delivery = d.id",
+            Self::Callback => {
+                "delivery d INDEXED BY delivery_by_callback LEFT JOIN queue q ON q.delivery = d.id"
+            }
+            Self::Account => "delivery d NOT INDEXED LEFT JOIN queue q ON q.delivery = d.id",
+        };
+        (tables, "d.account", "d.id")
+    }
 }
 
 /// The index is named where there is a choice: without statistics SQLite guesses, and with them
@@ -300,45 +359,21 @@ pub(super) fn deliveries(
     if let Some(until) = &until {
         add(" AND d.created_at < #", until);
     }
-    let finished = match filter.state {
-        None | Some(DeliveryState::Queued | DeliveryState::Leased) => None,
-        Some(DeliveryState::Delivered) => Some(state::DELIVERED),
-        Some(DeliveryState::Dead) => Some(state::DEAD),
-        Some(DeliveryState::Failed) => Some(state::FAILED),
-        Some(DeliveryState::Cancelled) => Some(state::CANCELLED),
-    };
+    let finished = filter.state.and_then(finished);
     if let Some(finished) = &finished {
         add(" AND d.state <> 0 AND d.state = #", finished);
     }
-    let number = "(SELECT id FROM account WHERE name = ?1)";
-    let from = match filter.state {
-        // What waits is in the queue, which is as long as the backlog and no longer.
-        Some(open @ (DeliveryState::Queued | DeliveryState::Leased)) => {
-            let mark = if open == DeliveryState::Leased { "NOT NULL" } else { "NULL" };
-            format!(
-                "queue q CROSS JOIN delivery d ON d.account = q.account AND d.id = q.delivery \
-                 WHERE q.account = {number} AND q.delivery < ?2 AND q.leased_at IS {mark}{conditions} \
-                 ORDER BY q.delivery DESC"
-            )
-        }
-        state => {
-            let index = if callback.is_some() {
-                " INDEXED BY delivery_by_callback"
-            } else if call.is_some() {
-                " INDEXED BY delivery_by_call"
-            } else if state.is_some() {
-                " INDEXED BY delivery_finished"
-            } else {
-                " NOT INDEXED"
-            };
-            format!(
-                "delivery d{index} LEFT JOIN queue q ON q.delivery = d.id \
-                 WHERE d.account = {number} AND d.id < ?2{conditions} ORDER BY d.id DESC"
-            )
-        }
+    let mark = match filter.state {
+        Some(DeliveryState::Queued) => " AND q.leased_at IS NULL",
+        Some(DeliveryState::Leased) => " AND q.leased_at IS NOT NULL",
+        _ => "",
     };
+    let (tables, account, id) = Way::for_filter(filter).tables();
     connection
-        .prepare_cached(&format!("SELECT {DELIVERY_COLUMNS} FROM {from} LIMIT ?3"))?
+        .prepare_cached(&format!(
+            "SELECT {DELIVERY_COLUMNS} FROM {tables} WHERE {account} = (SELECT id FROM account WHERE name = ?1) \
+             AND {id} < ?2{mark}{conditions} ORDER BY {id} DESC LIMIT ?3"
+        ))?
         .query_map(values.as_slice(), delivery_row)?
         .collect()
 }

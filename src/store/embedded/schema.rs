@@ -186,6 +186,12 @@ CREATE TABLE IF NOT EXISTS answered (
     PRIMARY KEY (account, key)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS answered_by_expiry ON answered (expires_at);
+
+-- Deliveries that were made anew.
+CREATE TABLE IF NOT EXISTS replayed (
+    delivery BLOB PRIMARY KEY,
+    successor BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
 ";
 
 /// The lock that makes this process the file's only owner, as long as it lives.

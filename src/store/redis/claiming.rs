@@ -184,8 +184,17 @@ impl Claimer {
     }
 }
 
-/// Waits at Redis for work as long as somebody waits for it here.
-pub(super) async fn wait_for_work(shared: Arc<Shared>, mut idle: watch::Receiver<bool>, woken: Arc<Notify>) {
+/// The list at which those are told who wait for deliveries, and that of jobs.
+pub(super) const DELIVERIES: &str = "wake";
+pub(super) const JOBS: &str = "jb";
+
+/// Waits at a list of Redis for work as long as somebody waits for it here.
+pub(super) async fn wait_for_work(
+    shared: Arc<Shared>,
+    list: &'static str,
+    mut idle: watch::Receiver<bool>,
+    woken: Arc<Notify>,
+) {
     let mut closing = shared.closing.subscribe();
     let mut connection = None;
     loop {
@@ -206,7 +215,7 @@ pub(super) async fn wait_for_work(shared: Arc<Shared>, mut idle: watch::Receiver
             },
         };
         let mut pop = redis::cmd("BLPOP");
-        pop.arg(format!("{PREFIX}wake")).arg(BLOCK.as_secs());
+        pop.arg(format!("{PREFIX}{list}")).arg(BLOCK.as_secs());
         let popped: Result<Option<(String, u32)>, _> = tokio::select! {
             biased;
             () = becomes_true(&mut closing) => return,
@@ -220,7 +229,7 @@ pub(super) async fn wait_for_work(shared: Arc<Shared>, mut idle: watch::Receiver
             Ok(Some(_)) => {
                 // The one who waited is served already: it is for another process.
                 let mut push = redis::cmd("LPUSH");
-                push.arg(format!("{PREFIX}wake")).arg(1);
+                push.arg(format!("{PREFIX}{list}")).arg(1);
                 if push.exec_async(&mut blocking).await.is_ok() {
                     connection = Some(blocking);
                 }

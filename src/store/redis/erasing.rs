@@ -17,12 +17,14 @@ const CHUNK: usize = 250;
 const ERASED: &str = "its call was erased";
 
 impl Shared {
-    /// Events are looked for among all of the account's: there is no list of a call's.
+    /// Events are looked for among all of the account's, and jobs among all: there are no lists of a
+    /// call's.
     pub(super) async fn erase_call(&self, key: &CallKey) -> Result<bool, StoreError> {
         let mut is_known = false;
         while let Some(stored) = self.call(key).await? {
             is_known = true;
             self.erase_deliveries(key).await?;
+            self.erase_jobs(key).await?;
             let account = &key.account;
             let filter = EventFilter { call: Some(key.id.clone()), ..EventFilter::default() };
             let mut before = None;
@@ -91,6 +93,33 @@ impl Shared {
                     }
                 })
                 .await?;
+        }
+        Ok(())
+    }
+
+    async fn erase_jobs(&self, call: &CallKey) -> Result<(), StoreError> {
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("ZRANGE").arg(key("xj", b"")).arg(0).arg(-1);
+        let (jobs,): (Vec<Vec<u8>>,) = self.link.ask(&pipeline).await?;
+        for chunk in jobs.chunks(CHUNK) {
+            let mut pipeline = redis::pipe();
+            for job in chunk {
+                pipeline.cmd("HGET").arg(key("j:", job)).arg("b");
+            }
+            let records: Vec<Option<Vec<u8>>> = self.link.ask(&pipeline).await?;
+            // One that cannot be read is nobody's.
+            let is_of_call = |record: Vec<u8>| form::read_call_of_job(record).is_ok_and(|of| of == *call);
+            let of_call =
+                chunk.iter().zip(records).filter(|(_, record)| record.clone().is_some_and(is_of_call));
+            let of_call: Vec<&Vec<u8>> = of_call.map(|(job, _)| job).collect();
+            if !of_call.is_empty() {
+                let erase = |command: &mut redis::Cmd| {
+                    for job in &of_call {
+                        command.arg(job.as_slice());
+                    }
+                };
+                let _: () = self.link.run(&self.scripts.erase_jobs, erase).await?;
+            }
         }
         Ok(())
     }

@@ -8,9 +8,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::context::{CallId, CallKey};
-use crate::event::{AccountName, EventId, EventType};
+use crate::event::{AccountName, EventId, EventType, JobId};
 use crate::store::{
-    Answered, Attempt, DeliveryRequest, EventRow, EventState, NewDelivery, OutcomeKind, StoreError,
+    Answered, Attempt, DeliveryRequest, EventRow, EventState, JobPhase, JobStanding, NewDelivery, NewJob,
+    OutcomeKind, StoreError,
 };
 
 #[derive(Serialize, Deserialize)]
@@ -150,6 +151,93 @@ pub(super) fn read_attempt(record: Vec<u8>) -> Result<Attempt, StoreError> {
         status: head.status,
         error: head.error,
         response,
+    })
+}
+
+#[derive(Serialize, Deserialize)]
+struct JobHead {
+    account: String,
+    source: String,
+    key: String,
+    space: String,
+    call: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    submitted_by: Option<String>,
+    created_at: i64,
+    deadline: i64,
+}
+
+/// What of a job's record never changes.
+pub(super) fn write_job(job: &NewJob) -> Vec<u8> {
+    let head = JobHead {
+        account: job.call.account.as_ref().to_owned(),
+        source: job.source.clone(),
+        key: job.key.clone(),
+        space: job.call.space.as_ref().to_owned(),
+        call: job.call.id.as_str().to_owned(),
+        submitted_by: job.submitted_by.clone(),
+        created_at: job.created_at.as_microsecond(),
+        deadline: job.deadline.as_microsecond(),
+    };
+    join(&head, &[])
+}
+
+#[derive(Serialize, Deserialize)]
+struct StandingHead {
+    failures: u32,
+    polls: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    provider_job: Option<String>,
+}
+
+/// What of a job's standing no script looks at; its task stands behind it.
+pub(super) fn write_standing(standing: &JobStanding) -> Vec<u8> {
+    let head = StandingHead {
+        failures: standing.failures,
+        polls: standing.polls,
+        provider_job: standing.provider_job.clone(),
+    };
+    join(&head, &standing.task)
+}
+
+/// Whose a job is: its call, out of what [`write_job`] wrote.
+pub(super) fn read_call_of_job(record: Vec<u8>) -> Result<CallKey, StoreError> {
+    let (head, _): (JobHead, Bytes) = split("job", record)?;
+    let id = CallId::from_text(&head.call).ok_or_else(|| corrupt("job", "no call's id"))?;
+    Ok(CallKey { account: head.account.into(), space: head.space.into(), id })
+}
+
+/// The inverse of [`write_job`] and [`write_standing`], with the phase and the time that are kept
+/// beside them.
+pub(super) fn read_job(
+    id: JobId,
+    (record, standing): (Vec<u8>, Vec<u8>),
+    phase: &str,
+    due: i64,
+) -> Result<NewJob, StoreError> {
+    let damaged = |reason: &str| corrupt("job", reason);
+    let (head, _): (JobHead, Bytes) = split("job", record)?;
+    let (standing, task): (StandingHead, Bytes) = split("job", standing)?;
+    Ok(NewJob {
+        id,
+        source: head.source,
+        key: head.key,
+        call: CallKey {
+            account: head.account.into(),
+            space: head.space.into(),
+            id: CallId::from_text(&head.call).ok_or_else(|| damaged("no call id"))?,
+        },
+        submitted_by: head.submitted_by,
+        created_at: time("job", head.created_at)?,
+        deadline: time("job", head.deadline)?,
+        standing: JobStanding {
+            phase: JobPhase::from_name(phase).ok_or_else(|| damaged("an unknown phase"))?,
+            due: time("job", due)?,
+            failures: standing.failures,
+            polls: standing.polls,
+            provider_job: standing.provider_job,
+            task: task.to_vec(),
+        },
     })
 }
 

@@ -1,17 +1,17 @@
-//! Lists of events and of calls, a bounded look at a time.
+//! Lists of events, of calls, and of deliveries from the oldest on, a bounded look at a time.
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::reading::{first_id, id, key};
+use super::reading::{first_id, id, key, list_of};
 use super::{Shared, form};
 use crate::context::{CallId, CallKey};
-use crate::event::{AccountName, EventId};
+use crate::event::{AccountName, DeliveryId, EventId};
 use crate::store::{
-    CALLS_LIMIT, CONTEXTS_LIMIT, CallMark, CallQuery, EventFilter, EventRow, Found, ListedCall, SCAN_LIMIT,
-    StoreError, StoredCall,
+    CALLS_LIMIT, CONTEXTS_LIMIT, CallMark, CallQuery, DeliveryFilter, DeliveryRow, EventFilter, EventRow,
+    Found, ListedCall, SCAN_LIMIT, StoreError, StoredCall,
 };
 
-/// How far an event's id and the time of its coming in may lie apart: what is outside is not read.
+/// How far an event's or a delivery's id and its time may lie apart: what is outside is not read.
 const ID_SLACK: SignedDuration = SignedDuration::from_hours(1);
 
 /// Ids that are read at once.
@@ -86,6 +86,69 @@ impl Shared {
                 }
             })
             .await
+    }
+
+    pub(super) async fn deliveries_after(
+        &self,
+        account: &AccountName,
+        filter: &DeliveryFilter,
+        after: Option<DeliveryId>,
+        limit: usize,
+    ) -> Result<Found<DeliveryRow, DeliveryId>, StoreError> {
+        let source = list_of(account, filter);
+        let bound = |at: Timestamp| first_id(at.as_millisecond());
+        let highest = filter.until.map_or_else(
+            || b"+".to_vec(),
+            |until| {
+                let until = until.saturating_add(ID_SLACK).unwrap_or(Timestamp::MAX);
+                [b"(".as_slice(), &bound(until)].concat()
+            },
+        );
+        let earliest = filter.since.map(|since| {
+            let since = since.saturating_sub(ID_SLACK).unwrap_or(Timestamp::MIN);
+            [b"[".as_slice(), &bound(since)].concat()
+        });
+        let behind = |id: DeliveryId| [b"(".as_slice(), &id.to_bytes()].concat();
+        let mut lowest = match (after.map(behind), earliest) {
+            // Of both, the later.
+            (Some(after), Some(earliest)) if after[1..] < earliest[1..] => earliest,
+            (Some(after), _) => after,
+            (None, Some(earliest)) => earliest,
+            (None, None) => b"-".to_vec(),
+        };
+        let (mut rows, mut looked_at, mut last) = (Vec::new(), 0, None);
+        loop {
+            let mut pipeline = redis::pipe();
+            pipeline
+                .cmd("ZRANGEBYLEX")
+                .arg(&source)
+                .arg(&lowest)
+                .arg(&highest)
+                .arg("LIMIT")
+                .arg(0)
+                .arg(CHUNK);
+            let (ids,): (Vec<Vec<u8>>,) = self.link.ask(&pipeline).await?;
+            for row in self.rows(&ids, account).await? {
+                // One more than is wanted, to know whether there is one more.
+                if rows.len() == limit {
+                    return Ok(Found { rows, next: last });
+                }
+                last = Some(row.id);
+                if filter.takes(&row) {
+                    rows.push(row);
+                }
+            }
+            if ids.len() < CHUNK {
+                return Ok(Found { rows, next: None });
+            }
+            looked_at += ids.len();
+            // Some of them may be gone meanwhile.
+            last = ids.last().map(|bytes| id(bytes)).transpose()?.map(DeliveryId::from_bytes);
+            if looked_at >= SCAN_LIMIT {
+                return Ok(Found { rows, next: last });
+            }
+            lowest = last.map(behind).unwrap_or(lowest);
+        }
     }
 
     /// Reads the calls one after the other.

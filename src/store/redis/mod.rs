@@ -33,18 +33,26 @@
 //! | `w`, `lp`, `lt` | zset | destinations whose time will come, in line, in line on trial |
 //! | `l` | zset | leased deliveries, by when the lease runs out |
 //! | `an` | zset | what is to be announced, by time |
-//! | `wake` | list | one element while there is work that nobody was told of |
+//! | `wake`, `jb` | list | one element while there is work, or a job, that nobody was told of |
 //! | `i:<account>`, `ic:<registration>`, `ik:<account>\0<call>` | zset | deliveries, in the order of ids |
 //! | `ie:<account>` | zset | events, in the order of ids |
 //! | `il:<account>` | zset | its calls (`<space>\0<call>`), by when they were first heard of |
 //! | `o:<account>`, `is:<state>:<account>` | zset | those that are open, or ended without success |
 //! | `xd`, `xf`, `xe`, `xk`, `xc` | zset | what retention removes: delivered, failed, events, kept events, calls |
+//! | `j:<job>` | hash | a speech job: source, key, account, phase, due, records; `n` token while it is leased; `e` its end |
+//! | `jk:<source>\0<key>` | string | the job with this key that has not failed |
+//! | `jp:<source>\0<provider's id>` | zset | its jobs, in the order of ids |
+//! | `js:<source>`, `jw:<source>` | zset | jobs that wait to be submitted, and the others that wait, by time |
+//! | `ja:<source>` | set | jobs that its provider is at work on, or that are being handed over |
+//! | `jl` | zset | leased jobs, by when the lease runs out |
+//! | `jo:<account>`, `xj` | set, zset | jobs that are not over; all of them, by their end or else their deadline |
 
 mod claiming;
 mod erasing;
 mod failure;
 mod form;
 mod inspection;
+mod jobs;
 mod link;
 mod lists;
 mod reading;
@@ -72,18 +80,20 @@ use tokio::time::Instant;
 
 use self::claiming::{ClaimRequest, Claimer};
 use self::failure::{closed, full};
+use self::jobs::HeldJob;
 use self::link::{Link, Script};
 use super::scheduler::CircuitRules;
 use super::{
     Acceptance, Accepted, Announcement, Answered, CallMark, CallQuery, CallbackChanges, CallbackRow, Claim,
     DedupeKey, DeliveryFilter, DeliveryRow, DeliveryView, EventFilter, EventRow, EventView, Found, Lease,
-    ListedCall, Page, Recall, Remember, Retention, Settlement, Store, StoreError, StoredCall,
+    ListedCall, Page, Recall, Remember, Replay, Replayed, Retention, Settlement, Store, StoreError,
+    StoredCall,
 };
 use crate::context::CallKey;
-use crate::event::{AccountName, CallbackId, DeliveryId, EventId};
+use crate::event::{AccountName, CallbackId, DeliveryId, EventId, JobId};
 
 /// The version of the keys. A newer binary reads an older one's, an older binary refuses newer.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// Deliveries of one account that may be open at once; past it, its events are refused. What
 /// bounds all accounts together is Redis' `maxmemory`.
@@ -146,6 +156,12 @@ struct Shared {
     /// Leases that nobody took after all, on their way back. At most as many as are held.
     given_back: Mutex<Vec<Lease>>,
     given_back_some: Notify,
+    /// The leases of jobs that this process holds, and keeps from running out.
+    held_jobs: Mutex<HashMap<JobId, HeldJob>>,
+    /// Somebody waits for jobs here.
+    idle_for_jobs: watch::Sender<bool>,
+    /// There are jobs again.
+    woken_for_jobs: Arc<Notify>,
     /// The newest revision of the registrations that is known of.
     revision: watch::Sender<u64>,
     /// There is something to announce.
@@ -173,32 +189,50 @@ struct Scripts {
     put_callback: Script,
     remove_callback: Script,
     retry: Script,
+    replay: Script,
     sweep: Script,
     view: Script,
     heads: Script,
     erase_deliveries: Script,
     erase_events: Script,
+    erase_jobs: Script,
     open: Script,
+    put_job: Script,
+    claim_jobs: Script,
+    next_job: Script,
+    settle_job: Script,
+    hasten_job: Script,
+    keep_jobs: Script,
 }
 
 impl Scripts {
     fn new() -> Self {
+        // What touches jobs has their rules before it.
+        let of_jobs = |text: &str| Script::new(&[include_str!("jobs.lua"), text].concat());
         Self {
-            accept: Script::new(include_str!("accept.lua")),
+            accept: of_jobs(include_str!("accept.lua")),
             reject: Script::new(include_str!("reject.lua")),
             claim: Script::new(include_str!("claim.lua")),
             settle: Script::new(include_str!("settle.lua")),
             release: Script::new(include_str!("release.lua")),
-            tick: Script::new(include_str!("tick.lua")),
+            tick: of_jobs(include_str!("tick.lua")),
             put_callback: Script::new(include_str!("put_callback.lua")),
             remove_callback: Script::new(include_str!("remove_callback.lua")),
             retry: Script::new(include_str!("retry.lua")),
-            sweep: Script::new(include_str!("sweep.lua")),
+            replay: Script::new(include_str!("replay.lua")),
+            sweep: of_jobs(include_str!("sweep.lua")),
             view: Script::new(include_str!("view.lua")),
             heads: Script::new(include_str!("heads.lua")),
             erase_deliveries: Script::new(include_str!("erase_deliveries.lua")),
             erase_events: Script::new(include_str!("erase_events.lua")),
+            erase_jobs: of_jobs(include_str!("erase_jobs.lua")),
             open: Script::new(include_str!("open.lua")),
+            put_job: of_jobs(include_str!("put_job.lua")),
+            claim_jobs: of_jobs(include_str!("claim_jobs.lua")),
+            next_job: of_jobs(include_str!("next_job.lua")),
+            settle_job: of_jobs(include_str!("settle_job.lua")),
+            hasten_job: of_jobs(include_str!("hasten_job.lua")),
+            keep_jobs: Script::new(include_str!("keep_jobs.lua")),
         }
     }
 }
@@ -244,7 +278,13 @@ impl Redis {
         let claimer = Claimer { shared: Arc::clone(&shared), requests, idle, woken: Arc::clone(&woken) };
         let tasks = vec![
             tokio::spawn(claimer.run()),
-            tokio::spawn(claiming::wait_for_work(Arc::clone(&shared), is_idle, woken)),
+            tokio::spawn(claiming::wait_for_work(Arc::clone(&shared), claiming::DELIVERIES, is_idle, woken)),
+            tokio::spawn(claiming::wait_for_work(
+                Arc::clone(&shared),
+                claiming::JOBS,
+                shared.idle_for_jobs.subscribe(),
+                Arc::clone(&shared.woken_for_jobs),
+            )),
             tokio::spawn(upkeep::run(Arc::clone(&shared))),
         ];
         Self { shared, claims, turns: Semaphore::new(WAITING_WRITES), tasks: Mutex::new(tasks) }
@@ -274,6 +314,9 @@ impl Shared {
             freed: Notify::new(),
             given_back: Mutex::default(),
             given_back_some: Notify::new(),
+            held_jobs: Mutex::default(),
+            idle_for_jobs: watch::Sender::new(false),
+            woken_for_jobs: Arc::default(),
             revision: watch::Sender::new(0),
             announcing: Notify::new(),
             closed: AtomicBool::new(false),
@@ -459,10 +502,26 @@ impl Store for Redis {
         self.open_only()?.deliveries(account, filter, page).await
     }
 
-    async fn retry(&self, account: &AccountName, id: DeliveryId) -> Result<bool, StoreError> {
+    async fn deliveries_after(
+        &self,
+        account: &AccountName,
+        filter: &DeliveryFilter,
+        after: Option<DeliveryId>,
+        limit: usize,
+    ) -> Result<Found<DeliveryRow, DeliveryId>, StoreError> {
+        self.open_only()?.deliveries_after(account, filter, after, limit).await
+    }
+
+    async fn retry_all(&self, account: &AccountName, ids: &[DeliveryId]) -> Result<usize, StoreError> {
         let shared = self.open_only()?;
         let _turn = self.turn()?;
-        shared.retry(account, id).await
+        shared.retry_all(account, ids).await
+    }
+
+    async fn replay(&self, replay: Replay) -> Result<Replayed, StoreError> {
+        let shared = self.open_only()?;
+        let _turn = self.turn()?;
+        shared.replay(&replay).await
     }
 
     async fn announcements(&self, limit: usize) -> Result<Vec<Announcement>, StoreError> {
@@ -502,7 +561,8 @@ impl Store for Redis {
                 .iter()
                 .map(|(delivery, held)| Lease { delivery: *delivery, token: held.token })
                 .collect();
-            self.shared.release(&leases).await
+            self.shared.release(&leases).await?;
+            self.shared.give_back_jobs().await
         };
         match tokio::time::timeout(CLOSE_LIMIT, give_back).await {
             Ok(Ok(())) => {}

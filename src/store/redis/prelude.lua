@@ -169,6 +169,53 @@ local function finish(id, account, event, state, reason, at, attempts)
   end
 end
 
+-- Whether an id of a delivery is stored already, or was asked for before.
+local ids = {}
+local function is_taken(id)
+  if ids[id] or call("EXISTS", P .. "h:" .. id) == 1 then return true end
+  ids[id] = true
+end
+
+-- Puts a delivery into the lists in which it is found.
+local function list(account, id, callback, of_call)
+  call("ZADD", P .. "i:" .. account, 0, id)
+  call("ZADD", P .. "ic:" .. callback, 0, id)
+  if of_call ~= "" then call("ZADD", P .. "ik:" .. account .. "\0" .. of_call, 0, id) end
+end
+
+-- Writes a delivery, of which `add_delivery` in writing.rs gives the ten arguments from `at` on. The
+-- first write is a SET, which a Redis without memory refuses.
+local function put_delivery(account, event, at)
+  local id, callback, destination, of_call = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 4]
+  local created = ARGV[at + 5]
+  local key = P .. "h:" .. id
+  call("SET", P .. "r:" .. id, ARGV[at + 8])
+  local due = now + tonumber(ARGV[at + 7])
+  call("HSET", key, "a", account, "c", callback, "d", destination, "e", event, "y", ARGV[at + 3],
+    "i", of_call, "m", created, "n", 0, "t", 0, "s", "q", "u", ARGV[at + 6], "w", due)
+  list(account, id, callback, of_call)
+  -- The registration may have been removed while the event was on its way.
+  if call("HEXISTS", P .. "k:" .. callback, "r") == 1 then
+    finish(id, account, event, "c", REMOVED, created, 0)
+    return
+  end
+  call("ZADD", P .. "o:" .. account, 0, id)
+  local order = ARGV[at + 9]
+  local held_back = false
+  if order ~= "" then
+    call("HSET", key, "g", order)
+    held_back = join(id, destination, order)
+  end
+  if not held_back then call("ZADD", P .. "q:" .. destination, due, id) end
+  -- One that is in line stays where it is.
+  local filed = call("HGET", P .. "d:" .. destination, "z")
+  if not held_back and filed ~= "lp" and filed ~= "lt" then
+    local d = load(destination)
+    refile(d)
+    wake_for(d)
+  end
+end
+
 -- Notes that a registration was changed, under a number that never comes again, even if Redis
 -- loses its last second.
 local function changed(callback)

@@ -63,6 +63,10 @@ end
 forget_events("xe", delivered)
 forget_events("xk", failed)
 
+local ended = call("ZRANGEBYSCORE", P .. "xj", "-inf", failed, "LIMIT", 0, chunk)
+for _, id in ipairs(ended) do forget_job(id) end
+removed = removed + #ended
+
 local old = call("ZRANGEBYSCORE", P .. "xc", "-inf", calls, "LIMIT", 0, chunk)
 for _, name in ipairs(old) do
   call("ZREM", P .. "xc", name)

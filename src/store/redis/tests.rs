@@ -277,8 +277,9 @@ impl Pair<'_> {
                 let count = waiting.len().max(1);
                 if let Some(known) = waiting.into_iter().nth(which % count) {
                     let account = AccountName::from("acme");
-                    let retried = self.bench.shared.retry(&account, known.id);
-                    assert!(self.bench.runtime.block_on(retried).unwrap());
+                    let ids = [known.id];
+                    let retried = self.bench.shared.retry_all(&account, &ids);
+                    assert_eq!(self.bench.runtime.block_on(retried).unwrap(), 1);
                     assert!(self.scheduler.reschedule(known.callback.into(), known.id, known.due, now));
                     known.due = now;
                 }

@@ -4,7 +4,8 @@
 -- ARGV: 2 leases that ran out before this are ended (0: none), 3 at most so many, 4 so many crashes
 -- in a row are poison, 5 so many make a suspect, 6 how far apart suspects are made due in µs,
 -- 7 at most so many are cancelled.
--- Answers { now, the registrations' revision, ended, cancelled, whether there is something to announce }.
+-- Answers { now, the registrations' revision, ended, cancelled, whether there is something to announce,
+-- leases of jobs that were ended }.
 allow_when_full()
 local before, poison, suspect, spacing = tonumber(ARGV[2]), tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 if before > now then before = now end
@@ -40,6 +41,12 @@ for _, id in ipairs(ended) do
   end
 end
 
+local lost_jobs = call("ZRANGEBYSCORE", P .. "jl", "-inf", before, "LIMIT", 0, ARGV[3])
+for _, id in ipairs(lost_jobs) do
+  local h = call("HMGET", P .. "j:" .. id, "s", "p", "w", "n")
+  if h[4] then wait(id, h[1], h[2], tonumber(h[3])) else call("ZREM", P .. "jl", id) end
+end
+
 local cancelled = 0
 local destination = call("SRANDMEMBER", P .. "zx")
 if destination then
@@ -55,4 +62,5 @@ end
 
 local first = tonumber(call("ZRANGE", P .. "w", 0, 0, "WITHSCORES")[2])
 if call("EXISTS", P .. "lp", P .. "lt") > 0 or (first and first <= now) then wake() end
-return { now, tonumber(call("HGET", P .. "n", "v")) or 0, #ended, cancelled, call("EXISTS", P .. "an") }
+return { now, tonumber(call("HGET", P .. "n", "v")) or 0, #ended, cancelled, call("EXISTS", P .. "an"),
+  #lost_jobs }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use super::jobs::KEEP_INTERVAL;
 use super::{LEASE_TIME, Shared, becomes_true};
 use crate::store::{Lease, StoreError};
 
@@ -49,26 +50,33 @@ pub(super) struct Ticked {
 
 /// One look: ends leases that ran out before `before` (µs of Redis' time), and the rest.
 pub(super) async fn tick(shared: &Shared, before: i64) -> Result<Ticked, StoreError> {
-    let (now, revision, ended, cancelled, announces): (i64, u64, usize, usize, bool) = shared
-        .link
-        .run(&shared.scripts.tick, |command| {
-            command
-                .arg(before)
-                .arg(EXPIRE_CHUNK)
-                .arg(CRASH_LIMIT)
-                .arg(SUSPECT)
-                .arg(u64::try_from(SUSPECT_SPACING.as_micros()).expect("it is short"))
-                .arg(CANCEL_CHUNK);
-        })
-        .await?;
+    let (now, revision, ended, cancelled, announces, lost_jobs): (i64, u64, usize, usize, bool, usize) =
+        shared
+            .link
+            .run(&shared.scripts.tick, |command| {
+                command
+                    .arg(before)
+                    .arg(EXPIRE_CHUNK)
+                    .arg(CRASH_LIMIT)
+                    .arg(SUSPECT)
+                    .arg(u64::try_from(SUSPECT_SPACING.as_micros()).expect("it is short"))
+                    .arg(CANCEL_CHUNK);
+            })
+            .await?;
     if ended > 0 {
         tracing::warn!(ended, "leases ran out; their workers are lost, and the attempts are repeated");
+    }
+    if lost_jobs > 0 {
+        tracing::warn!(
+            lost_jobs,
+            "leases of jobs ran out; their workers are lost, and the steps are repeated"
+        );
     }
     if announces {
         shared.announcing.notify_one();
     }
     shared.revision.send_if_modified(|known| std::mem::replace(known, revision) != revision);
-    Ok(Ticked { now, has_more: ended == EXPIRE_CHUNK || cancelled > 0 })
+    Ok(Ticked { now, has_more: ended.max(lost_jobs) == EXPIRE_CHUNK || cancelled > 0 })
 }
 
 /// When leases may be ended.
@@ -117,6 +125,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut patience = Patience { last: None, not_before: Instant::now() };
     let mut next_sweep = Instant::now() + TICK;
+    let mut next_keep = Instant::now() + KEEP_INTERVAL;
     loop {
         tokio::select! {
             biased;
@@ -129,6 +138,17 @@ pub(super) async fn run(shared: Arc<Shared>) {
         }
         give_back(&shared).await;
         shared.forget_expired();
+        // Before anybody's lease is ended: those of this process are alive.
+        if next_keep <= Instant::now() {
+            match shared.keep_jobs().await {
+                Ok(()) => next_keep = Instant::now() + KEEP_INTERVAL,
+                Err(error) => {
+                    tracing::debug!(%error, "leases of jobs could not be kept; trying again");
+                    patience.note_failure(Instant::now());
+                    continue;
+                }
+            }
+        }
         let now = Instant::now();
         match tick(&shared, patience.before(now)).await {
             Ok(ticked) => {

@@ -12,11 +12,12 @@ use crate::event::{AccountName, CallbackId, DeliveryId, EventId};
 use crate::store::scheduler::{CircuitChange, GIVEN_UP, Verdict};
 use crate::store::{
     Acceptance, Accepted, Answered, Attempt, CallbackRow, CallbackState, DedupeKey, EventRow, FailedDelivery,
-    Lease, NewDelivery, Next, OutcomeKind, Remember, Settlement, StoreError,
+    FinishJob, JobEnd, JobLease, Lease, NewDelivery, Next, OutcomeKind, Remember, Replay, Replayed,
+    Settlement, StoreError,
 };
 
 /// The longest span that a number of a script holds exactly: 100 years of µs.
-const LONGEST_SPAN: i64 = 100 * 366 * 86_400 * 1_000_000;
+pub(super) const LONGEST_SPAN: i64 = 100 * 366 * 86_400 * 1_000_000;
 
 /// How much longer Redis keeps a dedupe key than it counts, for clocks that do not agree.
 const SEEN_SLACK_MS: i64 = 60_000;
@@ -42,17 +43,29 @@ pub(super) fn answered_name(account: &AccountName, key: &[u8; 32]) -> Vec<u8> {
     [account.as_bytes(), b"\0", key].concat()
 }
 
-fn span_micros(span: Duration) -> i64 {
+pub(super) fn span_micros(span: Duration) -> i64 {
     i64::try_from(span.as_micros()).unwrap_or(LONGEST_SPAN).min(LONGEST_SPAN)
 }
 
 /// A time as a span from now, which is how Redis is told of it.
-fn from_now(at: Timestamp, now: i64) -> i64 {
+pub(super) fn from_now(at: Timestamp, now: i64) -> i64 {
     at.as_microsecond().saturating_sub(now).clamp(-LONGEST_SPAN, LONGEST_SPAN)
 }
 
 impl Shared {
     pub(super) async fn accept(&self, new: &Acceptance) -> Result<Accepted, StoreError> {
+        match self.accept_and_end(new, None).await? {
+            FinishJob::Accepted(accepted) => Ok(accepted),
+            FinishJob::Lost => Err(taken()),
+        }
+    }
+
+    /// Accepts an event, and ends the job with it whose lease is shown.
+    pub(super) async fn accept_and_end(
+        &self,
+        new: &Acceptance,
+        job: Option<(JobLease, &JobEnd)>,
+    ) -> Result<FinishJob, StoreError> {
         let now = self.link.now();
         let answer: Vec<Vec<u8>> = self
             .link
@@ -73,7 +86,17 @@ impl Shared {
                     }
                     None => command.arg("").arg(0).arg(""),
                 };
-                command.arg(BACKLOG).arg(new.deliveries.len());
+                command.arg(BACKLOG);
+                match job {
+                    Some((lease, end)) => {
+                        command.arg(&lease.job.to_bytes()).arg(lease.token).arg(match end {
+                            JobEnd::Completed => "c".to_owned(),
+                            JobEnd::Failed(reason) => format!("f{reason}"),
+                        })
+                    }
+                    None => command.arg("").arg("").arg(""),
+                };
+                command.arg(new.deliveries.len());
                 for delivery in &new.deliveries {
                     add_delivery(command, delivery, now);
                 }
@@ -84,13 +107,14 @@ impl Shared {
             })
             .await?;
         match answer.first().map(Vec::as_slice) {
-            Some(b"stored") => Ok(Accepted::Stored),
-            Some(b"conflict") => Ok(Accepted::Conflict),
+            Some(b"stored") => Ok(FinishJob::Accepted(Accepted::Stored)),
+            Some(b"conflict") => Ok(FinishJob::Accepted(Accepted::Conflict)),
+            Some(b"lost") => Ok(FinishJob::Lost),
             Some(b"full") => Err(full()),
             Some(b"duplicate") => {
                 let first = answer.get(1).and_then(|id| id.as_slice().try_into().ok());
                 let first = first.ok_or_else(|| form::corrupt("dedupe key", "no event's id"))?;
-                Ok(Accepted::Duplicate(EventId::from_bytes(first)))
+                Ok(FinishJob::Accepted(Accepted::Duplicate(EventId::from_bytes(first))))
             }
             _ => Err(taken()),
         }
@@ -121,10 +145,7 @@ impl Shared {
             .link
             .run(&self.scripts.put_callback, |command| {
                 add_callback(command, row);
-                command
-                    .arg(answered_name(&row.account, &remember.key))
-                    .arg(form::write_answered(&remember.answered))
-                    .arg(u64::try_from(remember.keep.as_millis()).unwrap_or(u64::MAX));
+                add_answer(command, &row.account, remember);
             })
             .await?;
         match answer {
@@ -215,13 +236,52 @@ impl Shared {
         Ok(())
     }
 
-    pub(super) async fn retry(&self, account: &AccountName, id: DeliveryId) -> Result<bool, StoreError> {
+    pub(super) async fn retry_all(
+        &self,
+        account: &AccountName,
+        ids: &[DeliveryId],
+    ) -> Result<usize, StoreError> {
         let now = self.link.now();
         self.link
             .run(&self.scripts.retry, |command| {
-                command.arg(account.as_ref()).arg(&id.to_bytes()).arg(now);
+                command.arg(account.as_ref()).arg(now);
+                for id in ids {
+                    command.arg(&id.to_bytes());
+                }
             })
             .await
+    }
+
+    pub(super) async fn replay(&self, replay: &Replay) -> Result<Replayed, StoreError> {
+        let now = self.link.now();
+        let Replay { account, deliveries, again, remember } = replay;
+        let answer: Vec<Vec<u8>> = self
+            .link
+            .run(&self.scripts.replay, |command| {
+                command.arg(account.as_ref()).arg(u8::from(*again)).arg(BACKLOG);
+                match remember {
+                    Some(remember) => add_answer(command, account, remember),
+                    None => {
+                        command.arg("").arg("").arg(0);
+                    }
+                }
+                command.arg(deliveries.len());
+                for (earlier, new) in deliveries {
+                    command.arg(&earlier.to_bytes()).arg(&new.event.to_bytes());
+                    add_delivery(command, new, now);
+                }
+            })
+            .await?;
+        match answer.first().map(Vec::as_slice) {
+            Some(b"stored") => Ok(Replayed::Stored),
+            Some(b"conflict") => Ok(Replayed::Conflict),
+            Some(b"full") => Err(full()),
+            Some(b"answered") => {
+                let earlier = answer.get(1).map_or(&[][..], Vec::as_slice);
+                form::read_answered(earlier).map(Replayed::Answered)
+            }
+            _ => Err(taken()),
+        }
     }
 
     pub(super) async fn sweep(&self, now: Timestamp) -> Result<usize, StoreError> {
@@ -271,6 +331,13 @@ fn add_callback(command: &mut Cmd, row: &CallbackRow) {
         .arg(row.definition.as_slice())
         .arg(span_micros(row.deadline))
         .arg(span_micros(row.deadline.min(LONGEST_DEADLINE) + LEASE_SLACK));
+}
+
+fn add_answer(command: &mut Cmd, account: &AccountName, remember: &Remember) {
+    command
+        .arg(answered_name(account, &remember.key))
+        .arg(form::write_answered(&remember.answered))
+        .arg(u64::try_from(remember.keep.as_millis()).unwrap_or(u64::MAX));
 }
 
 fn add_delivery(command: &mut Cmd, new: &NewDelivery, now: i64) {

@@ -1,0 +1,25 @@
+-- Writes deliveries that are made anew in place of earlier ones, or nothing. Everything is checked
+-- before the first write.
+--
+-- ARGV: 2 account, 3 "1" if those may be made anew that were before, 4 the most that may be open,
+-- 5 the key of the answer to remember ("" for none), 6 the answer, 7 for how long, in ms, 8 how many,
+-- then for each the earlier one, the event, and 10 more.
+local account, again = ARGV[2], ARGV[3] == "1"
+local last = 8 + 12 * tonumber(ARGV[8])
+if ARGV[5] ~= "" then
+  local earlier = call("GET", P .. "y:" .. ARGV[5])
+  if earlier then return { "answered", earlier } end
+end
+for at = 9, last, 12 do
+  local h = call("HMGET", P .. "h:" .. ARGV[at], "a", "b")
+  if h[1] ~= account or (h[2] and not again) then return { "conflict" } end
+  if is_taken(ARGV[at + 2]) then return { "taken" } end
+end
+if call("ZCARD", P .. "o:" .. account) + tonumber(ARGV[8]) > tonumber(ARGV[4]) then return { "full" } end
+
+if ARGV[5] ~= "" then call("SET", P .. "y:" .. ARGV[5], ARGV[6], "PX", ARGV[7]) end
+for at = 9, last, 12 do
+  put_delivery(account, ARGV[at + 1], at + 2)
+  call("HSET", P .. "h:" .. ARGV[at], "b", ARGV[at + 2])
+end
+return { "stored" }

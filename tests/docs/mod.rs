@@ -1,0 +1,5 @@
+//! The pages for those who use Ringback do what they say.
+
+mod first_callback;
+mod page;
+mod receivers;
