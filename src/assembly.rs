@@ -34,7 +34,7 @@ use crate::shutdown::{DRAIN_DEADLINE, Shutdown};
 use crate::speech_request::SpeechDesk;
 use crate::store::embedded::{Embedded, Options as EmbeddedOptions};
 use crate::store::redis::{Options as RedisOptions, Redis};
-use crate::store::{NoSpeechRequests, Retention, SharedJobs, SharedSpeechRequests, SharedStore, StoreError};
+use crate::store::{Retention, SharedJobs, SharedSpeechRequests, SharedStore, StoreError};
 use crate::template;
 
 /// Why Ringback did not start.
@@ -188,20 +188,22 @@ async fn build(
         Arc::clone(&store),
         Arc::clone(&jobs),
     ));
-    let speech = requests.as_ref().map(|requests| {
-        let (calls, requests) = (Arc::clone(&store), Arc::clone(requests));
-        SpeechDesk::new(calls, requests, Arc::clone(&desk), Arc::clone(&registry), ledger.clone())
-    });
+    let speech = SpeechDesk::new(
+        Arc::clone(&store),
+        Arc::clone(&requests),
+        Arc::clone(&desk),
+        Arc::clone(&registry),
+        ledger.clone(),
+    );
     let rooms = Rooms {
         store: Arc::clone(&store),
         registry: Arc::clone(&registry),
-        ledger,
+        ledger: ledger.clone(),
         speech: speech.clone(),
         client,
         bodies: bodies.clone(),
     };
-    let requests = requests.unwrap_or_else(|| Arc::new(NoSpeechRequests));
-    let intake = Arc::new(intake(settings, &store, (jobs, requests), &desk, &registry, &bodies));
+    let intake = Arc::new(intake(settings, &store, (jobs, requests), &desk, (&registry, ledger), &bodies));
     let rates = settings
         .sources
         .iter()
@@ -240,10 +242,8 @@ async fn build(
     let announcing = async move { announcer.announce().await };
     rooms.spawn(until(stop(), announcing));
     rooms.spawn(until(stop(), following.follow()));
-    if let Some(speech) = speech {
-        let retention = settings.retention.delivered.max(settings.retention.failed);
-        rooms.spawn(until(stop(), speech.tidy(settings.speech_timeout, retention)));
-    }
+    let retention = settings.retention.delivered.max(settings.retention.failed);
+    rooms.spawn(until(stop(), speech.tidy(settings.speech_timeout, retention)));
     if let Some(listener) = operator_listener {
         let operators = Arc::new(Operators { store: Arc::clone(&store) });
         rooms.spawn(listener.serve(operators, None, stop(), DRAIN_DEADLINE));
@@ -287,7 +287,7 @@ async fn until(stop: impl Future<Output = ()>, work: impl Future<Output = ()>) {
 struct Stores {
     store: SharedStore,
     jobs: SharedJobs,
-    requests: Option<SharedSpeechRequests>,
+    requests: SharedSpeechRequests,
 }
 
 async fn open_store(settings: &Settings) -> Result<Stores, StoreError> {
@@ -301,12 +301,12 @@ async fn open_store(settings: &Settings) -> Result<Stores, StoreError> {
         StoreAddress::Embedded(path) => {
             let options = EmbeddedOptions { max_in_flight, retention, ..EmbeddedOptions::default() };
             let store = Arc::new(Embedded::open(path, options)?);
-            Stores { store: Arc::clone(&store) as _, jobs: Arc::clone(&store) as _, requests: Some(store) }
+            Stores { store: Arc::clone(&store) as _, jobs: Arc::clone(&store) as _, requests: store }
         }
         StoreAddress::Redis(url) => {
             let options = RedisOptions { max_in_flight, retention, ..RedisOptions::default() };
             let store = Arc::new(Redis::open(url.as_str(), options).await?);
-            Stores { store: Arc::clone(&store) as _, jobs: store, requests: None }
+            Stores { store: Arc::clone(&store) as _, jobs: Arc::clone(&store) as _, requests: store }
         }
     })
 }
@@ -349,7 +349,7 @@ fn intake(
     store: &SharedStore,
     (jobs, requests): (SharedJobs, SharedSpeechRequests),
     desk: &Arc<job::Desk>,
-    registry: &Arc<Registry>,
+    (registry, ledger): (&Arc<Registry>, Ledger),
     bodies: &Bodies,
 ) -> Intake {
     let limiter =
@@ -369,6 +369,7 @@ fn intake(
         requests,
         Arc::clone(desk),
         Arc::clone(registry),
+        ledger,
         bodies.clone(),
         match &settings.public_url {
             Some(url) => CalledAs::Public(url.as_str().to_owned()),

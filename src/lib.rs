@@ -8,7 +8,7 @@
 //!
 //! | room | what happens there |
 //! | --- | --- |
-//! | `main`, [`command`] | the command line: `serve`, `demo`, `check`, `render`, `verify`, `placeholders`, `token`; `callbacks`, `deliveries`, `events`, `calls` at a running server |
+//! | `main`, [`command`] | the command line: `serve`, `demo`, `check`, `render`, `verify`, `placeholders`, `token`, `store`; `callbacks`, `deliveries`, `events`, `calls` at a running server |
 //! | [`assembly`] | builds every room from the settings and joins them; alone imports all |
 //! | [`config`] | typed settings; every problem at once; the only reader of the environment |
 //! | [`telemetry`], [`shutdown`] | the log; signals and the drain |

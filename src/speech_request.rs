@@ -16,7 +16,7 @@ use crate::context::{CallContext, CallKey, InvalidContext, Name, Value, Values};
 use crate::event::{AccountName, EventId, EventType, JobId, SpeechRequestId};
 use crate::job::{Desk, Submission, SubmitError, Submitted};
 use crate::registration::{
-    AddError, Bodies, Callback, Ledger, NewRequest, Registry, Rendered, Rendering, has_speech,
+    AddError, Bodies, Callback, Ledger, NewRequest, Once, Registry, Rendered, Rendering, Repeat, has_speech,
 };
 use crate::store::{
     CallQuery, EventRow, EventState, ListedCall, NewSpeechRequest, PutSpeechRequest, RequestedCall,
@@ -65,12 +65,18 @@ pub struct Made {
     pub calls: Vec<(CallKey, RequestedState)>,
 }
 
+/// How the answer to a request is spelt, where it is remembered.
+pub type Spell = Box<dyn Fn(&Made) -> Vec<u8> + Send + Sync>;
+
 /// Why a request was not made.
 #[derive(Debug, thiserror::Error)]
 pub enum MakeError {
     /// Its account has as many as it may have.
     #[error("the account may have {0} speech requests at most")]
     Full(usize),
+    /// It was made before.
+    #[error("the request was answered before")]
+    Repeated(Repeat),
     /// The store could not be asked.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -83,7 +89,7 @@ impl From<AddError> for MakeError {
     fn from(error: AddError) -> Self {
         match error {
             AddError::Full(most) => Self::Full(most),
-            AddError::Repeated(_) => unreachable!("it comes with no key that says it is a repeat"),
+            AddError::Repeated(repeat) => Self::Repeated(repeat),
             AddError::Store(error) => Self::Store(error),
         }
     }
@@ -124,14 +130,20 @@ impl SpeechDesk {
         Self(Arc::new(Parts { calls, store, desk, registry, ledger, searches: Semaphore::new(SEARCHES) }))
     }
 
-    /// Makes a request of an account that may have `most`. It is made to the end, or not at all,
-    /// even if whoever asked for it goes away.
+    /// Makes a request of an account that may have `most`; once, if it comes with what makes it the
+    /// same request and with how its answer is spelt. It is made to the end, or not at all, even if
+    /// whoever asked for it goes away.
     ///
     /// # Errors
-    /// There are too many, or the store cannot be asked; nothing waits then.
-    pub async fn make(&self, request: NewRequest, most: usize) -> Result<Made, MakeError> {
+    /// There are too many, it was made before, or the store cannot be asked; nothing waits then.
+    pub async fn make(
+        &self,
+        request: NewRequest,
+        most: usize,
+        once: Option<(Once, Spell)>,
+    ) -> Result<Made, MakeError> {
         let parts = Arc::clone(&self.0);
-        match tokio::spawn(async move { parts.make(&request, most).await }).await {
+        match tokio::spawn(async move { parts.make(&request, most, once.as_ref()).await }).await {
             Ok(made) => made,
             Err(ended) => match ended.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
@@ -151,6 +163,7 @@ impl SpeechDesk {
         token: &str,
         id: SpeechRequestId,
     ) -> Result<Option<SpeechRequestView>, StoreError> {
+        self.0.ledger.learn(&[id.into()]).await?;
         let request = self.0.registry.speech_request(account, id);
         if request.is_none_or(|request| request.token.as_deref() != Some(token)) {
             return Ok(None);
@@ -190,11 +203,16 @@ impl SpeechDesk {
 }
 
 impl Parts {
-    async fn make(&self, request: &NewRequest, most: usize) -> Result<Made, MakeError> {
+    async fn make(
+        &self,
+        request: &NewRequest,
+        most: usize,
+        once: Option<&(Once, Spell)>,
+    ) -> Result<Made, MakeError> {
         let callback = &request.callback;
         // What it delivers at once is signed as it says, by whichever process.
         self.ledger.add(callback.clone(), most, None).await?;
-        let made = self.write(callback, request.limit).await;
+        let made = self.write(callback, request.limit, once).await;
         if made.is_err()
             && let Err(error) = self.ledger.remove(&callback.account, callback.id).await
         {
@@ -203,14 +221,25 @@ impl Parts {
         made
     }
 
-    async fn write(&self, callback: &Callback, limit: usize) -> Result<Made, MakeError> {
+    async fn write(
+        &self,
+        callback: &Callback,
+        limit: usize,
+        once: Option<&(Once, Spell)>,
+    ) -> Result<Made, MakeError> {
         let id = SpeechRequestId::from(callback.id);
         for _ in 0..TRIES {
             let found = self.search(callback, limit).await?;
-            let Some(new) = self.plan(callback, found).await? else { continue };
+            let Some(mut new) = self.plan(callback, found).await? else { continue };
             let calls = new.calls.iter().map(|call| (call.key.clone(), call.state.clone())).collect();
-            if self.store.put_speech_request(new).await? == PutSpeechRequest::Stored {
-                return Ok(Made { id, calls });
+            let made = Made { id, calls };
+            new.remember = once.map(|(once, spell)| self.ledger.remember(*once, &spell(&made)));
+            match (self.store.put_speech_request(new).await?, once) {
+                (PutSpeechRequest::Answered(answered), Some((once, _))) => {
+                    return Err(MakeError::Repeated(self.ledger.compare(*once, answered)?));
+                }
+                (PutSpeechRequest::Stored | PutSpeechRequest::Answered(_), _) => return Ok(made),
+                (PutSpeechRequest::Conflict, _) => {}
             }
         }
         Err(unavailable("the calls are written to faster than this request can be made").into())
@@ -303,7 +332,16 @@ impl Parts {
             body: Bytes::from(format!(r#"{{"speech_request_id":"{id}"}}"#)),
         };
         let (account, event) = (Arc::clone(&callback.account), delivers.then(row));
-        Ok(Some(NewSpeechRequest { id, account, created_at: now, calls, event, deliveries, failed }))
+        Ok(Some(NewSpeechRequest {
+            id,
+            account,
+            created_at: now,
+            calls,
+            event,
+            deliveries,
+            failed,
+            remember: None,
+        }))
     }
 
     /// Makes a call a job. `None` if its speech may have come since it was read.

@@ -7,7 +7,7 @@ use serde_json::{Value as Body, json};
 use super::part::Part;
 use super::{Api, Call, list};
 use crate::context::{CallId, Value, read_time};
-use crate::event::{DeliveryId, SpeechRequestId};
+use crate::event::{CallbackId, DeliveryId, SpeechRequestId};
 use crate::http::{Answer, Problem, json as answer};
 use crate::store::{Attempt, DeliveryFilter, DeliveryRow, DeliveryState, DeliveryView, Page};
 
@@ -35,6 +35,7 @@ impl Api {
             return Err(Problem::invalid(issues));
         }
         let found = self.store.deliveries(&call.account, &filter, Page { before, limit: limit + 1 }).await?;
+        self.learn_of(&found).await?;
         let next = (found.len() > limit).then(|| found[limit - 1].id.to_string());
         let seen = found.iter().take(limit).filter(|row| self.sees_delivery(call, row));
         let rows: Vec<Body> = seen.map(|row| self.show_row(call, row)).collect();
@@ -43,7 +44,14 @@ impl Api {
 
     async fn find_delivery(&self, call: &Call<'_>, id: DeliveryId) -> Result<DeliveryView, Problem> {
         let view = self.store.delivery(&call.account, id).await?;
+        self.learn_of(view.as_ref().map(|view| &view.row)).await?;
         view.filter(|view| self.sees_delivery(call, &view.row)).ok_or_else(no_such_delivery)
+    }
+
+    /// Whose a delivery is to see says what it comes from, which another process may just have made.
+    async fn learn_of(&self, rows: impl IntoIterator<Item = &DeliveryRow>) -> Result<(), Problem> {
+        let callbacks: Vec<CallbackId> = rows.into_iter().map(|row| row.callback).collect();
+        Ok(self.ledger.learn(&callbacks).await?)
     }
 
     /// A row of the list. What a speech request asked for names that in the registration's place.

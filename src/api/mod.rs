@@ -61,8 +61,8 @@ pub struct Rooms {
     pub registry: Arc<Registry>,
     /// The registrations, to change.
     pub ledger: Ledger,
-    /// What makes speech requests; `None` over a store that keeps none.
-    pub speech: Option<SpeechDesk>,
+    /// What makes speech requests.
+    pub speech: SpeechDesk,
     /// What sends tests.
     pub client: Client,
     /// What reads bodies.
@@ -77,7 +77,7 @@ pub struct Api {
     store: SharedStore,
     registry: Arc<Registry>,
     ledger: Ledger,
-    speech: Option<SpeechDesk>,
+    speech: SpeechDesk,
     trials: Trials,
     bodies: Bodies,
 }
@@ -176,7 +176,8 @@ impl Api {
             (None, Some(body)) => self.bodies.read(body).await?,
             (None, None) => unreachable!("what was taken is held"),
         };
-        let once = if operation.creates() { once::read(parts, identity, body.bytes())? } else { None };
+        let once =
+            if operation.creates() { once::read(parts, identity, &query, body.bytes())? } else { None };
         Ok(Call { account, token, rules, operation, query, body, is_form, once })
     }
 }

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Api, Call};
 use crate::config::Identity;
-use crate::http::{Answer, Problem, json as answer};
+use crate::http::{Answer, Problem, Query, json as answer};
 use crate::registration::{Issue, Once, Repeat};
 
 /// The header.
@@ -17,7 +17,12 @@ const MAX_KEY: usize = 255;
 
 /// Reads what makes a request the same: its key is its token's, so that no other token can use it
 /// up or read what was answered.
-pub(super) fn read(parts: &Parts, identity: &Identity, body: &[u8]) -> Result<Option<Once>, Problem> {
+pub(super) fn read(
+    parts: &Parts,
+    identity: &Identity,
+    query: &Query,
+    body: &[u8],
+) -> Result<Option<Once>, Problem> {
     let mut keys = parts.headers.get_all(HEADER).iter();
     let Some(key) = keys.next() else { return Ok(None) };
     let length = key.len();
@@ -28,12 +33,17 @@ pub(super) fn read(parts: &Parts, identity: &Identity, body: &[u8]) -> Result<Op
     let key =
         Sha256::new().chain_update(identity.token.as_bytes()).chain_update([0]).chain_update(key.as_bytes());
     let target = parts.uri.path();
-    let fingerprint = Sha256::new()
-        .chain_update(parts.method.as_str())
-        .chain_update([b' '])
-        .chain_update(target)
-        .chain_update([0])
-        .chain_update(body);
+    let mut fingerprint =
+        Sha256::new().chain_update(parts.method.as_str()).chain_update([b' ']).chain_update(target);
+    // The token says who asks, and not for what.
+    for (name, value) in query.pairs().filter(|(name, _)| *name != "token") {
+        for text in [name, value] {
+            fingerprint.update([0xff]);
+            fingerprint.update(text);
+        }
+    }
+    fingerprint.update([0]);
+    fingerprint.update(body);
     Ok(Some(Once { key: key.finalize().into(), fingerprint: fingerprint.finalize().into() }))
 }
 

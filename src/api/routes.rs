@@ -184,7 +184,7 @@ impl Operation {
 
     /// Whether it creates something, so that a repeat with the same `Idempotency-Key` must not.
     pub(super) const fn creates(self) -> bool {
-        matches!(self, Self::Register | Self::RotateSecret | Self::Replay)
+        matches!(self, Self::Register | Self::RotateSecret | Self::Replay | Self::MakeSpeechRequest)
     }
 
     /// Whether it takes a request with nothing in it: what is in it is refused by name.

@@ -7,12 +7,12 @@ use jiff::Timestamp;
 use serde_json::{Map, Value as Body, json};
 
 use super::callbacks::show_issue;
-use super::{Api, Call};
+use super::{Api, Call, once};
 use crate::context::{CallKey, Json};
 use crate::event::{JobId, SpeechRequestId};
 use crate::http::{Answer, Problem, Query, json as answer};
 use crate::registration::{Issue, NewRequest};
-use crate::speech_request::{MakeError, SpeechDesk};
+use crate::speech_request::{Made, MakeError, Spell};
 use crate::store::{CallbackState, DeliveryRow, EventRow, RequestedState, StoreError};
 
 /// The space of calls where a request names none.
@@ -61,7 +61,6 @@ fn given_twice(name: &str) -> Issue {
 impl Api {
     /// `POST /v1/speech-requests`
     pub(super) async fn make_speech_request(&self, call: Call<'_>) -> Result<Answer, Problem> {
-        let desk = self.speech_desk()?;
         let (mut members, mut issues) = parameters(&call.query);
         let (body, more) = body_parameters(call.body.bytes(), call.is_form)?;
         issues.extend(more);
@@ -83,27 +82,38 @@ impl Api {
                 return Err(Problem::invalid(issues));
             }
         };
-        let secret = request.callback.delivery.secrets.newest().expose();
+        let secret = request.callback.delivery.secrets.newest().expose().to_owned();
         let warnings: Vec<Body> = request.warnings.iter().map(show_issue).collect();
-        let made = desk.make(request, call.rules.callbacks).await?;
-        tracing::info!(request = %made.id, account = &*call.account, calls = made.calls.len(), "speech requested");
-        let mut shown = json!({
-            "speechRequestId": made.id.to_string(),
-            "callIds": show_calls(&made.calls),
-            "secret": secret,
+        let shown = move |made: &Made| {
+            let mut shown = json!({
+                "speechRequestId": made.id.to_string(),
+                "callIds": show_calls(&made.calls),
+                "secret": secret,
+            });
+            if !warnings.is_empty() {
+                shown["warnings"] = Body::Array(warnings.clone());
+            }
+            shown.to_string()
+        };
+        let again = shown.clone();
+        let once = call.once.map(|once| {
+            let spell: Spell = Box::new(move |made| once::spell(StatusCode::CREATED, &again(made)));
+            (once, spell)
         });
-        if !warnings.is_empty() {
-            shown["warnings"] = Body::Array(warnings);
+        match self.speech.make(request, call.rules.callbacks, once).await {
+            Ok(made) => {
+                tracing::info!(request = %made.id, account = &*call.account, calls = made.calls.len(), "speech requested");
+                Ok(answer(StatusCode::CREATED, shown(&made)))
+            }
+            Err(error) => not_made(error),
         }
-        Ok(answer(StatusCode::CREATED, shown.to_string()))
     }
 
     /// `GET /v1/speech-requests/{id}`
     pub(super) async fn show_speech_request(&self, call: &Call<'_>, id: &str) -> Result<Answer, Problem> {
         let none = || Problem::not_found("this token has made no such speech request");
-        let desk = self.speech_desk()?;
         let id: SpeechRequestId = id.parse().map_err(|_| none())?;
-        let view = desk.view(&call.account, &call.token, id).await?.ok_or_else(none)?;
+        let view = self.speech.view(&call.account, &call.token, id).await?.ok_or_else(none)?;
         let registration = self.registry.speech_request(&call.account, id).ok_or_else(none)?;
         call.takes_nothing()?;
         let paused = match &registration.state {
@@ -140,13 +150,6 @@ impl Api {
         Ok(answer(StatusCode::OK, shown.to_compact()))
     }
 
-    fn speech_desk(&self) -> Result<&SpeechDesk, Problem> {
-        self.speech.as_ref().ok_or_else(|| {
-            let detail = "speech requests need the embedded store in this version";
-            Problem::new(StatusCode::NOT_IMPLEMENTED, "not_supported", detail)
-        })
-    }
-
     /// Whether a delivery is for this caller to see: that of a speech request only for its token.
     pub(super) fn sees_delivery(&self, call: &Call<'_>, row: &DeliveryRow) -> bool {
         let request = self.registry.speech_request(&call.account, row.callback.into());
@@ -160,9 +163,9 @@ impl Api {
             return Ok(true);
         }
         let job = event.path.trim_start_matches('/').parse::<JobId>().ok();
-        match (job, &self.speech) {
-            (Some(job), Some(desk)) => desk.is_job_for(job, token).await,
-            _ => Ok(false),
+        match job {
+            Some(job) => self.speech.is_job_for(job, token).await,
+            None => Ok(false),
         }
     }
 }
@@ -195,18 +198,18 @@ fn damaged(fault: impl std::fmt::Display) -> Problem {
     Problem::damaged()
 }
 
-impl From<MakeError> for Problem {
-    fn from(error: MakeError) -> Self {
-        match error {
-            MakeError::Full(most) => Self::new(
-                StatusCode::TOO_MANY_REQUESTS,
-                "too_many_speech_requests",
-                format!(
-                    "this account may have {most} speech requests at most; they are kept until nothing can come of them"
-                ),
+/// The answer to a request that was not made, or made before.
+fn not_made(error: MakeError) -> Result<Answer, Problem> {
+    match error {
+        MakeError::Repeated(repeat) => once::again(repeat),
+        MakeError::Full(most) => Err(Problem::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too_many_speech_requests",
+            format!(
+                "this account may have {most} speech requests at most; they are kept until nothing can come of them"
             ),
-            MakeError::Store(error) => error.into(),
-            MakeError::Context(fault) => damaged(fault),
-        }
+        )),
+        MakeError::Store(error) => Err(error.into()),
+        MakeError::Context(fault) => Err(damaged(fault)),
     }
 }

@@ -13,6 +13,7 @@ pub mod placeholders;
 pub mod render;
 pub mod serve;
 mod server;
+pub mod store;
 mod style;
 pub mod token;
 pub mod verify;
@@ -40,6 +41,8 @@ pub enum Command {
     Placeholders(placeholders::Arguments),
     /// Make a token for the configuration
     Token(token::Arguments),
+    /// Audit a store
+    Store(store::Arguments),
     /// Register callbacks at a running server, show and change them, and deliver again
     Callbacks(callbacks::Arguments),
     /// What a running server sent, what came back, and once more
@@ -68,6 +71,7 @@ pub fn run(command: Command, environment: &Environment) -> u8 {
         }
         Command::Placeholders(arguments) => placeholders::run(&arguments, &mut out),
         Command::Token(arguments) => Ok(token::run(&arguments, &mut out, &mut err)),
+        Command::Store(arguments) => store::run(arguments, environment, &mut out, &mut err),
         Command::Callbacks(arguments) => Ok(callbacks::run(&arguments, environment, console)),
         Command::Deliveries(arguments) => Ok(deliveries::run(&arguments, environment, console)),
         Command::Events(arguments) => Ok(events::run(&arguments, environment, console)),

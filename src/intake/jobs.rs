@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::{ID_REPEAT, Intake, MERGE_TRIES, Source, conflict, lock_index, now, plan};
 use crate::context::{CallKey, Json, Name};
-use crate::event::{Event, EventId, EventType, JobId, Notice};
+use crate::event::{CallbackId, Event, EventId, EventType, JobId, Notice, SpeechRequestId};
 use crate::job::{Accept, AcceptError, Ended};
 use crate::store::{Accepted, DedupeKey, EventRow, EventState, FinishJob, JobEnd, StoreError};
 
@@ -72,6 +72,15 @@ impl Intake {
         }
     }
 
+    /// The speech requests that wait for a call. Those that another process has just made are known
+    /// here, too, when this returns.
+    pub(super) async fn waiting_for(&self, call: &CallKey) -> Result<Vec<SpeechRequestId>, StoreError> {
+        let waiting = self.requests.waiting_for(call).await?;
+        let registrations: Vec<CallbackId> = waiting.iter().map(|id| (*id).into()).collect();
+        self.ledger.learn(&registrations).await?;
+        Ok(waiting)
+    }
+
     /// Does what follows from a notice. It comes before the answer: a provider that gets none sends
     /// its event again, and with it the notice.
     pub(super) async fn pass_on(
@@ -125,7 +134,7 @@ impl Accept for Intake {
         for _ in 0..MERGE_TRIES {
             let recall = self.store.recall(&dedupe, key).await?;
             // After the call was read: a request that comes now is a conflict.
-            let waiting = self.requests.waiting_for(&ended.call).await?;
+            let waiting = self.waiting_for(&ended.call).await?;
             let planned = plan::Plan {
                 event: &ended.event,
                 row: &row,

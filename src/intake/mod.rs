@@ -30,7 +30,7 @@ use crate::http::{Answer, Bodies, Caller, Problem, Proxies, header_text, json};
 use crate::job::Desk;
 use crate::limit::{Limiter, Rate};
 use crate::provider::Reading;
-use crate::registration::Registry;
+use crate::registration::{Ledger, Registry};
 use crate::signature::{Refused, SignedRequest, Verified};
 use crate::store::{
     Accepted, DedupeKey, EventRow, EventState, SharedJobs, SharedSpeechRequests, SharedStore, StoreError,
@@ -64,6 +64,7 @@ pub struct Intake {
     warnings: Limiter,
     store: SharedStore,
     registry: Arc<Registry>,
+    ledger: Ledger,
     desk: Arc<Desk>,
     jobs: SharedJobs,
     requests: SharedSpeechRequests,
@@ -120,6 +121,7 @@ impl Intake {
         requests: SharedSpeechRequests,
         desk: Arc<Desk>,
         registry: Arc<Registry>,
+        ledger: Ledger,
         bodies: Bodies,
         called_as: CalledAs,
         proxies: Proxies,
@@ -131,6 +133,7 @@ impl Intake {
             limiter,
             store,
             registry,
+            ledger,
             desk,
             jobs,
             requests,
@@ -279,7 +282,7 @@ impl Intake {
             // After the call was read: a request that comes now is a conflict.
             let waiting = match &key {
                 Some(key) if event.types.contains(&EventType::SpeechCompleted) => {
-                    self.requests.waiting_for(key).await?
+                    self.waiting_for(key).await?
                 }
                 _ => Vec::new(),
             };

@@ -247,15 +247,25 @@ impl Ledger {
         &self,
         id: CallbackId,
     ) -> Result<Option<Arc<DeliverySettings>>, StoreError> {
+        self.learn(&[id]).await?;
+        Ok(self.0.registry.delivery_settings(id))
+    }
+
+    /// Takes in what other processes have written, if one of these is not known here: it may have been
+    /// made a moment ago.
+    ///
+    /// # Errors
+    /// The store did not say.
+    pub async fn learn(&self, ids: &[CallbackId]) -> Result<(), StoreError> {
         let book = &self.0;
-        if let Some(settings) = book.registry.delivery_settings(id) {
-            return Ok(Some(settings));
+        let is_unknown = || ids.iter().any(|id| book.registry.by_id(*id).is_none());
+        if is_unknown() {
+            let mut revision = book.turn.lock().await;
+            if is_unknown() {
+                book.catch_up(&mut revision).await?;
+            }
         }
-        let mut revision = book.turn.lock().await;
-        if book.registry.delivery_settings(id).is_none() {
-            book.catch_up(&mut revision).await?;
-        }
-        Ok(book.registry.delivery_settings(id))
+        Ok(())
     }
 
     /// Follows what other processes write to the same store, for ever.

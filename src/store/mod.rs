@@ -7,6 +7,7 @@
 //! call context and deliveries), [`Store::settle`] (an attempt's outcome and what happens next),
 //! and [`Store::put_callback`] (a registration and its limits).
 
+pub mod audit;
 pub mod embedded;
 mod jobs;
 mod list;
@@ -37,8 +38,8 @@ pub use record::{
 };
 
 pub use speech_requests::{
-    AnsweredRequest, NewSpeechRequest, NoSpeechRequests, PutSpeechRequest, RequestedCall, RequestedState,
-    SharedSpeechRequests, SpeechRequestView, SpeechRequests,
+    AnsweredRequest, NewSpeechRequest, PutSpeechRequest, RequestedCall, RequestedState, SharedSpeechRequests,
+    SpeechRequestView, SpeechRequests,
 };
 
 use crate::context::CallKey;

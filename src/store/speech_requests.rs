@@ -4,12 +4,11 @@
 //! ([`Store::put_callback`](super::Store::put_callback)); here is what became of its calls.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::{EventRow, FailedDelivery, NewDelivery, StoreError};
+use super::{Answered, EventRow, FailedDelivery, NewDelivery, Remember, StoreError};
 use crate::context::CallKey;
 use crate::event::{AccountName, DeliveryId, SpeechRequestId};
 
@@ -20,8 +19,9 @@ pub type SharedSpeechRequests = Arc<dyn SpeechRequests>;
 /// [`Store`](super::Store) are.
 #[async_trait]
 pub trait SpeechRequests: Send + Sync + 'static {
-    /// Writes a request with its calls, and what it delivers at once, in one atomic and durable
-    /// write; nothing, if a call that it is to wait for has been written to since it was read.
+    /// Writes a request with its calls, what it delivers at once and its answer, in one atomic and
+    /// durable write; nothing, if a call that it is to wait for has been written to since it was read,
+    /// or if an answer is remembered for its key already.
     async fn put_speech_request(&self, request: NewSpeechRequest) -> Result<PutSpeechRequest, StoreError>;
 
     /// What became of a request of this account.
@@ -53,6 +53,8 @@ pub struct NewSpeechRequest {
     pub deliveries: Vec<NewDelivery>,
     /// What it should have delivered at once, but could not be rendered.
     pub failed: Vec<FailedDelivery>,
+    /// Its answer, if it came with a key that makes it the same request.
+    pub remember: Option<Remember>,
 }
 
 /// A call of a request.
@@ -80,12 +82,14 @@ pub enum RequestedState {
 }
 
 /// What became of a [`NewSpeechRequest`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PutSpeechRequest {
     /// It is written and durable.
     Stored,
     /// A call has been written to since; nothing was written.
     Conflict,
+    /// It was answered before, so; nothing was written.
+    Answered(Answered),
 }
 
 /// A request that does not wait for the call of an event any more.
@@ -104,35 +108,4 @@ pub struct SpeechRequestView {
     pub created_at: Timestamp,
     /// Its calls and what became of them, in the order of the first answer.
     pub calls: Vec<(CallKey, RequestedState)>,
-}
-
-/// The speech requests of a store that keeps none: nothing waits, and a new one is refused.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoSpeechRequests;
-
-fn keeps_none() -> StoreError {
-    StoreError::Unavailable {
-        reason: "this store keeps no speech requests",
-        retry_after: Duration::from_mins(1),
-        source: None,
-    }
-}
-
-#[async_trait]
-impl SpeechRequests for NoSpeechRequests {
-    async fn put_speech_request(&self, _: NewSpeechRequest) -> Result<PutSpeechRequest, StoreError> {
-        Err(keeps_none())
-    }
-
-    async fn speech_request(
-        &self,
-        _: &AccountName,
-        _: SpeechRequestId,
-    ) -> Result<Option<SpeechRequestView>, StoreError> {
-        Err(keeps_none())
-    }
-
-    async fn waiting_for(&self, _: &CallKey) -> Result<Vec<SpeechRequestId>, StoreError> {
-        Ok(Vec::new())
-    }
 }

@@ -93,6 +93,7 @@ async fn killed_between_two_attempts(
     assert_eq!(seen[0].header("webhook-id"), seen[1].header("webhook-id"));
     assert_eq!(seen[0].body, seen[1].body);
     process.kill();
+    assert_eq!(home.audit()["clean"], true);
     seen[1].json()
 }
 

@@ -113,7 +113,10 @@ async fn nothing_answered_with_200_is_lost_when_the_process_is_killed() {
     for (call, ids) in deliveries {
         assert_eq!(ids.len(), 1, "{call} was delivered under several ids");
     }
-    drop(process);
+    // Everything is where it should be, while the process lives and as another kill leaves it.
+    assert_eq!(home.audit()["counts"]["events"], accepted.len());
+    process.kill();
+    assert_eq!(home.audit()["clean"], true);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

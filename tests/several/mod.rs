@@ -165,9 +165,12 @@ async fn nothing_is_lost_when_one_of_two_processes_is_killed() {
             [one, homes[1].start()]
         };
     }
+    // While both work.
+    assert_eq!(homes[0].audit()["clean"], true);
     let accepted = load.end().await;
     run_leases_out(&server);
     everything_arrives(&receiver, &accepted).await;
+    assert_eq!(homes[0].audit()["clean"], true);
     for process in processes {
         process.signal("TERM");
         assert_eq!(process.wait(Duration::from_mins(1)), 0);
@@ -193,9 +196,12 @@ async fn nothing_is_lost_when_redis_is_killed() {
         server.start_again();
     }
     load.wait_for(40).await;
+    // While both work.
+    assert_eq!(homes[0].audit()["clean"], true);
     let accepted = load.end().await;
     run_leases_out(&server);
     everything_arrives(&receiver, &accepted).await;
+    assert_eq!(homes[0].audit()["clean"], true);
     let (status, _) = client.send("GET", &homes[0].url("/readyz"), &[], "").await.unwrap();
     assert_eq!(status, StatusCode::OK);
 }

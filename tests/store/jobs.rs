@@ -42,7 +42,7 @@ pub(super) fn shares(max_jobs: usize) -> Vec<SourceShare> {
     vec![SourceShare { source: "symbl".into(), max_jobs }]
 }
 
-async fn open(place: &dyn Place) -> Opened {
+pub(super) async fn open(place: &dyn Place) -> Opened {
     place.open_all(CircuitRules::default()).await
 }
 
@@ -210,7 +210,7 @@ fn a_job_that_is_hastened_is_due_now_or_right_after_its_step() {
 #[test]
 fn an_end_is_written_with_its_event_once_or_not_at_all() {
     every_store(|place| async move {
-        let Opened { store, jobs } = open(&*place).await;
+        let Opened { store, jobs, .. } = open(&*place).await;
         let made = job("a", past());
         jobs.put_job(made.clone(), 9).await.unwrap();
         let lease = jobs.claim_jobs(1, &shares(1)).await.unwrap()[0].lease;
@@ -269,7 +269,7 @@ fn jobs_survive_a_power_cut_and_the_leases_of_those_who_died_do_not() {
 #[test]
 fn leases_are_given_back_when_the_store_is_closed() {
     every_store(|place| async move {
-        let Opened { store, jobs } = open(&*place).await;
+        let Opened { store, jobs, .. } = open(&*place).await;
         let made = job("a", past());
         jobs.put_job(made.clone(), 9).await.unwrap();
         assert_eq!(jobs.claim_jobs(1, &shares(1)).await.unwrap().len(), 1);
@@ -284,7 +284,7 @@ fn leases_are_given_back_when_the_store_is_closed() {
 #[test]
 fn what_is_over_is_removed_in_its_time_and_what_nobody_does_too() {
     every_store(|place| async move {
-        let Opened { store, jobs } = open(&*place).await;
+        let Opened { store, jobs, .. } = open(&*place).await;
         let (over, lost, leased) = (job("over", past()), job("lost", past()), job("leased", past()));
         jobs.put_job(over.clone(), 9).await.unwrap();
         let claims = jobs.claim_jobs(1, &shares(9)).await.unwrap();

@@ -4,6 +4,7 @@
 
 mod accepting;
 mod announcing;
+mod auditing;
 mod circuits;
 mod claiming;
 mod crashing;
@@ -21,15 +22,17 @@ mod replaying;
 mod sample;
 mod searching;
 mod shared_jobs;
+mod speech_requests;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use ringback::store::audit::{Audit, Finding};
 use ringback::store::embedded::{self as embedded_store, Embedded};
 use ringback::store::redis::{self as redis_store, Redis};
 use ringback::store::scheduler::CircuitRules;
-use ringback::store::{SharedJobs, SharedStore};
+use ringback::store::{SharedJobs, SharedSpeechRequests, SharedStore};
 
 use crate::redis_server::RedisServer;
 
@@ -38,6 +41,7 @@ use crate::redis_server::RedisServer;
 pub(crate) struct Opened {
     pub(crate) store: SharedStore,
     pub(crate) jobs: SharedJobs,
+    pub(crate) requests: SharedSpeechRequests,
 }
 
 /// A place in which a store keeps its data, and the way to open it.
@@ -65,6 +69,25 @@ pub(crate) trait Place: Send + Sync {
         self.cut_power().await;
         self.open().await
     }
+
+    /// Whether everything in it is where it should be.
+    async fn audit(&self) -> Audit;
+}
+
+/// A place that is looked at when a rule is done with it.
+#[async_trait]
+impl Place for Arc<dyn Place> {
+    async fn open_all(&self, circuit: CircuitRules) -> Opened {
+        self.as_ref().open_all(circuit).await
+    }
+
+    async fn cut_power(&self) {
+        self.as_ref().cut_power().await;
+    }
+
+    async fn audit(&self) -> Audit {
+        self.as_ref().audit().await
+    }
 }
 
 struct EmbeddedPlace {
@@ -84,13 +107,17 @@ impl Place for EmbeddedPlace {
     async fn open_all(&self, circuit: CircuitRules) -> Opened {
         let options = embedded_store::Options { max_in_flight: MAX_IN_FLIGHT, circuit, ..Default::default() };
         let store = Arc::new(Embedded::open(&self.path(), options).unwrap());
-        Opened { store: Arc::clone(&store) as _, jobs: store }
+        Opened { store: Arc::clone(&store) as _, jobs: Arc::clone(&store) as _, requests: store }
     }
 
     async fn cut_power(&self) {
         let before = self.path();
         self.cuts.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         copy_as_after_power_cut(&before, &self.path());
+    }
+
+    async fn audit(&self) -> Audit {
+        embedded_store::audit(&self.path(), false).unwrap()
     }
 }
 
@@ -110,7 +137,7 @@ impl Place for RedisPlace {
         let url = self.0.lock().unwrap().url();
         let options = redis_store::Options { max_in_flight: MAX_IN_FLIGHT, circuit, ..Default::default() };
         let store = Arc::new(Redis::open(&url, options).await.unwrap());
-        Opened { store: Arc::clone(&store) as _, jobs: store }
+        Opened { store: Arc::clone(&store) as _, jobs: Arc::clone(&store) as _, requests: store }
     }
 
     async fn cut_power(&self) {
@@ -118,6 +145,11 @@ impl Place for RedisPlace {
         server.kill();
         server.start_again();
         run_leases_out(&server);
+    }
+
+    async fn audit(&self) -> Audit {
+        let url = self.0.lock().unwrap().url();
+        redis_store::audit(&url).await.unwrap()
     }
 }
 
@@ -143,21 +175,29 @@ pub(crate) async fn open_redis(url: &str) -> Redis {
         .unwrap()
 }
 
-/// Runs a rule of the contract over every store.
+/// What is wrong, but for what rules leave out because it does not matter to them: registrations that
+/// deliveries are of, and calls that jobs are of.
+fn wrong(audit: &Audit) -> Vec<&Finding> {
+    let left_out = ["a registration that there never was", "its call is not there"];
+    let is_left_out = |finding: &&Finding| left_out.iter().any(|end| finding.detail.ends_with(end));
+    audit.findings.iter().filter(|finding| !is_left_out(finding)).collect()
+}
+
+/// Runs a rule of the contract over every store. Whatever it does, everything is where it should be
+/// in the end.
 pub(crate) fn every_store<F: Future<Output = ()>>(rule: impl Fn(Box<dyn Place>) -> F) {
-    let places: [Box<dyn Place>; 2] = [
-        Box::new(EmbeddedPlace {
+    let places: [Arc<dyn Place>; 2] = [
+        Arc::new(EmbeddedPlace {
             folder: tempfile::tempdir().unwrap(),
             cuts: std::sync::atomic::AtomicU32::new(0),
         }),
-        Box::new(RedisPlace(Mutex::new(RedisServer::durable()))),
+        Arc::new(RedisPlace(Mutex::new(RedisServer::durable()))),
     ];
     for place in places {
-        tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .unwrap()
-            .block_on(rule(place));
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(rule(Box::new(Arc::clone(&place))));
+        let audit = runtime.block_on(place.audit());
+        assert_eq!((wrong(&audit), audit.more), (Vec::new(), 0));
     }
 }

@@ -112,7 +112,9 @@ fn deliveries_are_listed_from_the_oldest_on_by_their_filters() {
 fn a_look_is_bounded_and_the_next_goes_on() {
     every_store(|place| async move {
         let store = place.open().await;
-        let callback = CallbackId::new();
+        let row = callback(UNLIMITED);
+        store.put_callback(row.clone()).await.unwrap();
+        let callback = row.id;
         for _ in 0..SCAN_LIMIT / 500 + 1 {
             let mut new = acceptance(&[]);
             let make = |_| NewDelivery {

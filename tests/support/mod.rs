@@ -97,6 +97,19 @@ impl Home {
         Process::start_with(&["serve", "--config", config.to_str().unwrap()], self.dir.path(), environment)
     }
 
+    /// Runs `ringback store check` on the store: what it says, which is that nothing is wrong.
+    pub(crate) fn audit(&self) -> Value {
+        let output = Command::new(env!("CARGO_BIN_EXE_ringback"))
+            .args(["store", "check", "--format", "json", "--config"])
+            .arg(self.path("ringback.toml"))
+            .output()
+            .unwrap();
+        let (said, problem) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert_eq!(output.status.code(), Some(0), "{said}{problem}");
+        serde_json::from_str(&said).unwrap()
+    }
+
     /// Registers a callback and returns the answer.
     pub(crate) async fn register(&self, client: &Client, callback: &Value) -> Value {
         let (status, body) = self.call(client, "POST", "/v1/callbacks", callback.to_string()).await;

@@ -13,6 +13,7 @@
 //! log back into the file, all but its last bit, which is the writer's.
 
 mod announcements;
+mod audit;
 mod callbacks;
 mod checkpoint;
 mod chores;
@@ -41,6 +42,8 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+pub use self::audit::audit;
 
 use async_trait::async_trait;
 use jiff::Timestamp;

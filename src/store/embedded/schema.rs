@@ -15,7 +15,7 @@ const APPLICATION_ID: i32 = 0x5267_426b;
 
 /// The version of the tables below. A newer binary reads older files, an older binary refuses
 /// newer ones.
-const FORMAT: i32 = 8;
+pub(super) const FORMAT: i32 = 8;
 
 /// What makes a file of the format before into one of this format, oldest first.
 const MIGRATIONS: [(i32, &str); 8] = [
@@ -245,16 +245,30 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     let opened = (|| {
         let connection = Connection::open_with_flags(path, flags(OpenFlags::SQLITE_OPEN_READ_WRITE))?;
         plan_once(&connection)?;
+        Ok(connection)
+    })();
+    let connection = opened.map_err(|error| unusable(path, &error))?;
+    let format = format_of(&connection, path)?;
+    prepare(&connection, format).map_err(|error| unusable(path, &error))?;
+    sync_folder(path)?;
+    Ok(connection)
+}
+
+/// The format of the file; none if there is nothing in it yet.
+fn format_of(connection: &Connection, path: &Path) -> Result<Option<i32>, StoreError> {
+    let read = || {
         // The first statement that reads the file: what is no database fails here.
         let format = connection.pragma_query_value(None, "user_version", |row| row.get::<_, i32>(0))?;
         let application =
             connection.pragma_query_value(None, "application_id", |row| row.get::<_, i32>(0))?;
         let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-        Ok((connection, format, application, tables))
-    })();
-    let (connection, format, application, tables) = opened.map_err(|error| unusable(path, &error))?;
-    let is_new = format == 0 && application == 0 && tables == 0;
-    if !is_new && application != APPLICATION_ID {
+        Ok((format, application, tables))
+    };
+    let (format, application, tables) = read().map_err(|error| unusable(path, &error))?;
+    if format == 0 && application == 0 && tables == 0 {
+        return Ok(None);
+    }
+    if application != APPLICATION_ID {
         return Err(StoreError::Unusable(format!(
             "{} is an SQLite database of another program",
             path.display()
@@ -267,13 +281,23 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
             path.display()
         )));
     }
-    prepare(&connection, is_new, format).map_err(|error| unusable(path, &error))?;
-    sync_folder(path)?;
-    Ok(connection)
+    Ok(Some(format))
 }
 
-fn prepare(connection: &Connection, is_new: bool, format: i32) -> rusqlite::Result<()> {
-    if is_new {
+/// Opens a file to look at it, and only that; and its format.
+pub(super) fn open_for_audit(path: &Path) -> Result<(Connection, i32), StoreError> {
+    if !path.is_file() {
+        return Err(StoreError::Unusable(format!("there is no file {}", path.display())));
+    }
+    let connection = open_reader(path).map_err(|error| unusable(path, &error))?;
+    match format_of(&connection, path)? {
+        Some(format) => Ok((connection, format)),
+        None => Err(StoreError::Unusable(format!("there is nothing in {} yet", path.display()))),
+    }
+}
+
+fn prepare(connection: &Connection, format: Option<i32>) -> rusqlite::Result<()> {
+    if format.is_none() {
         // Before anything is written; afterwards it stays.
         connection.pragma_update(None, "page_size", PAGE_SIZE)?;
     }
@@ -283,7 +307,7 @@ fn prepare(connection: &Connection, is_new: bool, format: i32) -> rusqlite::Resu
     connection.pragma_update_and_check(None, "journal_size_limit", JOURNAL_SIZE_LIMIT, |_| Ok(()))?;
     connection.pragma_update(None, "cache_size", -i64::from(WRITER_CACHE_KIB))?;
     connection.pragma_update(None, "foreign_keys", false)?;
-    if is_new {
+    let Some(format) = format else {
         connection.execute_batch(&format!(
             "BEGIN IMMEDIATE; {TABLES} {jobs} {circuits} {announcements} {speech_requests} {search} {erasing} \
              PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; COMMIT;",
@@ -294,7 +318,9 @@ fn prepare(connection: &Connection, is_new: bool, format: i32) -> rusqlite::Resu
             search = super::search::TABLES,
             erasing = super::erasing::INDEXES,
         ))?;
-    } else if format < FORMAT {
+        return connection.execute_batch(LATER);
+    };
+    if format < FORMAT {
         let steps = MIGRATIONS.iter().filter(|(to, _)| format < *to).map(|(_, step)| *step);
         let steps: String = steps.collect();
         connection

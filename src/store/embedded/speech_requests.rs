@@ -1,9 +1,11 @@
 //! Speech requests in the file.
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::callbacks::{answered, remember};
 use super::desk::{Desk, micros};
 use super::failure::{WriteError, full};
 use super::intake::{write_delivery, write_event, write_failed};
@@ -139,12 +141,21 @@ impl Write for Box<NewSpeechRequest> {
         if desk.scheduler.queued() + self.deliveries.len() > BACKLOG {
             return Err(WriteError::Refused(full()));
         }
+        let now = Timestamp::now();
+        if let Some(remember) = &self.remember
+            && let Some(earlier) = answered(&desk.connection, &self.account, &remember.key, now)?
+        {
+            return Ok(PutSpeechRequest::Answered(earlier));
+        }
         let account = desk.account(&self.account)?;
         // Nothing is written before all of them are looked at: other writes share the transaction.
         for call in self.calls.iter().filter(|call| call.state == RequestedState::Submitted) {
             if !is_unchanged(desk, account, call)? {
                 return Ok(PutSpeechRequest::Conflict);
             }
+        }
+        if let Some(answer) = &self.remember {
+            remember(desk, account, answer, now)?;
         }
         let id = self.id.to_bytes();
         desk.connection

@@ -8,10 +8,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::context::{CallId, CallKey};
-use crate::event::{AccountName, EventId, EventType, JobId};
+use crate::event::{AccountName, DeliveryId, EventId, EventType, JobId};
 use crate::store::{
     Answered, Attempt, DeliveryRequest, EventRow, EventState, JobPhase, JobStanding, NewDelivery, NewJob,
-    OutcomeKind, StoreError,
+    OutcomeKind, RequestedState, StoreError,
 };
 
 #[derive(Serialize, Deserialize)]
@@ -238,6 +238,32 @@ pub(super) fn read_job(
             provider_job: standing.provider_job,
             task: task.to_vec(),
         },
+    })
+}
+
+/// What became of a call of a speech request: the state's name, and the reason or the delivery.
+pub(super) fn write_state(state: &RequestedState) -> (&'static str, Vec<u8>) {
+    match state {
+        RequestedState::Submitted => ("submitted", Vec::new()),
+        RequestedState::Ready(delivery) => ("ready", delivery.to_bytes().to_vec()),
+        RequestedState::Refused(reason) => ("refused", reason.clone().into_bytes()),
+        RequestedState::Failed(reason) => ("failed", reason.clone().into_bytes()),
+    }
+}
+
+/// The inverse of [`write_state`].
+pub(super) fn read_state(state: &[u8], what: &[u8]) -> Result<RequestedState, StoreError> {
+    let damaged = |reason: &str| corrupt("speech request", reason);
+    let reason = || String::from_utf8(what.to_vec()).map_err(|_| damaged("a reason is no text"));
+    Ok(match state {
+        b"submitted" => RequestedState::Submitted,
+        b"ready" => {
+            let delivery = what.try_into().map_err(|_| damaged("no delivery's id"))?;
+            RequestedState::Ready(DeliveryId::from_bytes(delivery))
+        }
+        b"refused" => RequestedState::Refused(reason()?),
+        b"failed" => RequestedState::Failed(reason()?),
+        _ => return Err(damaged("an unknown state")),
     })
 }
 

@@ -31,8 +31,13 @@ pub(super) struct Exposure {
     pub(super) is_grave: bool,
 }
 
-/// Asks Redis about itself, as soon as it has loaded its data.
+/// Asks Redis about itself, and refuses one that a store cannot be in.
 pub(super) async fn inspect(link: &Link) -> Result<Exposure, StoreError> {
+    look(link).await?.judge()
+}
+
+/// Asks Redis about itself, as soon as it has loaded its data.
+pub(super) async fn look(link: &Link) -> Result<Findings, StoreError> {
     let info = loop {
         let mut pipeline = redis::pipe();
         pipeline.cmd("INFO");
@@ -55,7 +60,7 @@ pub(super) async fn inspect(link: &Link) -> Result<Exposure, StoreError> {
             Err(_) => break,
         }
     }
-    Findings { info, config }.judge()
+    Ok(Findings { info, config })
 }
 
 fn parse(info: &str) -> HashMap<String, String> {
@@ -72,6 +77,15 @@ impl Findings {
     }
 
     fn judge(&self) -> Result<Exposure, StoreError> {
+        self.refuse_what_is_none_for_a_store()?;
+        match self.throws_away() {
+            Some(reason) => Err(StoreError::Unusable(reason)),
+            None => Ok(self.exposure()),
+        }
+    }
+
+    /// Refuses what no setting can make one that a store can be in.
+    pub(super) fn refuse_what_is_none_for_a_store(&self) -> Result<(), StoreError> {
         let refuse = |reason: String| Err(StoreError::Unusable(format!("it {reason}")));
         let version = self.info("redis_version");
         let mut numbers = version.split('.').map(|part| part.parse().unwrap_or(0));
@@ -93,19 +107,23 @@ impl Findings {
         if self.info("role") != "master" {
             return refuse("is a replica, which takes no writes; name its master".to_owned());
         }
-        let policy =
-            self.config.get("maxmemory-policy").map_or_else(|| self.info("maxmemory_policy"), String::as_str);
-        if policy != "noeviction" {
-            return refuse(format!(
-                "throws data away when its memory is full (maxmemory-policy is `{policy}`), and with it \
-                 what was accepted; set it to noeviction: CONFIG SET maxmemory-policy noeviction, and the \
-                 same in redis.conf"
-            ));
-        }
-        Ok(self.exposure())
+        Ok(())
     }
 
-    fn exposure(&self) -> Exposure {
+    /// That it throws data away when its memory is full, if it does.
+    pub(super) fn throws_away(&self) -> Option<String> {
+        let policy =
+            self.config.get("maxmemory-policy").map_or_else(|| self.info("maxmemory_policy"), String::as_str);
+        (policy != "noeviction").then(|| {
+            format!(
+                "it throws data away when its memory is full (maxmemory-policy is `{policy}`), and with it \
+                 what was accepted; set it to noeviction: CONFIG SET maxmemory-policy noeviction, and the \
+                 same in redis.conf"
+            )
+        })
+    }
+
+    pub(super) fn exposure(&self) -> Exposure {
         let exposure = |is_grave, sentence: &str| Exposure { sentence: sentence.to_owned(), is_grave };
         if self.info("aof_enabled") == "1" {
             return match self.config.get("appendfsync").map(String::as_str) {

@@ -45,8 +45,11 @@
 //! | `js:<source>`, `jw:<source>` | zset | jobs that wait to be submitted, and the others that wait, by time |
 //! | `ja:<source>` | set | jobs that its provider is at work on, or that are being handed over |
 //! | `jl` | zset | leased jobs, by when the lease runs out |
+//! | `u:<request>` | hash | a speech request: account, when it was made, and of each call `k` which, `s` state, `r` reason or delivery |
+//! | `uw:<account>\0<space>\0<call>` | hash | the speech requests that wait for a call, with its place in each |
 //! | `jo:<account>`, `xj` | set, zset | jobs that are not over; all of them, by their end or else their deadline |
 
+mod audit;
 mod claiming;
 mod erasing;
 mod failure;
@@ -60,10 +63,13 @@ mod reading;
 #[allow(dead_code, reason = "it serves the tests outside too")]
 #[path = "../../../tests/redis_server.rs"]
 mod redis_server;
+mod speech_requests;
 #[cfg(test)]
 mod tests;
 mod upkeep;
 mod writing;
+
+pub use self::audit::audit;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -181,6 +187,7 @@ struct Held {
 #[derive(Debug)]
 struct Scripts {
     accept: Script,
+    put_speech_request: Script,
     reject: Script,
     claim: Script,
     settle: Script,
@@ -207,10 +214,12 @@ struct Scripts {
 
 impl Scripts {
     fn new() -> Self {
-        // What touches jobs has their rules before it.
+        // What touches jobs, or writes deliveries, has their rules before it.
         let of_jobs = |text: &str| Script::new(&[include_str!("jobs.lua"), text].concat());
+        let of_deliveries = |text: &str| [include_str!("deliveries.lua"), text].concat();
         Self {
-            accept: of_jobs(include_str!("accept.lua")),
+            accept: of_jobs(&of_deliveries(include_str!("accept.lua"))),
+            put_speech_request: Script::new(&of_deliveries(include_str!("put_speech_request.lua"))),
             reject: Script::new(include_str!("reject.lua")),
             claim: Script::new(include_str!("claim.lua")),
             settle: Script::new(include_str!("settle.lua")),
@@ -258,17 +267,8 @@ impl Redis {
         let client = Client::open(url)
             .map_err(|_| StoreError::Unusable("the URL of the store is not one of a Redis".to_owned()))?;
         let place = client.get_connection_info().addr().to_string();
-        match Shared::connect(client, options, None).await {
-            Ok(shared) => Ok(Self::start(Arc::new(shared))),
-            Err(StoreError::Unusable(reason)) => {
-                Err(StoreError::Unusable(format!("Redis at {place}: {reason}")))
-            }
-            Err(StoreError::Unavailable { reason, source, .. }) => {
-                let cause = source.map_or_else(String::new, |source| format!(": {source}"));
-                Err(StoreError::Unusable(format!("Redis at {place}: {reason}{cause}")))
-            }
-            Err(error) => Err(error),
-        }
+        let shared = Shared::connect(client, options, None).await.map_err(|error| unusable(&place, error))?;
+        Ok(Self::start(Arc::new(shared)))
     }
 
     fn start(shared: Arc<Shared>) -> Self {
@@ -331,10 +331,7 @@ impl Shared {
             })
             .await?;
         if format > FORMAT {
-            return Err(StoreError::Unusable(format!(
-                "it was written by a newer ringback (format {format}; this one reads up to \
-                 {FORMAT}): start the newer one, or name another database"
-            )));
+            return Err(newer(format));
         }
         shared.link.expect_epoch(epoch);
         if exposure.is_grave {
@@ -359,6 +356,26 @@ impl Shared {
             self.freed.notify_one();
         }
     }
+}
+
+/// An error that says which Redis it is about.
+fn unusable(place: &str, error: StoreError) -> StoreError {
+    match error {
+        StoreError::Unusable(reason) => StoreError::Unusable(format!("Redis at {place}: {reason}")),
+        StoreError::Unavailable { reason, source, .. } => {
+            let cause = source.map_or_else(String::new, |source| format!(": {source}"));
+            StoreError::Unusable(format!("Redis at {place}: {reason}{cause}"))
+        }
+        error @ StoreError::Corrupt { .. } => error,
+    }
+}
+
+/// What is stored is of a format that this version does not know.
+fn newer(format: u32) -> StoreError {
+    StoreError::Unusable(format!(
+        "it was written by a newer ringback (format {format}; this one reads up to {FORMAT}): start the \
+         newer one, or name another database"
+    ))
 }
 
 /// Waits until it is so; for ever, if nobody is left who could make it so.

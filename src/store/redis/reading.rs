@@ -35,7 +35,7 @@ pub(super) struct Row {
 }
 
 impl Row {
-    fn damaged(&self, field: &str) -> StoreError {
+    pub(super) fn damaged(&self, field: &str) -> StoreError {
         form::corrupt(self.what, &format!("the field `{field}` is wrong"))
     }
 
@@ -43,7 +43,7 @@ impl Row {
         self.fields.get(field).map(Vec::as_slice).ok_or_else(|| self.damaged(field))
     }
 
-    fn has(&self, field: &str) -> bool {
+    pub(super) fn has(&self, field: &str) -> bool {
         self.fields.contains_key(field)
     }
 
@@ -63,7 +63,7 @@ impl Row {
         self.bytes(field)?.try_into().map_err(|_| self.damaged(field))
     }
 
-    fn time(&self, field: &str) -> Result<Timestamp, StoreError> {
+    pub(super) fn time(&self, field: &str) -> Result<Timestamp, StoreError> {
         form::time(self.what, self.number(field)?)
     }
 }

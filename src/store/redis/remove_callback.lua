@@ -18,4 +18,14 @@ local d = load(id)
 close_circuit(d)
 refile(d)
 changed(id)
+-- What is kept of a speech request beside this; nothing if it is none.
+local fields = call("HGETALL", P .. "u:" .. id)
+local request = {}
+for at = 1, #fields, 2 do request[fields[at]] = fields[at + 1] end
+local place = 1
+while request["k" .. place] do
+  call("HDEL", P .. "uw:" .. ARGV[3] .. "\0" .. request["k" .. place], id)
+  place = place + 1
+end
+call("UNLINK", P .. "u:" .. id)
 return 1

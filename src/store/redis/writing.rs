@@ -75,7 +75,6 @@ impl Shared {
                     .arg(new.event.account.as_ref())
                     .arg(&new.event.id.to_bytes())
                     .arg(new.event.received_at.as_microsecond())
-                    .arg(u8::from(!new.failed.is_empty()))
                     .arg(seen_name(&new.dedupe))
                     .arg(expires_at)
                     .arg((from_now(new.dedupe.expires_at, now) / 1_000).max(0) + SEEN_SLACK_MS)
@@ -96,13 +95,11 @@ impl Shared {
                     }
                     None => command.arg("").arg("").arg(""),
                 };
-                command.arg(new.deliveries.len());
-                for delivery in &new.deliveries {
-                    add_delivery(command, delivery, now);
-                }
-                command.arg(new.failed.len());
-                for delivery in &new.failed {
-                    add_failed(command, delivery);
+                add_deliveries(command, &new.deliveries, &new.failed, now);
+                command.arg(new.answered.len());
+                for request in &new.answered {
+                    let (state, what) = form::write_state(&request.state);
+                    command.arg(&request.id.to_bytes()).arg(state).arg(what);
                 }
             })
             .await?;
@@ -333,7 +330,24 @@ fn add_callback(command: &mut Cmd, row: &CallbackRow) {
         .arg(span_micros(row.deadline.min(LONGEST_DEADLINE) + LEASE_SLACK));
 }
 
-fn add_answer(command: &mut Cmd, account: &AccountName, remember: &Remember) {
+/// As `deliveries.lua` has them.
+pub(super) fn add_deliveries(
+    command: &mut Cmd,
+    deliveries: &[NewDelivery],
+    failed: &[FailedDelivery],
+    now: i64,
+) {
+    command.arg(deliveries.len());
+    for delivery in deliveries {
+        add_delivery(command, delivery, now);
+    }
+    command.arg(failed.len());
+    for delivery in failed {
+        add_failed(command, delivery);
+    }
+}
+
+pub(super) fn add_answer(command: &mut Cmd, account: &AccountName, remember: &Remember) {
     command
         .arg(answered_name(account, &remember.key))
         .arg(form::write_answered(&remember.answered))

@@ -1,0 +1,358 @@
+//! Whether everything in a Redis is where its state demands.
+//!
+//! The keys are gone through once, a bounded number at a time, also while processes work with them.
+//! What must fit together is looked at in one script, as it is at one moment: what moves between two
+//! looks is not taken for damage.
+
+use std::collections::BTreeSet;
+
+use redis::Client;
+
+use super::link::{Link, PREFIX, Script};
+use super::{FORMAT, inspection, unusable};
+use crate::event::{CallbackId, DeliveryId, EventId, JobId};
+use crate::store::StoreError;
+use crate::store::audit::{Audit, FindingKind};
+
+/// How many keys Redis is asked for at a time, more or less.
+const SCAN: usize = 1_000;
+
+/// Of how many one script looks at all that belongs to them: Redis does nothing else meanwhile.
+const CHUNK: usize = 100;
+
+/// The most leases that are counted against what destinations say of them.
+const MOST_LEASES: usize = 20_000;
+
+/// Audits the Redis at `url`.
+///
+/// # Errors
+/// [`StoreError::Unusable`]: it cannot be reached, is none that a store can be in, holds none, or holds
+/// what a newer version wrote.
+pub async fn audit(url: &str) -> Result<Audit, StoreError> {
+    // The library's words may hold the URL, and with it the password.
+    let client = Client::open(url)
+        .map_err(|_| StoreError::Unusable("the URL of the store is not one of a Redis".to_owned()))?;
+    let place = client.get_connection_info().addr().to_string();
+    let mut auditor = Auditor {
+        link: Link::new(client, None),
+        deliveries: Script::new(include_str!("audit_deliveries.lua")),
+        members: Script::new(include_str!("audit_members.lua")),
+        parts: Script::new(include_str!("audit_parts.lua")),
+        records: Script::new(include_str!("audit_records.lua")),
+        destinations: Script::new(include_str!("audit_destinations.lua")),
+        jobs: Script::new(include_str!("audit_jobs.lua")),
+        audit: Audit::default(),
+        to_look_at: BTreeSet::new(),
+    };
+    auditor.look_at_all().await.map_err(|error| unusable(&place, error))?;
+    let mut audit = auditor.audit;
+    // Redis may name a key twice while it makes room for more of them.
+    audit.findings.sort_by(|one, other| (one.kind, &one.subject).cmp(&(other.kind, &other.subject)));
+    audit.findings.dedup();
+    Ok(audit)
+}
+
+struct Auditor {
+    link: Link,
+    deliveries: Script,
+    members: Script,
+    parts: Script,
+    records: Script,
+    destinations: Script,
+    jobs: Script,
+    audit: Audit,
+    /// Registrations and whatever else something waits for.
+    to_look_at: BTreeSet<Vec<u8>>,
+}
+
+/// What the members of a set name, and how their keys say that they are of this set.
+struct Members<'a> {
+    set: &'a [u8],
+    begins: Vec<u8>,
+    field: &'static str,
+    value: &'a [u8],
+}
+
+/// Names that wait for a script, of one kind each.
+#[derive(Default)]
+struct Waiting {
+    deliveries: Vec<Vec<u8>>,
+    requests: Vec<Vec<u8>>,
+    attempts: Vec<Vec<u8>>,
+    events: Vec<Vec<u8>>,
+    calls: Vec<Vec<u8>>,
+    jobs: Vec<Vec<u8>>,
+}
+
+impl Auditor {
+    async fn look_at_all(&mut self) -> Result<(), StoreError> {
+        self.look_at_settings().await?;
+        self.go_through().await?;
+        self.look_at_destinations().await
+    }
+
+    async fn look_at_settings(&mut self) -> Result<(), StoreError> {
+        let findings = inspection::look(&self.link).await?;
+        findings.refuse_what_is_none_for_a_store()?;
+        if let Some(reason) = findings.throws_away() {
+            self.audit.find(FindingKind::Settings, "maxmemory-policy", reason);
+        }
+        self.audit.notes.push(findings.exposure().sentence);
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("HGET").arg(format!("{PREFIX}n")).arg("F");
+        let (format,): (Option<u32>,) = self.link.ask(&pipeline).await?;
+        match format {
+            None => Err(StoreError::Unusable("there is no store in this database".to_owned())),
+            Some(format) if format > FORMAT => Err(super::newer(format)),
+            Some(format) => {
+                self.audit.format = format;
+                Ok(())
+            }
+        }
+    }
+
+    async fn go_through(&mut self) -> Result<(), StoreError> {
+        let mut cursor = "0".to_owned();
+        let mut waiting = Waiting::default();
+        loop {
+            let mut pipeline = redis::pipe();
+            pipeline.cmd("SCAN").arg(&cursor).arg("MATCH").arg(format!("{PREFIX}*")).arg("COUNT").arg(SCAN);
+            let ((next, keys),): ((String, Vec<Vec<u8>>),) = self.link.ask(&pipeline).await?;
+            for key in keys {
+                self.sort(&key[PREFIX.len().min(key.len())..], &mut waiting).await?;
+            }
+            let is_last = next == "0";
+            self.look_at(&mut waiting, if is_last { 1 } else { CHUNK }).await?;
+            if is_last {
+                return Ok(());
+            }
+            cursor = next;
+        }
+    }
+
+    /// What kind of key it is.
+    async fn sort(&mut self, name: &[u8], waiting: &mut Waiting) -> Result<(), StoreError> {
+        let (kind, rest) = match memchr::memchr(b':', name) {
+            Some(colon) => (&name[..colon], &name[colon + 1..]),
+            None => (name, &[][..]),
+        };
+        let members = |begins: &str, field, value| Members { set: name, begins: begins.into(), field, value };
+        match kind {
+            b"h" => waiting.deliveries.push(rest.to_vec()),
+            b"r" => waiting.requests.push(rest.to_vec()),
+            b"a" => waiting.attempts.push(rest.to_vec()),
+            b"e" => waiting.events.push(rest.to_vec()),
+            b"c" => waiting.calls.push(rest.to_vec()),
+            b"j" => waiting.jobs.push(rest.to_vec()),
+            b"k" | b"d" => {
+                self.to_look_at.insert(rest.to_vec());
+            }
+            b"q" | b"qx" => {
+                self.to_look_at.insert(rest.to_vec());
+                self.look_at_members(members("h:", "d", rest)).await?;
+            }
+            b"g" => self.look_at_members(members("h:", "d", &rest[..rest.len().min(16)])).await?,
+            b"l" | b"xd" | b"xf" => self.look_at_members(members("h:", "", b"")).await?,
+            b"o" | b"i" => self.look_at_members(members("h:", "a", rest)).await?,
+            b"is" => self.look_at_members(members("h:", "a", rest.get(2..).unwrap_or_default())).await?,
+            b"ic" => self.look_at_members(members("h:", "c", rest)).await?,
+            b"ik" => {
+                let call = memchr::memchr(0, rest).map_or(rest, |at| &rest[at + 1..]);
+                self.look_at_members(members("h:", "i", call)).await?;
+            }
+            b"ie" => self.look_at_members(members("e:", "a", rest)).await?,
+            b"xe" | b"xk" => self.look_at_members(members("e:", "", b"")).await?,
+            b"xc" => self.look_at_members(members("c:", "", b"")).await?,
+            b"il" => {
+                let begins = [b"c:", rest, b"\0"].concat();
+                self.look_at_members(Members { set: name, begins, field: "", value: b"" }).await?;
+            }
+            b"jl" | b"xj" => self.look_at_members(members("j:", "", b"")).await?,
+            b"js" | b"jw" | b"ja" => self.look_at_members(members("j:", "s", rest)).await?,
+            b"jo" => self.look_at_members(members("j:", "a", rest)).await?,
+            b"jp" => {
+                let id = memchr::memchr(0, rest).map_or(rest, |at| &rest[at + 1..]);
+                self.look_at_members(members("j:", "i", id)).await?;
+            }
+            b"kr" | b"kp" => self.look_at_members(members("k:", "", b"")).await?,
+            b"w" | b"lp" | b"lt" => {
+                let mut cursor = "0".to_owned();
+                while let Some((next, members)) = self.some_members(name, &cursor).await? {
+                    self.to_look_at.extend(members);
+                    cursor = next;
+                }
+            }
+            // What expires by itself, what is one of its kind, and what is not ours to judge.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// A part of a set's members, and where the next part begins; nothing behind the last.
+    async fn some_members(
+        &self,
+        set: &[u8],
+        cursor: &str,
+    ) -> Result<Option<(String, Vec<Vec<u8>>)>, StoreError> {
+        if cursor.is_empty() {
+            return Ok(None);
+        }
+        let mut pipeline = redis::pipe();
+        let key = [PREFIX.as_bytes(), set].concat();
+        let is_sorted = !set.starts_with(b"ja:") && !set.starts_with(b"jo:");
+        let scan = if is_sorted { "ZSCAN" } else { "SSCAN" };
+        pipeline.cmd(scan).arg(key).arg(cursor).arg("COUNT").arg(SCAN);
+        let ((next, found),): ((String, Vec<Vec<u8>>),) = self.link.ask(&pipeline).await?;
+        // Of a sorted set, members and scores in turn.
+        let members = found.into_iter().step_by(if is_sorted { 2 } else { 1 }).collect();
+        Ok(Some((if next == "0" { String::new() } else { next }, members)))
+    }
+
+    async fn look_at_members(&mut self, all: Members<'_>) -> Result<(), StoreError> {
+        let mut cursor = "0".to_owned();
+        while let Some((next, members)) = self.some_members(all.set, &cursor).await? {
+            for chunk in members.chunks(CHUNK) {
+                let told: Vec<(Vec<u8>, String)> = self
+                    .link
+                    .run(&self.members, |command| {
+                        command.arg(all.set).arg(&all.begins).arg(all.field).arg(all.value).arg(chunk);
+                    })
+                    .await?;
+                for (member, kind) in told {
+                    let set = printed_set(all.set);
+                    let (kind, detail) = if kind == "dangling" {
+                        (FindingKind::Dangling, format!("`{set}` names it, and it is not there"))
+                    } else {
+                        (FindingKind::Misplaced, format!("it stands in `{set}`, which is not its own"))
+                    };
+                    self.audit.find(kind, printed(&all.begins, &member), detail);
+                }
+            }
+            cursor = next;
+        }
+        Ok(())
+    }
+
+    /// Looks at what waits, where there are so many of a kind.
+    async fn look_at(&mut self, waiting: &mut Waiting, enough: usize) -> Result<(), StoreError> {
+        let take = |names: &mut Vec<Vec<u8>>| {
+            if names.len() >= enough { std::mem::take(names) } else { Vec::new() }
+        };
+        for chunk in take(&mut waiting.deliveries).chunks(CHUNK) {
+            let (states, told): (Vec<String>, Vec<Vec<u8>>) = self
+                .link
+                .run(&self.deliveries, |command| {
+                    command.arg(chunk);
+                })
+                .await?;
+            for state in states {
+                self.audit.count(name_of_state(&state), 1);
+            }
+            for one in told.chunks_exact(3) {
+                self.tell(printed(b"h:", &one[0]), &one[1], &one[2]);
+            }
+        }
+        for (begins, names) in [("r:", take(&mut waiting.requests)), ("a:", take(&mut waiting.attempts))] {
+            for chunk in names.chunks(CHUNK) {
+                let told: Vec<Vec<u8>> = self
+                    .link
+                    .run(&self.parts, |command| {
+                        command.arg(begins).arg(chunk);
+                    })
+                    .await?;
+                let what = if begins == "r:" { "a request" } else { "attempts" };
+                for id in told {
+                    let detail = format!("there is {what} of it, and no such delivery");
+                    self.audit.find(FindingKind::Orphan, printed(b"h:", &id), detail);
+                }
+            }
+        }
+        for (what, kind, names) in [
+            ("events", "e", take(&mut waiting.events)),
+            ("calls", "c", take(&mut waiting.calls)),
+            ("jobs", "j", take(&mut waiting.jobs)),
+        ] {
+            self.audit.count(what, names.len() as u64);
+            for chunk in names.chunks(CHUNK) {
+                let told: Vec<(Vec<u8>, Vec<u8>, Vec<u8>)> = self
+                    .link
+                    .run(if kind == "j" { &self.jobs } else { &self.records }, |command| {
+                        if kind != "j" {
+                            command.arg(kind);
+                        }
+                        command.arg(chunk);
+                    })
+                    .await?;
+                for (name, found, detail) in told {
+                    self.tell(printed(format!("{kind}:").as_bytes(), &name), &found, &detail);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn look_at_destinations(&mut self) -> Result<(), StoreError> {
+        let all: Vec<Vec<u8>> = std::mem::take(&mut self.to_look_at).into_iter().collect();
+        let mut counted = true;
+        for chunk in all.chunks(CHUNK) {
+            let (counts, registrations, told): (bool, u64, Vec<(Vec<u8>, Vec<u8>, Vec<u8>)>) = self
+                .link
+                .run(&self.destinations, |command| {
+                    command.arg(MOST_LEASES).arg(chunk);
+                })
+                .await?;
+            counted &= counts;
+            self.audit.count("registrations", registrations);
+            for (id, kind, detail) in told {
+                self.tell(printed(b"k:", &id), &kind, &detail);
+            }
+        }
+        if !counted {
+            self.audit.notes.push(format!(
+                "more than {MOST_LEASES} deliveries are leased: they were not counted against their destinations"
+            ));
+        }
+        Ok(())
+    }
+
+    /// What a script found.
+    fn tell(&mut self, subject: String, kind: &[u8], detail: &[u8]) {
+        let kind = FindingKind::ALL.into_iter().find(|known| known.as_str().as_bytes() == kind);
+        let kind = kind.expect("scripts name kinds that there are");
+        self.audit.find(kind, subject, String::from_utf8_lossy(detail));
+    }
+}
+
+fn name_of_state(letter: &str) -> &'static str {
+    match letter {
+        "q" => "queued",
+        "l" => "leased",
+        "d" => "delivered",
+        "x" => "dead",
+        "f" => "failed",
+        "c" => "cancelled",
+        _ => "in no state",
+    }
+}
+
+/// A name as people know it, by what its key begins with.
+fn printed(begins: &[u8], name: &[u8]) -> String {
+    match (begins, <[u8; 16]>::try_from(name)) {
+        (b"h:", Ok(id)) => DeliveryId::from_bytes(id).to_string(),
+        (b"e:", Ok(id)) => EventId::from_bytes(id).to_string(),
+        (b"j:", Ok(id)) => JobId::from_bytes(id).to_string(),
+        (b"k:", Ok(id)) => CallbackId::from_bytes(id).to_string(),
+        _ => {
+            let whole = [begins.get(2..).unwrap_or_default(), name].concat();
+            let text = String::from_utf8_lossy(&whole).replace('\0', "/");
+            let kind = if begins.starts_with(b"c:") { "call" } else { "key" };
+            format!("{kind} {}", text.escape_default())
+        }
+    }
+}
+
+/// The kind of a set, without the name behind it.
+fn printed_set(set: &[u8]) -> String {
+    let kind = set.split(|byte| *byte == b':').next().unwrap_or(set);
+    String::from_utf8_lossy(kind).into_owned()
+}

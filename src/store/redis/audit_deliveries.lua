@@ -1,0 +1,93 @@
+-- Looks whether deliveries are where their states demand. Changes nothing.
+--
+-- ARGV: from 2 on, deliveries. Answers { states, a letter for each that is there, then for each thing
+-- that is wrong: delivery, kind, sentence }.
+local states, told = {}, {}
+
+local function has(set, member)
+  return call("ZSCORE", P .. set, member) and true or false
+end
+
+local function look(id)
+  local key = P .. "h:" .. id
+  local h = call("HMGET", key, "s", "a", "c", "d", "e", "i", "g", "n", "f", "k")
+  local state, account, callback, destination = h[1], h[2], h[3], h[4]
+  local event, of_call, order, finished = h[5], h[6], h[7], h[9]
+  local function tell(kind, sentence)
+    told[#told + 1], told[#told + 2], told[#told + 3] = id, kind, sentence
+  end
+  if not state and call("EXISTS", key) == 0 then return end
+  states[#states + 1] = state or "?"
+  if not (state and string.find("qldxfc", state, 1, true) and account and callback and event and of_call) then
+    tell("state", "it has no state, or a part of it is gone")
+    return
+  end
+  local is_open = state == "q" or state == "l"
+  if is_open and not destination then
+    tell("state", "it is open, and has no destination")
+    return
+  end
+
+  -- Whether it stands in a set where it should, and not where it should not.
+  local function stands(set, expected, kind, sentence)
+    local is_there = has(set, id)
+    if expected and not is_there then tell(kind, sentence) end
+    if is_there and not expected then
+      tell("misplaced", "it stands in `" .. string.sub(set, 1, (string.find(set, ":", 1, true) or 0) - 1) ..
+        "`, which is not for its state")
+    end
+  end
+  stands("l", state == "l", "lost", "it is leased, and its lease never runs out: if its worker dies, nobody takes it")
+  stands("o:" .. account, is_open, "unlisted", "it is open, and not among those that are")
+  stands("xd", state == "d", "unlisted", "it is delivered, and would never be removed")
+  stands("xf", not is_open and state ~= "d", "unlisted", "it is over, and would never be removed")
+  for _, one in ipairs({ "x", "f", "c" }) do
+    stands("is:" .. one .. ":" .. account, state == one, "unlisted", "it is not in the list of its state")
+  end
+  if not (has("i:" .. account, id) and has("ic:" .. callback, id)) or
+    (of_call ~= "" and not has("ik:" .. account .. "\0" .. of_call, id)) then
+    tell("unlisted", "it is missing in a list in which it should be found")
+  end
+
+  if destination then
+    local queued, cancelled = has("q:" .. destination, id), has("qx:" .. destination, id)
+    local line = order and "g:" .. destination .. order
+    local is_ordered = line and has(line, id)
+    if state == "q" then
+      local is_held_back = is_ordered and call("ZRANGE", P .. line, 0, 0)[1] ~= id
+      if order and not is_ordered then tell("unlisted", "it has an order, and no place in it") end
+      if is_held_back and (queued or cancelled) then
+        tell("misplaced", "its order holds it back, and it is in a queue")
+      elseif queued and cancelled then
+        tell("misplaced", "it is in two queues")
+      elseif not (is_held_back or queued or cancelled) then
+        tell("lost", "it waits, and is in no queue: nobody would ever send it")
+      end
+    elseif queued or cancelled then
+      tell(state == "l" and "misplaced" or "revenant", "it is leased or over, and in a queue: it would be sent again")
+    end
+    if is_ordered and not is_open then tell("misplaced", "it is over, and holds back its order") end
+  end
+
+  local has_request = call("EXISTS", P .. "r:" .. id) == 1
+  if state == "f" and has_request then tell("state", "it was never rendered, and has a request") end
+  if state ~= "f" and not has_request then
+    tell("no_request", "its request is not there: it can neither be shown nor sent")
+  end
+  local attempts, recorded = tonumber(h[8]), call("LLEN", P .. "a:" .. id)
+  if not attempts or attempts > recorded or (state == "d" and attempts == 0) then
+    tell("disagreement", "it counts other attempts than are recorded")
+  end
+  if (finished and true or false) == is_open or (state == "l" and not h[10]) then
+    tell("state", "its state and its other fields do not fit together")
+  end
+  if (state == "x" or state == "f") and has("xe", event) then
+    tell("kept_too_briefly", "it is dead or failed, and its event would be removed before it")
+  end
+  if is_open and call("EXISTS", P .. "k:" .. callback) == 0 then
+    tell("dangling", "it waits for a registration that there never was")
+  end
+end
+
+for at = 2, #ARGV do look(ARGV[at]) end
+return { states, told }
