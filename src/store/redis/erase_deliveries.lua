@@ -16,6 +16,7 @@ for at = 4, #ARGV do
       refile(d)
       wake_for(d)
     end
+    call("HSET", P .. "h:" .. id, "z", 1)
     call("UNLINK", P .. "r:" .. id, P .. "a:" .. id)
   end
 end

@@ -15,6 +15,13 @@ for at = 5, #ARGV do
 end
 if ARGV[4] == "" then return 1 end
 if call("HGET", P .. "c:" .. name, "v") ~= ARGV[4] then return 0 end
+-- Speech requests that wait for it.
+local waiting = call("HGETALL", P .. "uw:" .. name)
+for at = 1, #waiting, 2 do
+  local place = waiting[at + 1]
+  call("HSET", P .. "u:" .. waiting[at], "s" .. place, "failed", "r" .. place, "its call was erased")
+end
+call("DEL", P .. "uw:" .. name)
 call("ZREM", P .. "xc", name)
 call("ZREM", P .. "il:" .. account, string.sub(name, #account + 2))
 call("UNLINK", P .. "c:" .. name)
