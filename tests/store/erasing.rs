@@ -1,5 +1,7 @@
 //! The erasure of a call.
 
+use std::sync::Arc;
+
 use ringback::context::{CallContext, CallKey, Facts, Json, Name};
 use ringback::event::{CallbackId, DeliveryId};
 use ringback::filter::Filter;
@@ -8,12 +10,14 @@ use ringback::store::{
     Acceptance, Accepted, CallQuery, CallWrite, DeliveryState, EventFilter, JobPhase, NewJob, Next, PutJob,
     SharedStore,
 };
+use ringback::store::{embedded as embedded_store, redis as redis_store};
 
-use super::every_store;
 use super::jobs::{job, past, shares, standing};
 use super::sample::{
     UNLIMITED, acceptance, account, call_key, callback, claim_now, delivered, failed, name, now, prove,
 };
+use super::{every_store, open_embedded, open_redis};
+use crate::redis_server::RedisServer;
 
 /// An event of a call with a delivery to each of these registrations.
 fn event_of(key: &CallKey, read_version: u64, callbacks: &[CallbackId]) -> Acceptance {
@@ -152,4 +156,31 @@ fn a_call_of_many_events_is_erased_to_the_end() {
         let waiting = claim_now(&store, 8).await;
         assert!(waiting.is_empty(), "{waiting:?}");
     });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_audit_finds_nothing_wrong_with_what_an_erasure_leaves() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    let server = RedisServer::durable();
+    let stores: [SharedStore; 2] =
+        [Arc::new(open_embedded(&path)), Arc::new(open_redis(&server.url()).await)];
+    for (number, store) in stores.into_iter().enumerate() {
+        let audit = async || match number {
+            0 => embedded_store::audit(&path, false).unwrap(),
+            _ => redis_store::audit(&server.url()).await.unwrap(),
+        };
+        let registration = callback(UNLIMITED);
+        store.put_callback(registration.clone()).await.unwrap();
+        prove(&store, registration.id).await;
+        let key = call_key("42");
+        store_it(&store, &event_of(&key, 0, &[registration.id])).await;
+        let claims = store.claim(8).await.unwrap();
+        store_it(&store, &event_of(&key, 1, &[registration.id])).await;
+        assert!(store.erase_call(&key).await.unwrap());
+        assert_eq!(audit().await.findings, []);
+        assert!(store.settle(failed(&claims[0], Next::RetryAt(now()))).await.unwrap());
+        assert_eq!(audit().await.findings, []);
+        store.close().await;
+    }
 }
