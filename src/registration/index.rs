@@ -155,7 +155,9 @@ impl Index {
             .flat_map(|statuses| statuses.branches(occasion.call_status()))
             .flat_map(|languages| languages.branches(occasion.language()));
         let mut found = Vec::new();
-        leaves.for_each(|leaf| leaf.candidates(occasion, &mut found));
+        for leaf in leaves {
+            leaf.candidates(occasion, &mut found);
+        }
         found
     }
 

@@ -175,7 +175,9 @@ impl Part {
     fn new(mut callbacks: Vec<Arc<Callback>>) -> Self {
         callbacks.sort_unstable_by_key(|callback| callback.id);
         let mut live = Bits::new(callbacks.len());
-        (0..callbacks.len()).for_each(|slot| live.set(slot));
+        for slot in 0..callbacks.len() {
+            live.set(slot);
+        }
         let lines = Dimension::ALL.into_iter().filter_map(|dimension| Line::new(dimension, &callbacks));
         Self { lines: lines.collect(), count: callbacks.len(), live, callbacks }
     }

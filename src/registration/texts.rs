@@ -71,7 +71,9 @@ impl Texts {
                 }
             }
         } else {
-            self.by_gram.values().for_each(|ranges| ranges.candidates(occasion, found));
+            for ranges in self.by_gram.values() {
+                ranges.candidates(occasion, found);
+            }
         }
     }
 }

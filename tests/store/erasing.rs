@@ -1,16 +1,23 @@
 //! The erasure of a call.
 
+use std::sync::Arc;
+
 use ringback::context::{CallContext, CallKey, Facts, Json, Name};
 use ringback::event::{CallbackId, DeliveryId};
 use ringback::filter::Filter;
+use ringback::store::scheduler::CircuitRules;
 use ringback::store::{
-    Acceptance, Accepted, CallQuery, CallWrite, DeliveryState, EventFilter, Next, SharedStore,
+    Acceptance, Accepted, CallQuery, CallWrite, DeliveryState, EventFilter, JobPhase, NewJob, Next, PutJob,
+    SharedStore,
 };
+use ringback::store::{embedded as embedded_store, redis as redis_store};
 
-use super::every_store;
+use super::jobs::{job, past, shares, standing};
 use super::sample::{
     UNLIMITED, acceptance, account, call_key, callback, claim_now, delivered, failed, name, now, prove,
 };
+use super::{every_store, open_embedded, open_redis};
+use crate::redis_server::RedisServer;
 
 /// An event of a call with a delivery to each of these registrations.
 fn event_of(key: &CallKey, read_version: u64, callbacks: &[CallbackId]) -> Acceptance {
@@ -43,7 +50,8 @@ async fn found(store: &SharedStore) -> Vec<CallKey> {
 #[test]
 fn a_call_that_is_erased_leaves_nothing_but_that_there_were_deliveries() {
     every_store(|place| async move {
-        let store = place.open().await;
+        let opened = place.open_all(CircuitRules::default()).await;
+        let (store, jobs) = (opened.store, opened.jobs);
         let registration = callback(UNLIMITED);
         store.put_callback(registration.clone()).await.unwrap();
         prove(&store, registration.id).await;
@@ -66,6 +74,15 @@ fn a_call_that_is_erased_leaves_nothing_but_that_there_were_deliveries() {
             kept.extend(store_it(&store, &event_of(key, 0, &to)).await);
         }
 
+        let job_of = |key: &CallKey, name: &str| NewJob { call: key.clone(), ..job(name, past()) };
+        let (worked_on, waits) = (job_of(&erased, "worked on"), job_of(&erased, "waits"));
+        let not_its = job_of(&others[0], "not its");
+        assert_eq!(jobs.put_job(worked_on.clone(), 9).await.unwrap(), PutJob::Stored);
+        let claim = jobs.claim_jobs(1, &shares(9)).await.unwrap().remove(0);
+        for job in [&waits, &not_its] {
+            assert_eq!(jobs.put_job(job.clone(), 9).await.unwrap(), PutJob::Stored);
+        }
+
         assert!(!store.erase_call(&call_key("no such call")).await.unwrap());
         let of_another = CallKey { account: name("umbrella"), ..erased.clone() };
         assert!(!store.erase_call(&of_another).await.unwrap());
@@ -82,6 +99,11 @@ fn a_call_that_is_erased_leaves_nothing_but_that_there_were_deliveries() {
         let events = store.events(&account(), &of_id, None, 9).await.unwrap().rows;
         assert_eq!(events.len(), 1);
         assert_eq!(events[0].call.as_ref(), Some(&others[0]));
+
+        assert!(!jobs.settle_job(claim.lease, standing(JobPhase::Processing, now())).await.unwrap());
+        for (job, is_left) in [(worked_on, false), (waits, false), (not_its, true)] {
+            assert_eq!(jobs.job(job.id).await.unwrap().is_some(), is_left);
+        }
 
         // What is under way fails, and is not tried again.
         assert!(store.settle(failed(&claims[0], Next::RetryAt(now()))).await.unwrap());
@@ -112,7 +134,7 @@ fn a_call_that_is_erased_leaves_nothing_but_that_there_were_deliveries() {
         assert_eq!(store.accept(anew).await.unwrap(), Accepted::Stored);
         assert_eq!(store.call(&erased).await.unwrap().unwrap().version, 1);
         assert_eq!(found(&store).await[0], erased);
-        drop(store);
+        drop((store, jobs));
         let store = place.open_after_power_cut().await;
         assert_eq!(store.event(&account(), first.event.id).await.unwrap(), None);
         assert_eq!(found(&store).await.len(), 3);
@@ -134,4 +156,31 @@ fn a_call_of_many_events_is_erased_to_the_end() {
         let waiting = claim_now(&store, 8).await;
         assert!(waiting.is_empty(), "{waiting:?}");
     });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_audit_finds_nothing_wrong_with_what_an_erasure_leaves() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    let server = RedisServer::durable();
+    let stores: [SharedStore; 2] =
+        [Arc::new(open_embedded(&path)), Arc::new(open_redis(&server.url()).await)];
+    for (number, store) in stores.into_iter().enumerate() {
+        let audit = async || match number {
+            0 => embedded_store::audit(&path, false).unwrap(),
+            _ => redis_store::audit(&server.url()).await.unwrap(),
+        };
+        let registration = callback(UNLIMITED);
+        store.put_callback(registration.clone()).await.unwrap();
+        prove(&store, registration.id).await;
+        let key = call_key("42");
+        store_it(&store, &event_of(&key, 0, &[registration.id])).await;
+        let claims = store.claim(8).await.unwrap();
+        store_it(&store, &event_of(&key, 1, &[registration.id])).await;
+        assert!(store.erase_call(&key).await.unwrap());
+        assert_eq!(audit().await.findings, []);
+        assert!(store.settle(failed(&claims[0], Next::RetryAt(now()))).await.unwrap());
+        assert_eq!(audit().await.findings, []);
+        store.close().await;
+    }
 }

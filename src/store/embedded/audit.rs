@@ -218,14 +218,16 @@ const QUESTIONS: &[Question] = &[
         subject: Subject::Delivery,
         detail: "its row in the queue names another registration, destination or request than its own",
         sql: "SELECT q.delivery FROM queue q JOIN delivery d ON d.account = q.account AND d.id = q.delivery \
-              WHERE q.callback <> d.callback OR q.destination IS NOT d.destination OR q.request IS NOT d.request",
+              WHERE q.callback <> d.callback OR q.destination IS NOT d.destination \
+              OR nullif(q.request, 0) IS NOT d.request",
     },
     Question {
         kind: Kind::NoRequest,
         tables: &["delivery", "queue", "request"],
         subject: Subject::Delivery,
         detail: "it is in the queue, and its request is not there",
-        sql: "SELECT delivery FROM queue q WHERE NOT EXISTS \
+        // 0: its call was erased while it was under way.
+        sql: "SELECT delivery FROM queue q WHERE q.request <> 0 AND NOT EXISTS \
               (SELECT 1 FROM request r WHERE r.number = q.request)",
     },
     Question {
@@ -233,7 +235,8 @@ const QUESTIONS: &[Question] = &[
         tables: &["delivery", "request"],
         subject: Subject::Delivery,
         detail: "it was rendered, and its request is not there: it can neither be shown nor sent again",
-        sql: "SELECT id FROM delivery d WHERE state NOT IN (0, 4) AND NOT EXISTS \
+        // One whose call was erased has none, and no attempts either.
+        sql: "SELECT id FROM delivery d WHERE state NOT IN (0, 4) AND request IS NOT NULL AND NOT EXISTS \
               (SELECT 1 FROM request r WHERE r.number = d.request)",
     },
     Question {
@@ -264,7 +267,7 @@ const QUESTIONS: &[Question] = &[
         tables: &["delivery", "attempt"],
         subject: Subject::Delivery,
         detail: "it counts other attempts than are recorded",
-        sql: "SELECT id FROM delivery d WHERE attempts <> \
+        sql: "SELECT id FROM delivery d WHERE (state = 4 OR request IS NOT NULL) AND attempts <> \
               (SELECT count(*) FROM attempt a WHERE a.delivery = d.id AND a.outcome <> 'crashed')",
     },
     Question {
@@ -280,7 +283,7 @@ const QUESTIONS: &[Question] = &[
         tables: &["delivery", "attempt"],
         subject: Subject::Delivery,
         detail: "it is delivered, and no attempt says so",
-        sql: "SELECT id FROM delivery d WHERE state = 2 AND NOT EXISTS \
+        sql: "SELECT id FROM delivery d WHERE state = 2 AND request IS NOT NULL AND NOT EXISTS \
               (SELECT 1 FROM attempt a WHERE a.delivery = d.id AND a.outcome = 'delivered')",
     },
     Question {

@@ -153,7 +153,9 @@ fn silence(desk: &Desk, account: i64, told: &Told, now: i64) -> rusqlite::Result
         return Ok(());
     }
     if told.is_leased {
-        connection.prepare_cached("UPDATE queue SET request = 0 WHERE delivery = ?1")?.execute([id])?;
+        connection
+            .prepare_cached("UPDATE queue SET request = 0, recorded = 0 WHERE delivery = ?1")?
+            .execute([id])?;
         return Ok(());
     }
     let end = End { state: state::CANCELLED, reason: Some(ERASED), attempts: 0 };

@@ -10,7 +10,7 @@ end
 
 local function look(id)
   local key = P .. "h:" .. id
-  local h = call("HMGET", key, "s", "a", "c", "d", "e", "i", "g", "n", "f", "k")
+  local h = call("HMGET", key, "s", "a", "c", "d", "e", "i", "g", "n", "f", "k", "Z")
   local state, account, callback, destination = h[1], h[2], h[3], h[4]
   local event, of_call, order, finished = h[5], h[6], h[7], h[9]
   local function tell(kind, sentence)
@@ -71,11 +71,13 @@ local function look(id)
 
   local has_request = call("EXISTS", P .. "r:" .. id) == 1
   if state == "f" and has_request then tell("state", "it was never rendered, and has a request") end
-  if state ~= "f" and not has_request then
+  -- One whose call was erased has none, and no attempts either.
+  local is_erased = h[11]
+  if state ~= "f" and not has_request and not is_erased then
     tell("no_request", "its request is not there: it can neither be shown nor sent")
   end
   local attempts, recorded = tonumber(h[8]), call("LLEN", P .. "a:" .. id)
-  if not attempts or attempts > recorded or (state == "d" and attempts == 0) then
+  if not attempts or (attempts > recorded and not is_erased) or (state == "d" and attempts == 0) then
     tell("disagreement", "it counts other attempts than are recorded")
   end
   if (finished and true or false) == is_open or (state == "l" and not h[10]) then

@@ -16,6 +16,7 @@ for at = 4, #ARGV do
       refile(d)
       wake_for(d)
     end
+    call("HSET", P .. "h:" .. id, "Z", 1)
     call("UNLINK", P .. "r:" .. id, P .. "a:" .. id)
     -- The delivery stays, and is not to be taken off once more.
     count_stored(h[1], -(tonumber(h[8]) or 0))

@@ -66,11 +66,11 @@ end
 
 local id, next_state, ended = ARGV[2], ARGV[4], ARGV[6]
 local key = P .. "h:" .. id
-local h = call("HMGET", key, "k", "c", "d", "a", "e", "t", "s", "n", "g")
+local h = call("HMGET", key, "k", "c", "d", "a", "e", "t", "s", "n", "g", "Z")
 if h[7] ~= "l" or h[1] ~= ARGV[3] then return { 0, "" } end
 local callback, destination, account, event = h[2], h[3], h[4], h[5]
 -- What a call's erasure removed does not come back.
-local is_erased = call("EXISTS", P .. "r:" .. id) == 0
+local is_erased = h[10]
 if not is_erased then call("RPUSH", P .. "a:" .. id, ARGV[5]) end
 call("ZREM", P .. "l", id)
 local attempts = tonumber(h[8]) + 1

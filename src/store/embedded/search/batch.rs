@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use rusqlite::{Connection, params};
 
-use super::seats::{SEATS, SeatSet, VALUES, missing, read_numbers, values, write_numbers};
+use super::seats::{MISSING, SEATS, SeatSet, VALUES, read_numbers, values, write_numbers};
 use super::{BlockKey, Column, read_column};
 use crate::context::{CallContext, Values};
 use crate::filter::Occasion;
@@ -338,7 +338,7 @@ impl<'c> Draft<'c> {
                 self.changed_columns.insert((key, Column::Present as u8));
             }
             for column in VALUES {
-                self.put(key, column, seat, missing(column))?;
+                self.put(key, column, seat, MISSING)?;
             }
         }
         self.cleared.entry(block).or_default().push(seat);
@@ -347,11 +347,11 @@ impl<'c> Draft<'c> {
 
     fn put(&mut self, key: BlockKey, column: Column, seat: usize, value: u32) -> rusqlite::Result<()> {
         let numbers = self.column(key, column)?;
-        if numbers.get(seat).copied().unwrap_or(missing(column)) == value {
+        if numbers.get(seat).copied().unwrap_or(MISSING) == value {
             return Ok(());
         }
         if numbers.len() <= seat {
-            numbers.resize(seat + 1, missing(column));
+            numbers.resize(seat + 1, MISSING);
         }
         numbers[seat] = value;
         self.changed_columns.insert((key, column as u8));
@@ -363,7 +363,7 @@ impl<'c> Draft<'c> {
             std::collections::hash_map::Entry::Occupied(known) => Ok(known.into_mut()),
             std::collections::hash_map::Entry::Vacant(unknown) => {
                 let stored = read_column(self.connection, key, column)?.unwrap_or_default();
-                Ok(unknown.insert(read_numbers(&stored)))
+                Ok(unknown.insert(read_numbers(column, &stored)))
             }
         }
     }
@@ -384,7 +384,7 @@ impl<'c> Draft<'c> {
         for (key, column) in &self.changed_columns {
             let written = |column: Column| Change::Column {
                 key: key.column(column),
-                data: write_numbers(&self.columns[&(*key, column)]),
+                data: write_numbers(column, &self.columns[&(*key, column)]),
             };
             if *column == Column::Present as u8 {
                 let present = self.sets[key].as_ref().expect("it was changed");

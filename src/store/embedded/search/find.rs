@@ -7,7 +7,7 @@ use super::seats::{Condition, SeatSet, read_numbers};
 use super::{BlockKey, Column, lane, read_column};
 use crate::context::CallKey;
 use crate::event::AccountName;
-use crate::filter::Wanted;
+use crate::filter::{Filter, Wanted};
 use crate::store::embedded::reader::{call_id, time};
 use crate::store::{CALLS_LIMIT, CONTEXTS_LIMIT, CallMark, CallQuery, Found, ListedCall, StoredCall};
 
@@ -157,13 +157,7 @@ impl<'c> Candidates<'c> {
                 Some(token) => lane(connection, account, Some(token))?,
                 None => None,
             };
-            search = Some(Search {
-                connection,
-                base,
-                own,
-                wanted: Wanted::of(&query.filter),
-                conditions: Condition::of(&query.filter),
-            });
+            search = Some(Search { connection, base, own, tests: Test::of(&query.filter) });
             blocks = connection
                 .prepare_cached(
                     "SELECT block, first FROM search_block WHERE lane = ?1 AND first < ?2 ORDER BY block",
@@ -177,7 +171,7 @@ impl<'c> Candidates<'c> {
     fn next(&mut self) -> rusqlite::Result<Step> {
         let before = self.reached;
         while self.named.is_empty()
-            && let (Some(search), Some((block, first))) = (&self.search, self.blocks.last().copied())
+            && let (Some(search), Some((block, first))) = (&mut self.search, self.blocks.last().copied())
         {
             if self.unindexed.last().is_some_and(|call| *call >= self.reached) {
                 break;
@@ -203,6 +197,37 @@ impl<'c> Candidates<'c> {
     }
 }
 
+/// So few calls are read rather than narrowed down any further.
+const FEW: usize = 2;
+
+/// Something that the calls must have.
+struct Test {
+    kind: Kind,
+    /// How many of those that were held against it had it, and how many there were.
+    passed: u64,
+    tried: u64,
+}
+
+enum Kind {
+    /// A value in a column.
+    Value(Column, Condition),
+    /// A run of characters in a text, or too many for them to be kept.
+    Gram { gram: u32, dense: u32 },
+}
+
+impl Test {
+    fn of(filter: &Filter) -> Vec<Self> {
+        let values =
+            Condition::of(filter).into_iter().map(|(column, condition)| Kind::Value(column, condition));
+        let wanted = Wanted::of(filter);
+        let grams = wanted.iter().flat_map(|wanted| {
+            wanted.all_of.iter().map(|gram| Kind::Gram { gram: *gram, dense: wanted.dense })
+        });
+        // Taken to pass one in two until it shows.
+        grams.chain(values).map(|kind| Self { kind, passed: 1, tried: 2 }).collect()
+    }
+}
+
 /// What is looked for, in the words of the index.
 struct Search<'c> {
     connection: &'c Connection,
@@ -210,28 +235,29 @@ struct Search<'c> {
     base: i64,
     /// The token's, if there is one.
     own: Option<i64>,
-    wanted: Vec<Wanted>,
-    conditions: Vec<(Column, Condition)>,
+    /// Those first that fewest have passed so far.
+    tests: Vec<Test>,
 }
 
 impl Search<'_> {
     /// The calls of a block that may be what is looked for, and come before one.
-    fn named(&self, block: i64, first: i64, before: i64) -> rusqlite::Result<Vec<i64>> {
+    fn named(&mut self, block: i64, first: i64, before: i64) -> rusqlite::Result<Vec<i64>> {
         let seats = self.seats(block)?;
         if seats.is_empty() {
             return Ok(Vec::new());
         }
         let base = BlockKey::new(self.base, block);
         let calls = read_column(self.connection, base, Column::Calls)?.unwrap_or_default();
-        let calls = read_numbers(&calls);
+        let calls = read_numbers(Column::Calls, &calls);
         let sitting = seats.iter().filter_map(|seat| calls.get(seat));
         Ok(sitting.map(|distance| first + i64::from(*distance)).filter(|call| *call < before).collect())
     }
 
-    fn seats(&self, block: i64) -> rusqlite::Result<SeatSet> {
+    fn seats(&mut self, block: i64) -> rusqlite::Result<SeatSet> {
         let base = BlockKey::new(self.base, block);
+        let connection = self.connection;
         let present = |key| {
-            let stored = read_column(self.connection, key, Column::Present)?;
+            let stored = read_column(connection, key, Column::Present)?;
             Ok::<_, rusqlite::Error>(stored.map(|stored| SeatSet::from_bytes(&stored)))
         };
         let Some(mut found) = present(base)? else { return Ok(SeatSet::new()) };
@@ -248,30 +274,53 @@ impl Search<'_> {
         Ok(found)
     }
 
-    fn narrow(&self, block: BlockKey, seats: &mut SeatSet) -> rusqlite::Result<()> {
-        for wanted in &self.wanted {
-            let dense = self.gram(block, wanted.dense)?;
-            for gram in &wanted.all_of {
-                if seats.is_empty() {
-                    return Ok(());
-                }
-                let mut having = self.gram(block, *gram)?.unwrap_or_else(SeatSet::new);
-                if let Some(dense) = &dense {
-                    having.add(dense);
-                }
-                seats.keep(&having);
+    fn narrow(&mut self, block: BlockKey, seats: &mut SeatSet) -> rusqlite::Result<()> {
+        let mut dense_sets: Vec<(u32, Option<SeatSet>)> = Vec::new();
+        let mut left = seats.len();
+        for index in 0..self.tests.len() {
+            if left <= FEW {
+                break;
             }
+            match self.tests[index].kind {
+                Kind::Value(column, condition) => self.narrow_by_value(block, column, condition, seats)?,
+                Kind::Gram { gram, dense } => {
+                    let mut having = self.gram(block, gram)?.unwrap_or_else(SeatSet::new);
+                    if !dense_sets.iter().any(|(known, _)| *known == dense) {
+                        dense_sets.push((dense, self.gram(block, dense)?));
+                    }
+                    let set = dense_sets.iter().find(|(known, _)| *known == dense);
+                    if let Some((_, Some(dense))) = set {
+                        having.add(dense);
+                    }
+                    seats.keep(&having);
+                }
+            }
+            let passed = seats.len();
+            self.tests[index].tried += left as u64;
+            self.tests[index].passed += passed as u64;
+            left = passed;
         }
-        let mut column = self.connection.prepare_cached("SELECT data FROM search_column WHERE key = ?1")?;
-        for (name, condition) in &self.conditions {
-            if seats.is_empty() {
-                return Ok(());
-            }
-            let mut rows = column.query([block.column(*name)])?;
-            match rows.next()? {
-                Some(row) => condition.narrow(row.get_ref(0)?.as_blob()?, seats),
-                None => *seats = SeatSet::new(),
-            }
+        // As fractions, crosswise.
+        self.tests.sort_by(|one, other| {
+            (u128::from(one.passed) * u128::from(other.tried))
+                .cmp(&(u128::from(other.passed) * u128::from(one.tried)))
+        });
+        Ok(())
+    }
+
+    fn narrow_by_value(
+        &self,
+        block: BlockKey,
+        column: Column,
+        condition: Condition,
+        seats: &mut SeatSet,
+    ) -> rusqlite::Result<()> {
+        let mut statement =
+            self.connection.prepare_cached("SELECT data FROM search_column WHERE key = ?1")?;
+        let mut rows = statement.query([block.column(column)])?;
+        match rows.next()? {
+            Some(row) => condition.narrow(column, row.get_ref(0)?.as_blob()?, seats),
+            None => *seats = SeatSet::new(),
         }
         Ok(())
     }

@@ -54,7 +54,7 @@ pub(in super::super) enum Order {
 /// What the writer knows of the index: for which accounts it is worth to write it.
 #[derive(Debug)]
 pub(in super::super) struct Orders {
-    outbox: SyncSender<Order>,
+    thread: SyncSender<Order>,
     has_more: Arc<AtomicBool>,
     /// How many calls of each account were noted since it was named.
     noted: HashMap<i64, usize>,
@@ -80,7 +80,7 @@ impl Orders {
     /// What was noted is in the file.
     pub(in super::super) fn commit(&mut self) {
         for account in self.now.drain(..) {
-            if self.outbox.try_send(Order::Account(account)).is_err() {
+            if self.thread.try_send(Order::Account(account)).is_err() {
                 self.has_more.store(true, Ordering::Release);
             }
         }
@@ -114,7 +114,7 @@ pub(in super::super) fn orders() -> (Orders, Inbox) {
     // What was noted before the start.
     let has_more = Arc::new(AtomicBool::new(true));
     let ours = Orders {
-        outbox: sender.clone(),
+        thread: sender.clone(),
         has_more: Arc::clone(&has_more),
         noted: HashMap::new(),
         now: Vec::new(),

@@ -1,5 +1,7 @@
 //! Sets of seats of a block, and columns with a number a seat.
 
+use jiff::Timestamp;
+
 use super::Column;
 use crate::filter::{Filter, Needle, Occasion, fnv};
 
@@ -100,11 +102,14 @@ pub(super) const VALUES: [Column; 5] =
     [Column::StartAt, Column::Duration, Column::Rank, Column::CallStatus, Column::Language];
 
 /// What stands in a column for a value that is missing: no condition takes it.
-pub(super) const fn missing(column: Column) -> u32 {
+pub(super) const MISSING: u32 = 0;
+
+/// How many bytes a number of a column takes.
+const fn width(column: Column) -> usize {
     match column {
-        Column::StartAt => i32::MIN.cast_unsigned(),
-        Column::Duration | Column::Rank => f32::NAN.to_bits(),
-        Column::CallStatus | Column::Language | Column::Calls | Column::Present => 0,
+        Column::Present | Column::Rank => 1,
+        Column::Duration | Column::CallStatus | Column::Language => 2,
+        Column::Calls | Column::StartAt => 4,
     }
 }
 
@@ -112,105 +117,147 @@ pub(super) const fn missing(column: Column) -> u32 {
 pub(super) fn values(occasion: &Occasion<'_>) -> [u32; VALUES.len()] {
     VALUES.map(|column| {
         let value = match column {
-            Column::StartAt => occasion.start_at().map(|at| seconds(at).cast_unsigned()),
-            Column::Duration => occasion.duration().map(|duration| rounded(duration).to_bits()),
-            Column::Rank => occasion.rank().map(|rank| rounded(rank).to_bits()),
+            Column::StartAt => occasion.start_at().map(seconds),
+            Column::Duration => occasion.duration().map(duration),
+            Column::Rank => occasion.rank().map(rank),
             Column::CallStatus => occasion.call_status().map(text),
             Column::Language => occasion.language().map(text),
             Column::Calls | Column::Present => None,
         };
-        value.unwrap_or(missing(column))
+        value.unwrap_or(MISSING)
     })
 }
 
-/// Rounding, as cutting off, keeps the order: what lies in a range lies in the rounded range.
-#[expect(clippy::cast_possible_truncation, reason = "it is rounded")]
-const fn rounded(number: f64) -> f32 {
-    number as f32
+/// Whole seconds from 1970 to 2106, and cut off there. Cutting off keeps the order: what lies in a
+/// range lies in the range that is cut off. So it is with the numbers below.
+fn seconds(at: Timestamp) -> u32 {
+    let second = at.as_second().saturating_add(1).clamp(1, i64::from(u32::MAX));
+    u32::try_from(second).expect("it is cut off")
 }
 
-fn seconds(at: jiff::Timestamp) -> i32 {
-    let least = i64::from(i32::MIN) + 1;
-    i32::try_from(at.as_second().clamp(least, i64::from(i32::MAX))).expect("it is cut off")
+/// Whole seconds, up to 18 hours.
+fn duration(seconds: f64) -> u32 {
+    u32::from(whole(seconds).saturating_add(1))
+}
+
+/// Whole points, up to 254.
+fn rank(points: f64) -> u32 {
+    u32::from(u8::try_from(whole(points).saturating_add(1)).unwrap_or(u8::MAX))
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is cut off")]
+fn whole(number: f64) -> u16 {
+    number.clamp(0.0, f64::from(u16::MAX)) as u16
 }
 
 /// A text that is there.
 fn text(lower: &str) -> u32 {
-    fnv(lower.bytes()).max(1)
+    (fnv(lower.bytes()) & 0xffff).max(1)
 }
 
-/// What a filter asks of a column.
+/// What a filter asks of a column: a number in this range, or this one.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Condition {
-    Seconds(i32, i32),
-    Number(f32, f32),
-    Text(u32),
+pub(super) struct Condition {
+    low: u32,
+    high: u32,
 }
 
 impl Condition {
-    /// The conditions of a filter, those first that most calls fail.
+    /// The conditions of a filter.
     pub(super) fn of(filter: &Filter) -> Vec<(Column, Self)> {
-        // Seconds and ranks are far below 2^53.
-        #[expect(clippy::cast_precision_loss, reason = "it is rounded anyway")]
-        let number = |low: Option<u64>, high: Option<u64>| {
-            (low.is_some() || high.is_some()).then(|| {
-                let low = low.map_or(f32::NEG_INFINITY, |low| rounded(low as f64));
-                Self::Number(low, high.map_or(f32::INFINITY, |high| rounded(high as f64)))
-            })
+        let range = |low: Option<u32>, high: Option<u32>| {
+            let range = Self { low: low.unwrap_or(MISSING + 1), high: high.unwrap_or(u32::MAX) };
+            (low.is_some() || high.is_some()).then_some(range)
         };
-        let is = |needle: Option<&Needle>| needle.map(|needle| Self::Text(text(needle.lower())));
-        let (from, till) = (filter.from, filter.till);
-        let start = (from.is_some() || till.is_some())
-            .then(|| Self::Seconds(from.map_or(i32::MIN + 1, seconds), till.map_or(i32::MAX, seconds)));
+        // Seconds are far below 2^53.
+        #[expect(clippy::cast_precision_loss, reason = "it is cut off anyway")]
+        let duration = |bound: Option<u64>| bound.map(|bound| duration(bound as f64));
+        let rank = |bound: Option<u8>| bound.map(|bound| rank(f64::from(bound)));
+        let is = |needle: Option<&Needle>| {
+            let text = needle.map(|needle| text(needle.lower()));
+            range(text, text)
+        };
         [
             (Column::CallStatus, is(filter.call_status.as_ref())),
             (Column::Language, is(filter.language.as_ref())),
-            (Column::StartAt, start),
-            (Column::Rank, number(filter.rank_min.map(u64::from), filter.rank_max.map(u64::from))),
-            (Column::Duration, number(filter.min_duration, filter.max_duration)),
+            (Column::StartAt, range(filter.from.map(seconds), filter.till.map(seconds))),
+            (Column::Rank, range(rank(filter.rank_min), rank(filter.rank_max))),
+            (Column::Duration, range(duration(filter.min_duration), duration(filter.max_duration))),
         ]
         .into_iter()
         .filter_map(|(column, condition)| Some((column, condition?)))
         .collect()
     }
 
-    /// Takes away the seats whose value it does not take.
-    pub(super) fn narrow(self, column: &[u8], seats: &mut SeatSet) {
-        match self {
-            Self::Seconds(low, high) => {
-                narrow(column, seats, |value| (low..=high).contains(&value.cast_signed()));
-            }
-            Self::Number(low, high) => narrow(column, seats, |value| {
-                let value = f32::from_bits(value);
-                low <= value && value <= high
-            }),
-            Self::Text(hash) => narrow(column, seats, |value| value == hash),
+    /// Takes away the seats whose number it does not take.
+    pub(super) fn narrow(self, column: Column, stored: &[u8], seats: &mut SeatSet) {
+        let takes = |number: u32| self.low <= number && number <= self.high;
+        match width(column) {
+            1 => narrow(stored, seats, |[byte]| takes(u32::from(byte))),
+            2 => narrow(stored, seats, |bytes| takes(u32::from(u16::from_le_bytes(bytes)))),
+            _ => narrow(stored, seats, |bytes| takes(u32::from_le_bytes(bytes))),
         }
     }
 }
 
-fn narrow(column: &[u8], seats: &mut SeatSet, takes: impl Fn(u32) -> bool) {
-    let mut words = column.chunks(64 * size_of::<u32>());
+fn narrow<const WIDTH: usize>(stored: &[u8], seats: &mut SeatSet, takes: impl Fn([u8; WIDTH]) -> bool) {
+    let mut words = stored.chunks(64 * WIDTH);
     for seats in seats.0.iter_mut() {
-        let values = words.next().unwrap_or_default();
+        let numbers = words.next().unwrap_or_default();
         if *seats == 0 {
             continue;
         }
-        let agreeing = values
-            .as_chunks()
-            .0
-            .iter()
-            .enumerate()
-            .map(|(bit, value)| u64::from(takes(u32::from_le_bytes(*value))) << bit);
-        *seats &= agreeing.fold(0, |word, bit| word | bit);
+        let bits =
+            numbers.as_chunks().0.iter().enumerate().map(|(bit, number)| u64::from(takes(*number)) << bit);
+        *seats &= bits.fold(0, |word, bit| word | bit);
     }
 }
 
 /// A column as it is stored; one that is none is cut off where it ends.
-pub(super) fn read_numbers(bytes: &[u8]) -> Vec<u32> {
-    bytes.as_chunks().0.iter().take(SEATS).map(|number| u32::from_le_bytes(*number)).collect()
+pub(super) fn read_numbers(column: Column, stored: &[u8]) -> Vec<u32> {
+    let number = |bytes: &[u8]| bytes.iter().rev().fold(0, |number, byte| number << 8 | u32::from(*byte));
+    stored.chunks_exact(width(column)).take(SEATS).map(number).collect()
 }
 
-pub(super) fn write_numbers(numbers: &[u32]) -> Vec<u8> {
-    numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
+pub(super) fn write_numbers(column: Column, numbers: &[u32]) -> Vec<u8> {
+    numbers.iter().flat_map(|number| number.to_le_bytes().into_iter().take(width(column))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sets_and_columns_are_read_back() {
+        for step in [1, 3, 15, 16, 17, 8_191] {
+            let mut set = SeatSet::new();
+            (0..SEATS).step_by(step).for_each(|seat| set.insert(seat));
+            assert_eq!(SeatSet::from_bytes(&set.to_bytes()), set);
+            assert_eq!(set.iter().collect::<Vec<_>>(), (0..SEATS).step_by(step).collect::<Vec<_>>());
+        }
+        for (column, numbers) in [
+            (Column::Rank, [0, 1, 255]),
+            (Column::Duration, [0, 256, 65_535]),
+            (Column::StartAt, [0, 65_536, u32::MAX]),
+        ] {
+            assert_eq!(read_numbers(column, &write_numbers(column, &numbers)), numbers);
+        }
+    }
+
+    #[test]
+    fn what_is_cut_off_keeps_its_order() {
+        let at = |text: &str| seconds(text.parse().unwrap());
+        let times = [
+            "0001-01-01T00:00:00Z",
+            "1970-01-01T00:00:00.9Z",
+            "1970-01-01T00:00:01Z",
+            "9999-01-01T00:00:00Z",
+        ];
+        assert!(times.map(at).is_sorted() && at(times[0]) > MISSING && at(times[1]) < at(times[2]));
+        for cut in [duration, rank] {
+            let numbers = [-1.0, 0.0, 0.5, 1.0, 100.0, 254.0, 1e3, 65_534.5, 1e30];
+            assert!(numbers.map(cut).is_sorted() && cut(-1.0) > MISSING && cut(0.5) < cut(1.0));
+        }
+        assert!(rank(1e30) <= 255 && duration(1e30) <= 65_535);
+    }
 }
