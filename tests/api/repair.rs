@@ -211,7 +211,7 @@ async fn what_could_not_be_rendered_can_be_once_the_template_is_mended() {
     outage.wait_for("delivered", 2).await;
     assert_eq!(outage.replay(json!({"only": "all"})).await["replayed"], 2);
     outage.wait_for("delivered", 4).await;
-    let bodies: Vec<Value> = outage.receiver.seen().iter().map(|sent| sent.json()).collect();
+    let bodies: Vec<Value> = outage.receiver.seen().iter().map(crate::support::Received::json).collect();
     assert_eq!(bodies.iter().filter(|body| **body == json!(["two", "a b"])).count(), 2);
 }
 

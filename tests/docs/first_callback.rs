@@ -42,7 +42,7 @@ impl Shell {
     /// Runs commands and gives what they print; all must go well.
     fn run(&mut self, commands: &str) -> String {
         const END: &str = "the end of this command: ";
-        write!(self.stdin, "{commands}echo \"{END}$?\"\n").unwrap();
+        writeln!(self.stdin, "{commands}echo \"{END}$?\"").unwrap();
         let mut printed = String::new();
         for line in self.output.by_ref() {
             let line = line.unwrap();

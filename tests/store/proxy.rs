@@ -75,10 +75,8 @@ async fn carry(client: TcpStream, mut way: watch::Receiver<Way>) {
 async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut way: watch::Receiver<Way>) {
     let mut piece = vec![0; 16 << 10];
     while let Ok(count @ 1..) = from.read(&mut piece).await {
-        let delay = match way.wait_for(|way| *way != Way::BlackHole).await.map(|way| *way) {
-            Ok(Way::To(_, delay)) => delay,
-            _ => return,
-        };
+        let now = way.wait_for(|way| *way != Way::BlackHole).await.map(|way| *way);
+        let Ok(Way::To(_, delay)) = now else { return };
         tokio::time::sleep(delay).await;
         if to.write_all(&piece[..count]).await.is_err() {
             return;

@@ -115,7 +115,7 @@ fn a_look_is_bounded_and_the_next_goes_on() {
         let row = callback(UNLIMITED);
         store.put_callback(row.clone()).await.unwrap();
         let callback = row.id;
-        for _ in 0..SCAN_LIMIT / 500 + 1 {
+        for _ in 0..=SCAN_LIMIT / 500 {
             let mut new = acceptance(&[]);
             let make = |_| NewDelivery {
                 id: DeliveryId::new(),

@@ -4,9 +4,9 @@ use jiff::SignedDuration;
 use ringback::context::CallKey;
 use ringback::event::{CallbackId, DeliveryId, EventId, SpeechRequestId};
 use ringback::store::{
-    Acceptance, Accepted, Answered, AnsweredRequest, DeliveryFilter, DeliveryState, FailedDelivery,
-    FinishJob, JobEnd, NewJob, NewSpeechRequest, Page, PutJob, PutSpeechRequest, Remember, RequestedCall,
-    RequestedState, SharedStore,
+    Acceptance, Accepted, Answered, AnsweredRequest, CallbackRow, DeliveryFilter, DeliveryState,
+    FailedDelivery, FinishJob, JobEnd, NewJob, NewSpeechRequest, Page, PutJob, PutSpeechRequest, Remember,
+    RequestedCall, RequestedState, SharedStore,
 };
 
 use super::jobs::{job, open, past, shares};
@@ -30,7 +30,7 @@ fn request(calls: Vec<RequestedCall>) -> NewSpeechRequest {
         }
     }
     let mut event = model.event;
-    event.source = "ringback".to_owned();
+    "ringback".clone_into(&mut event.source);
     event.call = None;
     NewSpeechRequest {
         id,
@@ -70,6 +70,13 @@ fn speech(id: &str, read_version: u64, waiting: &[SpeechRequestId]) -> Acceptanc
         .map(|(id, delivery)| AnsweredRequest { id: *id, state: RequestedState::Ready(delivery.id) })
         .collect();
     brought
+}
+
+/// Puts a request as its ledger does, after what it sends.
+async fn put(opened: &Opened, new: NewSpeechRequest) -> PutSpeechRequest {
+    let sends = CallbackRow { id: new.id.into(), ..callback(UNLIMITED) };
+    opened.store.put_callback(sends).await.unwrap();
+    opened.requests.put_speech_request(new).await.unwrap()
 }
 
 async fn states(opened: &Opened, id: SpeechRequestId) -> Vec<RequestedState> {
@@ -112,7 +119,7 @@ fn a_request_is_written_with_its_calls_and_with_what_it_delivers_at_once() {
             created_at: now(),
             reason: "it cannot be rendered".to_owned(),
         });
-        assert_eq!(requests.put_speech_request(new.clone()).await.unwrap(), PutSpeechRequest::Stored);
+        assert_eq!(put(&opened, new.clone()).await, PutSpeechRequest::Stored);
 
         let view = requests.speech_request(&account(), new.id).await.unwrap().unwrap();
         let expected: Vec<(CallKey, RequestedState)> =
@@ -150,7 +157,7 @@ fn a_call_that_was_written_to_is_a_conflict_and_nothing_of_the_request_is_writte
                 submitted("b", second),
             ]);
             let event = new.event.clone().unwrap();
-            assert_eq!(requests.put_speech_request(new.clone()).await.unwrap(), PutSpeechRequest::Conflict);
+            assert_eq!(put(&opened, new.clone()).await, PutSpeechRequest::Conflict);
             assert!(requests.speech_request(&account(), new.id).await.unwrap().is_none());
             assert!(store.event(&account(), event.id).await.unwrap().is_none());
             assert!(store.delivery(&account(), ready).await.unwrap().is_none());
@@ -160,7 +167,7 @@ fn a_call_that_was_written_to_is_a_conflict_and_nothing_of_the_request_is_writte
             }
         }
         let unknown = request(vec![submitted("unknown", 0)]);
-        assert_eq!(requests.put_speech_request(unknown).await.unwrap(), PutSpeechRequest::Conflict);
+        assert_eq!(put(&opened, unknown).await, PutSpeechRequest::Conflict);
         assert!(claim_now(store, 5).await.is_empty());
     });
 }
@@ -176,10 +183,10 @@ fn the_end_of_a_job_answers_those_who_wait_once_and_whoever_read_before_reads_ag
         // The end of the job was planned before there was anybody who waits.
         let early = speech("a", 1, &[]);
         let (one, other) = (request(vec![submitted("a", 1)]), request(vec![submitted("a", 2)]));
-        assert_eq!(requests.put_speech_request(one.clone()).await.unwrap(), PutSpeechRequest::Stored);
+        assert_eq!(put(&opened, one.clone()).await, PutSpeechRequest::Stored);
         let finished = jobs.finish_job(lease, JobEnd::Completed, early).await.unwrap();
         assert_eq!(finished, FinishJob::Accepted(Accepted::Conflict));
-        assert_eq!(requests.put_speech_request(other.clone()).await.unwrap(), PutSpeechRequest::Stored);
+        assert_eq!(put(&opened, other.clone()).await, PutSpeechRequest::Stored);
 
         let version = store.call(&call_key("a")).await.unwrap().unwrap().version;
         let waiting = requests.waiting_for(&call_key("a")).await.unwrap();
@@ -212,7 +219,7 @@ fn a_job_that_fails_ends_the_wait_with_its_reason_for_its_call_only() {
         tell(store, "a").await;
         tell(store, "b").await;
         let new = request(vec![submitted("a", 1), submitted("b", 1)]);
-        assert_eq!(requests.put_speech_request(new.clone()).await.unwrap(), PutSpeechRequest::Stored);
+        assert_eq!(put(&opened, new.clone()).await, PutSpeechRequest::Stored);
         let mut failed = acceptance(&[]);
         failed.call = Some(call_write("b", 2, "{}"));
         let state = RequestedState::Failed("status 400".to_owned());
@@ -238,7 +245,7 @@ fn a_call_that_is_erased_takes_its_jobs_with_it_and_nobody_waits_for_it() {
         }
         let claims = jobs.claim_jobs(9, &shares(9)).await.unwrap();
         let new = request(vec![submitted("a", 1), submitted("b", 1)]);
-        assert_eq!(requests.put_speech_request(new.clone()).await.unwrap(), PutSpeechRequest::Stored);
+        assert_eq!(put(&opened, new.clone()).await, PutSpeechRequest::Stored);
         assert!(store.erase_call(&call_key("a")).await.unwrap());
 
         let reason = "its call was erased".to_owned();
@@ -266,7 +273,7 @@ async fn make(opened: &Opened, id: &str) -> SpeechRequestId {
         };
         let new = request(vec![requested(id, call.version, state)]);
         let made = new.id;
-        if opened.requests.put_speech_request(new).await.unwrap() == PutSpeechRequest::Stored {
+        if put(opened, new).await == PutSpeechRequest::Stored {
             return made;
         }
     }
@@ -314,7 +321,7 @@ fn a_request_that_is_removed_waits_for_nothing_and_delivers_nothing() {
         let mut row = callback(UNLIMITED);
         row.id = new.id.into();
         store.put_callback(row).await.unwrap();
-        assert_eq!(requests.put_speech_request(new.clone()).await.unwrap(), PutSpeechRequest::Stored);
+        assert_eq!(put(&opened, new.clone()).await, PutSpeechRequest::Stored);
         // Its speech was on its way.
         let late = speech("a", 2, &[new.id]);
         assert!(!store.remove_callback(&name("other"), new.id.into()).await.unwrap());
@@ -341,7 +348,8 @@ fn a_request_that_is_removed_waits_for_nothing_and_delivers_nothing() {
 #[test]
 fn an_answer_that_is_remembered_is_given_again_and_nothing_is_written() {
     every_store(|place| async move {
-        let Opened { store, requests, .. } = &open(&*place).await;
+        let opened = open(&*place).await;
+        let Opened { store, requests, .. } = &opened;
         let remember = |answer: &[u8]| {
             let answered = Answered { fingerprint: [3; 32], answer: answer.to_vec() };
             Some(Remember { key: [9; 32], answered, keep: std::time::Duration::from_hours(24) })
@@ -349,10 +357,10 @@ fn an_answer_that_is_remembered_is_given_again_and_nothing_is_written() {
         let make = || request(vec![requested("a", 0, RequestedState::Ready(DeliveryId::new()))]);
         let (first, again) = (make(), make());
         let first = NewSpeechRequest { remember: remember(b"first"), ..first };
-        assert_eq!(requests.put_speech_request(first.clone()).await.unwrap(), PutSpeechRequest::Stored);
+        assert_eq!(put(&opened, first.clone()).await, PutSpeechRequest::Stored);
         let again = NewSpeechRequest { remember: remember(b"again"), ..again };
         let earlier = first.remember.unwrap().answered;
-        let answered = requests.put_speech_request(again.clone()).await.unwrap();
+        let answered = put(&opened, again.clone()).await;
         assert_eq!(answered, PutSpeechRequest::Answered(earlier.clone()));
         assert_eq!(store.answered(&account(), &[9; 32]).await.unwrap(), Some(earlier));
         assert!(requests.speech_request(&account(), again.id).await.unwrap().is_none());
@@ -363,7 +371,7 @@ fn an_answer_that_is_remembered_is_given_again_and_nothing_is_written() {
             remember: Some(Remember { key: [8; 32], ..again.remember.unwrap() }),
             ..request(vec![submitted("b", 5)])
         };
-        assert_eq!(requests.put_speech_request(conflict).await.unwrap(), PutSpeechRequest::Conflict);
+        assert_eq!(put(&opened, conflict).await, PutSpeechRequest::Conflict);
         assert_eq!(store.answered(&account(), &[8; 32]).await.unwrap(), None);
     });
 }
@@ -376,7 +384,7 @@ fn a_request_survives_a_power_cut_and_its_event_goes_when_its_time_has_passed() 
         let ready = DeliveryId::new();
         let new = request(vec![submitted("a", 1), requested("b", 0, RequestedState::Ready(ready))]);
         let event: EventId = new.event.as_ref().unwrap().id;
-        assert_eq!(opened.requests.put_speech_request(new.clone()).await.unwrap(), PutSpeechRequest::Stored);
+        assert_eq!(put(&opened, new.clone()).await, PutSpeechRequest::Stored);
         drop(opened);
         place.cut_power().await;
 
