@@ -6,24 +6,25 @@
 //!            registration, template, context
 //! ```
 
+mod service;
+
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use hyper::body::Incoming;
-use hyper::{Method, Request, StatusCode};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use crate::api::{AccountRules, Api, Rooms, answer_document};
+use self::service::{Operators, Service};
+use crate::api::{AccountRules, Api, Rooms};
 use crate::config::{self, Settings, StoreAddress, Tls};
 use crate::delivery::client::{InvalidCaFile, InvalidProxy, Proxy};
 use crate::delivery::{Client, ClientSettings, Worker};
 use crate::destination::AddressPolicy;
-use crate::http::{Answer, Bodies, Handler, Listener, ListenerError, Problem, Proxies, json};
+use crate::http::{Bodies, Listener, ListenerError, Proxies};
 use crate::intake::{CalledAs, Intake, Source};
 use crate::job;
 use crate::limit::Limiter;
@@ -430,60 +431,6 @@ fn acceptor(tls: &Tls) -> Result<TlsAcceptor, StartError> {
         .map_err(|error| fault(&tls.cert, error.to_string()))?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
-}
-
-/// Everything that is answered on the main address.
-struct Service {
-    intake: Arc<Intake>,
-    api: Api,
-    operators_here: bool,
-    operators: Operators,
-}
-
-#[async_trait::async_trait]
-impl Handler for Service {
-    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Answer {
-        let path = request.uri().path();
-        if let Some(rest) = path.strip_prefix("/v1/ingest/") {
-            let end = rest.find('/').unwrap_or(rest.len());
-            let (name, sub_path) = (rest[..end].to_owned(), rest[end..].to_owned());
-            return self.intake.answer(&name, &sub_path, request, peer).await;
-        }
-        if path == "/openapi.json" {
-            return answer_document(request.method());
-        }
-        if path.starts_with("/v1/") {
-            return self.api.answer(request).await;
-        }
-        if self.operators_here {
-            return self.operators.answer(request, peer).await;
-        }
-        Problem::not_found("there is no such path").into()
-    }
-}
-
-/// What operators ask: whether the process lives, and whether it can do its work.
-struct Operators {
-    store: SharedStore,
-}
-
-#[async_trait::async_trait]
-impl Handler for Operators {
-    async fn answer(&self, request: Request<Incoming>, _: SocketAddr) -> Answer {
-        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-        match request.uri().path() {
-            "/healthz" | "/readyz" if !reads => Problem::method_not_allowed("GET, HEAD").into(),
-            "/healthz" => json(StatusCode::OK, r#"{"status":"alive"}"#),
-            "/readyz" => match self.store.ready().await {
-                Ok(()) => json(StatusCode::OK, r#"{"status":"ready"}"#),
-                Err(error) => {
-                    tracing::warn!(%error, "not ready");
-                    Problem::from(error).into()
-                }
-            },
-            _ => Problem::not_found("there is no such path").into(),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 //! and [`Store::put_callback`] (a registration and its limits).
 
 pub mod audit;
+mod delivery;
 pub mod embedded;
 mod jobs;
 mod list;
@@ -23,6 +24,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
+pub use delivery::{
+    Attempt, Claim, DeliveryRequest, DeliveryRow, DeliveryState, DeliveryView, DestinationId, FailedDelivery,
+    Lease, NewDelivery, Next, OrderKey, OutcomeKind, Replay, Replayed, Settlement,
+};
 pub use jobs::{
     FinishJob, JobClaim, JobEnd, JobLease, JobPhase, JobRow, JobStanding, Jobs, NewJob, PutJob, SharedJobs,
     SourceShare, Turn,
@@ -33,12 +38,10 @@ pub use list::{
 };
 pub use quota::{NoRoom, Quotas, SharedQuotas};
 pub use record::{
-    Acceptance, Accepted, Announced, Announcement, Answered, Attempt, CallWrite, CallbackChanges,
-    CallbackRow, CallbackState, Claim, DedupeKey, DeliveryRequest, DeliveryRow, DeliveryState, DeliveryView,
-    DestinationId, DestinationLimits, EventRow, EventState, EventView, FailedDelivery, Lease, NewDelivery,
-    Next, OrderKey, OutcomeKind, Rate, Recall, Remember, Replay, Replayed, Retention, Settlement, StoredCall,
+    Acceptance, Accepted, Announced, Announcement, Answered, CallWrite, CallbackChanges, CallbackRow,
+    CallbackState, DedupeKey, DestinationLimits, EventRow, EventState, EventView, Rate, Recall, Remember,
+    Retention, StoredCall,
 };
-
 pub use speech_requests::{
     AnsweredRequest, NewSpeechRequest, PutSpeechRequest, RequestedCall, RequestedState, SharedSpeechRequests,
     SpeechRequestView, SpeechRequests,

@@ -66,6 +66,8 @@ mod reading;
 #[allow(dead_code, reason = "it serves the tests outside too")]
 #[path = "../../../tests/redis_server.rs"]
 mod redis_server;
+mod scripts;
+mod shared;
 mod speech_requests;
 #[cfg(test)]
 mod tests;
@@ -74,9 +76,7 @@ mod writing;
 
 pub use self::audit::audit;
 
-use std::collections::HashMap;
-use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -85,12 +85,10 @@ use jiff::Timestamp;
 use redis::Client;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
 use self::claiming::{ClaimRequest, Claimer};
 use self::failure::{closed, full};
-use self::jobs::HeldJob;
-use self::link::{Link, Script};
+use self::shared::{Held, Shared};
 use super::scheduler::CircuitRules;
 use super::{
     Acceptance, Accepted, Announcement, Answered, CallMark, CallQuery, CallbackChanges, CallbackRow, Claim,
@@ -99,7 +97,7 @@ use super::{
     StoredCall,
 };
 use crate::context::CallKey;
-use crate::event::{AccountName, CallbackId, DeliveryId, EventId, JobId};
+use crate::event::{AccountName, CallbackId, DeliveryId, EventId};
 
 /// The version of the keys. A newer binary reads an older one's, an older binary refuses newer.
 const FORMAT: u32 = 3;
@@ -154,110 +152,6 @@ pub struct Redis {
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
-/// What the tasks share with the store.
-struct Shared {
-    link: Link,
-    scripts: Scripts,
-    options: Options,
-    held: Mutex<HashMap<DeliveryId, Held>>,
-    /// Something that was held is not any more.
-    freed: Notify,
-    /// Leases that nobody took after all, on their way back. At most as many as are held.
-    given_back: Mutex<Vec<Lease>>,
-    given_back_some: Notify,
-    /// The leases of jobs that this process holds, and keeps from running out.
-    held_jobs: Mutex<HashMap<JobId, HeldJob>>,
-    /// Somebody waits for jobs here.
-    idle_for_jobs: watch::Sender<bool>,
-    /// There are jobs again.
-    woken_for_jobs: Arc<Notify>,
-    /// The newest revision of the registrations that is known of.
-    revision: watch::Sender<u64>,
-    /// There is something to announce.
-    announcing: Notify,
-    closed: AtomicBool,
-    closing: watch::Sender<bool>,
-}
-
-/// A lease that this process holds.
-#[derive(Clone, Copy, Debug)]
-struct Held {
-    token: u64,
-    on_trial: bool,
-    since: Instant,
-}
-
-#[derive(Debug)]
-struct Scripts {
-    accept: Script,
-    put_speech_request: Script,
-    reject: Script,
-    claim: Script,
-    settle: Script,
-    release: Script,
-    tick: Script,
-    put_callback: Script,
-    remove_callback: Script,
-    retry: Script,
-    replay: Script,
-    sweep: Script,
-    view: Script,
-    heads: Script,
-    erase_deliveries: Script,
-    erase_events: Script,
-    open: Script,
-    put_job: Script,
-    claim_jobs: Script,
-    next_job: Script,
-    settle_job: Script,
-    hasten_job: Script,
-    keep_jobs: Script,
-    take_turn: Script,
-}
-
-impl Scripts {
-    fn new() -> Self {
-        // What touches jobs, or writes deliveries, has their rules before it.
-        let of_jobs = |text: &str| Script::new(&[include_str!("jobs.lua"), text].concat());
-        let of_deliveries = |text: &str| [include_str!("deliveries.lua"), text].concat();
-        Self {
-            accept: of_jobs(&of_deliveries(include_str!("accept.lua"))),
-            put_speech_request: Script::new(&of_deliveries(include_str!("put_speech_request.lua"))),
-            reject: Script::new(include_str!("reject.lua")),
-            claim: Script::new(include_str!("claim.lua")),
-            settle: Script::new(include_str!("settle.lua")),
-            release: Script::new(include_str!("release.lua")),
-            tick: of_jobs(include_str!("tick.lua")),
-            put_callback: Script::new(include_str!("put_callback.lua")),
-            remove_callback: Script::new(include_str!("remove_callback.lua")),
-            retry: Script::new(include_str!("retry.lua")),
-            replay: Script::new(include_str!("replay.lua")),
-            sweep: of_jobs(include_str!("sweep.lua")),
-            view: Script::new(include_str!("view.lua")),
-            heads: Script::new(include_str!("heads.lua")),
-            erase_deliveries: Script::new(include_str!("erase_deliveries.lua")),
-            erase_events: of_jobs(include_str!("erase_events.lua")),
-            open: Script::new(include_str!("open.lua")),
-            put_job: of_jobs(include_str!("put_job.lua")),
-            claim_jobs: of_jobs(include_str!("claim_jobs.lua")),
-            next_job: of_jobs(include_str!("next_job.lua")),
-            settle_job: of_jobs(include_str!("settle_job.lua")),
-            hasten_job: of_jobs(include_str!("hasten_job.lua")),
-            keep_jobs: Script::new(include_str!("keep_jobs.lua")),
-            take_turn: Script::new(include_str!("take_turn.lua")),
-        }
-    }
-}
-
-impl fmt::Debug for Shared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared")
-            .field("link", &self.link)
-            .field("closed", &self.closed)
-            .finish_non_exhaustive()
-    }
-}
-
 impl Redis {
     /// Opens the store at `url` (`redis://` or `rediss://`, with user, password and database as
     /// needed), looks at the server's settings, and says in the log what they can lose.
@@ -300,64 +194,6 @@ impl Redis {
     /// For writes that anybody may ask for: at most so many are under way.
     fn turn(&self) -> Result<tokio::sync::SemaphorePermit<'_>, StoreError> {
         self.turns.try_acquire().map_err(|_| full())
-    }
-}
-
-impl Shared {
-    async fn connect(
-        client: Client,
-        options: Options,
-        time: Option<Arc<std::sync::atomic::AtomicI64>>,
-    ) -> Result<Self, StoreError> {
-        let shared = Self {
-            link: Link::new(client, time),
-            scripts: Scripts::new(),
-            options,
-            held: Mutex::default(),
-            freed: Notify::new(),
-            given_back: Mutex::default(),
-            given_back_some: Notify::new(),
-            held_jobs: Mutex::default(),
-            idle_for_jobs: watch::Sender::new(false),
-            woken_for_jobs: Arc::default(),
-            revision: watch::Sender::new(0),
-            announcing: Notify::new(),
-            closed: AtomicBool::new(false),
-            closing: watch::Sender::new(false),
-        };
-        let exposure = inspection::inspect(&shared.link).await?;
-        let name = ulid::Ulid::generate().to_string();
-        let (format, epoch): (u32, Vec<u8>) = shared
-            .link
-            .run(&shared.scripts.open, |command| {
-                command.arg(FORMAT).arg(&name);
-            })
-            .await?;
-        if format > FORMAT {
-            return Err(newer(format));
-        }
-        shared.link.expect_epoch(epoch);
-        if exposure.is_grave {
-            tracing::warn!("the store is open; {}", exposure.sentence);
-        } else {
-            tracing::info!("the store is open; {}", exposure.sentence);
-        }
-        upkeep::tick(&shared, i64::MAX).await?;
-        Ok(shared)
-    }
-
-    fn held(&self) -> std::sync::MutexGuard<'_, HashMap<DeliveryId, Held>> {
-        self.held.lock().expect("no holder of this lock panics")
-    }
-
-    /// A lease is not held any more, whoever ended it.
-    fn forget(&self, lease: Lease) {
-        let mut held = self.held();
-        if held.get(&lease.delivery).is_some_and(|one| one.token == lease.token) {
-            held.remove(&lease.delivery);
-            drop(held);
-            self.freed.notify_one();
-        }
     }
 }
 

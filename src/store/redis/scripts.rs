@@ -1,0 +1,66 @@
+//! The scripts, each with what stands before it.
+
+use super::link::Script;
+
+/// All of them. What each does, and its arguments, is told at its beginning.
+#[derive(Debug)]
+pub(super) struct Scripts {
+    pub(super) accept: Script,
+    pub(super) put_speech_request: Script,
+    pub(super) reject: Script,
+    pub(super) claim: Script,
+    pub(super) settle: Script,
+    pub(super) release: Script,
+    pub(super) tick: Script,
+    pub(super) put_callback: Script,
+    pub(super) remove_callback: Script,
+    pub(super) retry: Script,
+    pub(super) replay: Script,
+    pub(super) sweep: Script,
+    pub(super) view: Script,
+    pub(super) heads: Script,
+    pub(super) erase_deliveries: Script,
+    pub(super) erase_events: Script,
+    pub(super) open: Script,
+    pub(super) put_job: Script,
+    pub(super) claim_jobs: Script,
+    pub(super) next_job: Script,
+    pub(super) settle_job: Script,
+    pub(super) hasten_job: Script,
+    pub(super) keep_jobs: Script,
+    pub(super) take_turn: Script,
+}
+
+impl Scripts {
+    pub(super) fn new() -> Self {
+        // What touches jobs, or writes deliveries, has their rules before it.
+        let of_jobs = |text: &str| Script::new(&[include_str!("jobs.lua"), text].concat());
+        let of_deliveries = |text: &str| [include_str!("deliveries.lua"), text].concat();
+        Self {
+            accept: of_jobs(&of_deliveries(include_str!("accept.lua"))),
+            put_speech_request: Script::new(&of_deliveries(include_str!("put_speech_request.lua"))),
+            reject: Script::new(include_str!("reject.lua")),
+            claim: Script::new(include_str!("claim.lua")),
+            settle: Script::new(include_str!("settle.lua")),
+            release: Script::new(include_str!("release.lua")),
+            tick: of_jobs(include_str!("tick.lua")),
+            put_callback: Script::new(include_str!("put_callback.lua")),
+            remove_callback: Script::new(include_str!("remove_callback.lua")),
+            retry: Script::new(include_str!("retry.lua")),
+            replay: Script::new(include_str!("replay.lua")),
+            sweep: of_jobs(include_str!("sweep.lua")),
+            view: Script::new(include_str!("view.lua")),
+            heads: Script::new(include_str!("heads.lua")),
+            erase_deliveries: Script::new(include_str!("erase_deliveries.lua")),
+            erase_events: of_jobs(include_str!("erase_events.lua")),
+            open: Script::new(include_str!("open.lua")),
+            put_job: of_jobs(include_str!("put_job.lua")),
+            claim_jobs: of_jobs(include_str!("claim_jobs.lua")),
+            next_job: of_jobs(include_str!("next_job.lua")),
+            settle_job: of_jobs(include_str!("settle_job.lua")),
+            hasten_job: of_jobs(include_str!("hasten_job.lua")),
+            keep_jobs: Script::new(include_str!("keep_jobs.lua")),
+            take_turn: Script::new(include_str!("take_turn.lua")),
+        }
+    }
+}
