@@ -7,7 +7,6 @@
 //! often; and delivered a second time is only what was in flight at a kill. With `-- --test` there
 //! are few kills.
 
-#[path = "template/chance.rs"]
 #[allow(dead_code, reason = "it makes texts too")]
 mod chance;
 #[path = "../tests/redis_server.rs"]

@@ -5,6 +5,9 @@
 //! lies in `RINGBACK_BENCH_DIR`, or in the system's temporary folder. Calls are put into it past the
 //! store, which would take several minutes to accept them.
 
+#[allow(dead_code, reason = "it makes texts too")]
+mod chance;
+
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -16,6 +19,8 @@ use ringback::store::embedded::{Embedded, Options};
 use ringback::store::{CallMark, CallQuery, Store};
 use rusqlite::params;
 
+use self::chance::Chance;
+
 /// Results of a search that are asked for.
 const LIMIT: usize = 50;
 
@@ -23,19 +28,6 @@ const COMMON: [&str; 24] = [
     "the", "and", "you", "that", "have", "for", "not", "with", "this", "but", "from", "they", "say", "her",
     "she", "will", "one", "all", "would", "there", "their", "what", "about", "which",
 ];
-
-/// A generator of numbers that are the same each time (`SplitMix64`).
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % end
-    }
-}
 
 fn main() {
     let is_test = std::env::args().any(|argument| argument == "--test");
@@ -73,9 +65,9 @@ fn fill(path: &Path, calls: u64) {
     connection.pragma_update(None, "synchronous", "off").expect("it is a setting");
     let transaction = connection.transaction().expect("nobody else writes");
     transaction.execute("INSERT INTO account (id, name) VALUES (1, 'acme')", []).expect("it is new");
-    let mut numbers = Numbers(7);
+    let mut chance = Chance::new(7);
     for call in 0..calls {
-        let context = context(call, &mut numbers).to_bytes();
+        let context = context(call, &mut chance).to_bytes();
         let at = start(call).as_microsecond();
         transaction
             .prepare_cached(
@@ -93,42 +85,38 @@ fn fill(path: &Path, calls: u64) {
     transaction.commit().expect("there is room");
 }
 
-fn context(call: u64, numbers: &mut Numbers) -> CallContext {
-    let status = match numbers.below(100) {
+fn context(call: u64, chance: &mut Chance) -> CallContext {
+    let status = match chance.below(100) {
         _ if call % 50_000 == 1_000 => "busy",
         0..70 => "ended",
         _ => "no-answer",
     };
-    let duration = if status == "ended" { 30 + numbers.below(600) } else { numbers.below(30) };
+    let duration = if status == "ended" { 30 + chance.below(600) } else { chance.below(30) };
     let mut values = vec![
         (Name::CallId, call.to_string()),
         (Name::StartAt, start(call).to_string()),
         (Name::CallStatus, status.to_owned()),
         (Name::CallDuration, duration.to_string()),
-        (
-            Name::CallLanguage,
-            ["en", "en", "de", "fr"][usize::try_from(numbers.below(4)).expect("four")].to_owned(),
-        ),
+        (Name::CallLanguage, ["en", "en", "de", "fr"][chance.below(4)].to_owned()),
         (Name::FirstName, "Ann".to_owned()),
-        (Name::PhoneNormalized, format!("+1202555{:04}", numbers.below(10_000))),
+        (Name::PhoneNormalized, format!("+1202555{:04}", chance.below(10_000))),
     ];
-    if numbers.below(5) > 0 {
+    if chance.below(5) > 0 {
         let mut text = String::from("agent:");
         for _ in 0..40 {
             text.push(' ');
-            if numbers.below(4) > 0 {
-                text.push_str(COMMON[usize::try_from(numbers.below(24)).expect("24")]);
+            if chance.below(4) > 0 {
+                text.push_str(COMMON[chance.below(24)]);
             } else {
-                let letters = (0..3 + numbers.below(5)).map(|_| {
-                    char::from(b"aeioulnrstdmcpbgfhkw"[usize::try_from(numbers.below(20)).expect("20")])
-                });
+                let letters =
+                    (0..3 + chance.below(5)).map(|_| char::from(b"aeioulnrstdmcpbgfhkw"[chance.below(20)]));
                 text.extend(letters);
             }
         }
         if call % 10_000 == 5_000 {
             text.push_str(" a zebra crossing, QZ");
         }
-        let rank = if duration < 300 { numbers.below(50) } else { numbers.below(101) };
+        let rank = if duration < 300 { chance.below(50) } else { chance.below(101) };
         values.push((Name::SpeechResult, text));
         values.push((Name::SpeechRank, rank.to_string()));
         values.push((Name::SpeechSummary, "They talked about the weather.".to_owned()));

@@ -9,6 +9,7 @@
 
 #[path = "../../tests/support/allocations.rs"]
 mod allocations;
+#[path = "../chance.rs"]
 mod chance;
 mod compiling;
 mod escaping;
