@@ -17,7 +17,7 @@ pub(in crate::command) fn line(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// A text in its lines, each as [`line`] makes it; tabs stay.
+/// A text in its lines, each as [`line()`] makes it; tabs stay.
 pub(in crate::command) fn lines(text: &str) -> impl Iterator<Item = String> {
     text.lines().map(|part| part.split('\t').map(line).collect::<Vec<_>>().join("\t"))
 }

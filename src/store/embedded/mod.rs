@@ -7,7 +7,7 @@
 //! a delivery can start one sync after its event came in. What is leased is known in memory, and
 //! marked in the file so that a process that dies of an attempt is found out.
 //!
-//! What searches of calls need is written by the same thread, and made by another ([`search`]).
+//! What searches of calls need is written by the same thread, and made by another (`search`).
 //!
 //! Reads run on connections of their own and never wait for a write. So does what writes SQLite's
 //! log back into the file, all but its last bit, which is the writer's.
