@@ -45,12 +45,13 @@ async fn measure(name: &str, store: SharedStore, size: &Size) {
         store.put_callback(row).await.expect("it is stored");
     }
     let mut costs = Vec::new();
-    let mut waiting = 0;
+    let (mut waiting, mut events) = (0, 0);
     for backlog in [size.few, size.many] {
         while waiting < backlog {
-            let accepted = store.accept(to_all(waiting, &destinations)).await.expect("it is stored");
+            let accepted = store.accept(to_all(events, &destinations)).await.expect("it is stored");
             assert_eq!(accepted, Accepted::Stored);
             waiting += OF_AN_EVENT;
+            events += 1;
         }
         let (claim, settle) = claimed(&store, size.claimed).await;
         waiting -= size.claimed;
@@ -65,8 +66,8 @@ async fn measure(name: &str, store: SharedStore, size: &Size) {
 }
 
 /// An event with a delivery to each destination.
-fn to_all(number: usize, destinations: &[CallbackId]) -> Acceptance {
-    let mut acceptance = acceptance(number as u64, destinations[0]);
+fn to_all(number: u64, destinations: &[CallbackId]) -> Acceptance {
+    let mut acceptance = acceptance(number, destinations[0]);
     let one = acceptance.deliveries.remove(0);
     acceptance.deliveries = destinations
         .iter()
