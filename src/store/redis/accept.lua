@@ -23,23 +23,15 @@ if seen and tonumber(string.sub(seen, 17)) > received then
   end_its_job()
   return { "duplicate", string.sub(seen, 1, 16) }
 end
-local call_key = P .. "c:" .. ARGV[9]
-if ARGV[9] ~= "" and (call("HGET", call_key, "v") or "0") ~= ARGV[10] then
-  return { "conflict" }
-end
+local known = ARGV[9] ~= "" and call("HMGET", P .. "c:" .. ARGV[9], "v", "z", "p")
+if known and (known[1] or "0") ~= ARGV[10] then return { "conflict" } end
 local refused = refusal(account, event, deliveries, ARGV[12])
 if refused then return refused end
 
 call("SET", seen_key, event .. ARGV[6], "PX", ARGV[7])
 write_event(account, event, ARGV[8], received, deliveries)
 call("HSET", P .. "e:" .. event, "s", ARGV[5])
-if ARGV[9] ~= "" then
-  count_stored(account, #ARGV[11] - (tonumber(call("HGET", call_key, "z")) or 0))
-  call("HSET", call_key, "v", tonumber(ARGV[10]) + 1, "b", ARGV[11], "z", #ARGV[11])
-  call("ZADD", P .. "xc", "GT", received, ARGV[9])
-  -- What follows the account in its name; the first event says its age.
-  call("ZADD", P .. "il:" .. account, "NX", received, string.sub(ARGV[9], #account + 2))
-end
+if known then write_call(account, ARGV[9], known, ARGV[11], received) end
 write_deliveries(account, event, deliveries)
 for at = deliveries.behind + 1, deliveries.behind + 3 * tonumber(ARGV[deliveries.behind]), 3 do
   answer(ARGV[9], ARGV[at], ARGV[at + 1], ARGV[at + 2])

@@ -73,11 +73,6 @@ removed = removed + #ended
 
 local old = call("ZRANGEBYSCORE", P .. "xc", "-inf", calls, "LIMIT", 0, chunk)
 for _, name in ipairs(old) do
-  call("ZREM", P .. "xc", name)
-  local account_ends = string.find(name, "\0", 1, true)
-  local account = string.sub(name, 1, account_ends - 1)
-  call("ZREM", P .. "il:" .. account, string.sub(name, account_ends + 1))
-  count_stored(account, -(tonumber(call("HGET", P .. "c:" .. name, "z")) or 0))
-  call("UNLINK", P .. "c:" .. name)
+  forget_call(string.sub(name, 1, string.find(name, "\0", 1, true) - 1), name)
 end
 return removed + #old
