@@ -8,6 +8,7 @@ allow_when_full()
 local account, name = ARGV[2], ARGV[3]
 for at = 6, #ARGV do
   local id = ARGV[at]
+  call("ZREM", P .. "ce:" .. name, id)
   local e = call("HMGET", P .. "e:" .. id, "a", "z")
   if e[1] == account then
     count_stored(account, -(tonumber(e[2]) or 0))

@@ -18,13 +18,14 @@
 //! | --- | --- | --- |
 //! | `n` | hash | `F` format, `E` the name of the data, `k` last token, `t` last time, `v` last revision, `C` no calls of a format before 4 wait for the index |
 //! | `b` | hash | how many bytes are stored for each account |
-//! | `e:<event>` | hash | `b` record, `s` its dedupe key, `a` account, `z` bytes that are counted for it |
+//! | `e:<event>` | hash | `b` record, `s` its dedupe key, `a` account, `z` bytes that are counted for it, `c` its call |
+//! | `ce:<account>\0<space>\0<call>` | zset | the events of a call, in the order of ids; those of a format before 4 are missing |
 //! | `s:<source>\0<digest>` | string | the event with this dedupe key, and until when; expires by itself |
 //! | `c:<account>\0<space>\0<call>` | hash | `v` version, `b` context, `z` bytes that are counted for it, `p` place, `m` made at |
 //! | `k:<registration>` | hash | account, limits, state, definition; `r` removed at: a stone |
 //! | `y:<account>\0<key>` | string | the answer that a repeated request gets again; expires by itself |
 //! | `kr`, `kp` | zset | registrations by revision; the paused ones |
-//! | `h:<delivery>` | hash | all of a delivery that changes: state, token, attempts, due … |
+//! | `h:<delivery>` | hash | all of a delivery that changes: state, token, attempts, due …; `o` the space of its call |
 //! | `r:<delivery>` | string | its request |
 //! | `a:<delivery>` | list | its attempts |
 //! | `d:<destination>` | hash | limits, in flight, rate, whose turn, circuit |

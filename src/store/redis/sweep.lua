@@ -49,10 +49,11 @@ local function forget_events(line, before)
   local old = call("ZRANGEBYSCORE", P .. line, "-inf", before, "LIMIT", 0, chunk)
   for _, id in ipairs(old) do
     -- Redis forgets a dedupe key by itself when it expires; one that should have, goes now.
-    local e = call("HMGET", P .. "e:" .. id, "s", "a", "z")
+    local e = call("HMGET", P .. "e:" .. id, "s", "a", "z", "c")
     local name = e[1]
     if e[2] then
       call("ZREM", P .. "ie:" .. e[2], id)
+      if e[4] then call("ZREM", P .. "ce:" .. e[4], id) end
       count_stored(e[2], -(tonumber(e[3]) or 0))
     end
     local seen = name and call("GET", P .. "s:" .. name)
