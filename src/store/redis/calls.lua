@@ -48,11 +48,11 @@ end
 local function forget_call(account, name)
   local key, rest = P .. "c:" .. name, string.sub(name, #account + 2)
   local known = call("HMGET", key, "z", "p")
-  local place = known[2] or call("ZSCORE", P .. "il:" .. account, rest)
   call("ZREM", P .. "xc", name)
   call("ZREM", P .. "il:" .. account, rest)
   call("ZREM", P .. "in:" .. account, rest)
-  if place then note(account, place, place, REMOVAL) end
+  -- Of one that has no place of its own yet the index knows nothing.
+  if known[2] then note(account, known[2], known[2], REMOVAL) end
   count_stored(account, -(tonumber(known[1]) or 0))
   call("UNLINK", key)
 end

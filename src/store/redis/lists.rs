@@ -20,6 +20,9 @@ const CHUNK: usize = 500;
 /// Bytes of records that one script goes through: Redis does nothing else meanwhile.
 const HEADS_LIMIT: usize = 8 << 20;
 
+/// A call's version, its context, and when its first event came in.
+type Stored = (Option<u64>, Option<Vec<u8>>, Option<i64>);
+
 impl Shared {
     pub(super) async fn events(
         &self,
@@ -214,8 +217,8 @@ impl Shared {
         for name in names.iter().take(fitting.count()) {
             pipeline.cmd("HMGET").arg(name).arg("v").arg("b").arg("m");
         }
-        let calls: Vec<(Option<u64>, Option<Vec<u8>>, Option<i64>)> = self.link.ask(&pipeline).await?;
-        let stored = |(version, context, made): (Option<u64>, Option<Vec<u8>>, Option<i64>)| {
+        let calls: Vec<Stored> = self.link.ask(&pipeline).await?;
+        let stored = |(version, context, made): Stored| {
             version.zip(context).map(|(version, context)| (StoredCall { version, context }, made))
         };
         Ok(calls.into_iter().map(stored).collect())

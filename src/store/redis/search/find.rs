@@ -1,7 +1,7 @@
 //! Searches: the calls that the index names and those that it does not know yet, the newest first,
 //! each read and held against the filter.
 
-use super::{BlockOf, VACATED, column_key, read_places};
+use super::{BlockOf, VACATED, column_key, is_name, read_places};
 use crate::event::AccountName;
 use crate::store::redis::lists::listed;
 use crate::store::redis::reading::key;
@@ -22,6 +22,9 @@ const BLOCKS_AT_ONCE: usize = 16;
 const CALLS_AT_ONCE: usize = 64;
 const BYTES_AT_ONCE: usize = 1 << 20;
 
+/// What is noted, and its place.
+type Noted = (Vec<u8>, u64);
+
 /// A block, and the place of the first call that sat in it.
 type Block = (u64, u64);
 
@@ -36,7 +39,7 @@ struct Search<'s> {
     /// Blocks that were not looked at, the newest last.
     blocks: Vec<Block>,
     /// Places of calls that the index does not know, the newest last.
-    noted: Vec<u64>,
+    unindexed: Vec<u64>,
     /// There may be more notes below this place, and more blocks: a look ends here.
     floor: u64,
 }
@@ -98,7 +101,7 @@ impl<'s> Search<'s> {
                 .arg(0)
                 .arg(most);
         }
-        let (is_known, notes, mut blocks): (bool, Vec<(Vec<u8>, u64)>, Vec<Block>) =
+        let (is_known, notes, mut blocks): (bool, Vec<Noted>, Vec<Block>) =
             shared.link.ask(&pipeline).await?;
         if !is_known {
             return Ok(None);
@@ -112,10 +115,9 @@ impl<'s> Search<'s> {
             floor = floor.max(blocks.last().map_or(0, |(_, first)| *first));
         }
         blocks.reverse();
-        // A name holds a NUL; what holds none tells of a call that is gone.
-        let of_calls = notes.into_iter().filter(|(member, _)| member.contains(&0));
-        let mut noted: Vec<u64> = of_calls.map(|(_, place)| place).collect();
-        noted.reverse();
+        let of_calls = notes.into_iter().filter(|(member, _)| is_name(member));
+        let mut unindexed: Vec<u64> = of_calls.map(|(_, place)| place).collect();
+        unindexed.reverse();
         Ok(Some(Self {
             shared,
             account,
@@ -123,7 +125,7 @@ impl<'s> Search<'s> {
             conditions: Condition::of(&query.filter),
             before,
             blocks,
-            noted,
+            unindexed,
             floor,
         }))
     }
@@ -136,8 +138,8 @@ impl<'s> Search<'s> {
             let reached = if self.blocks.is_empty() { 0 } else { blocks.first().map_or(0, |block| block.1) };
             let reached = reached.max(self.floor);
             let mut places = self.named(&blocks).await?;
-            let newer = self.noted.partition_point(|place| *place < reached);
-            places.extend(self.noted.drain(newer..));
+            let newer = self.unindexed.partition_point(|place| *place < reached);
+            places.extend(self.unindexed.drain(newer..));
             places.retain(|place| *place >= reached);
             places.sort_unstable_by(|one, other| other.cmp(one));
             places.dedup();

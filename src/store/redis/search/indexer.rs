@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::{BlockOf, VACATED, column_key, read_places};
+use super::{BlockOf, VACATED, column_key, is_name, read_places};
 use crate::context::{CallContext, Values};
 use crate::event::AccountName;
 use crate::filter::Occasion;
@@ -36,6 +36,9 @@ const ACCOUNTS: usize = 100;
 const NOTES: usize = 500;
 const BYTES: usize = 8 << 20;
 const BLOCKS: usize = 8;
+
+/// The most cells of a batch, or a few more: a call that is gone is wiped out of every lane.
+const CELLS: usize = 4_000;
 
 /// Calls of a format before that one script notes.
 const OLD_CALLS: usize = 500;
@@ -241,6 +244,13 @@ struct Read {
     tokens: BTreeSet<Box<str>>,
 }
 
+/// The generation, whether the account is known, its blocks, the tokens that have lanes, and what is
+/// noted, with its place.
+type Answer = (Option<String>, bool, Vec<(u64, u64)>, BTreeSet<String>, Vec<(Vec<u8>, u64)>);
+
+/// A call's version, its context and its place.
+type Stored = (Option<String>, Option<Vec<u8>>, Option<u64>);
+
 impl Read {
     /// The first notes behind a place; `None` if calls behind them may not be noted yet.
     async fn read(
@@ -258,19 +268,21 @@ impl Read {
         pipeline.cmd("ZRANGEBYSCORE").arg(key("in:", name)).arg(format!("({after}"));
         pipeline.arg(if up_to == u64::MAX { "+inf".to_owned() } else { up_to.to_string() });
         pipeline.arg("WITHSCORES").arg("LIMIT").arg(0).arg(NOTES);
-        type Answer = (Option<String>, bool, Vec<(u64, u64)>, BTreeSet<String>, Vec<(Vec<u8>, u64)>);
-        let (generation, is_known, blocks, tokens, noted): Answer = shared.link.ask(&pipeline).await?;
+        let (generation, is_known, blocks, tokens, found): Answer = shared.link.ask(&pipeline).await?;
         if !is_known && up_to == u64::MAX {
             return Ok(None);
         }
         let block_of = |place: u64| blocks.iter().rposition(|(_, first)| *first <= place);
-        let mut touched = BTreeSet::new();
-        let within = noted.iter().take_while(|(_, place)| {
+        let (mut touched, mut cells) = (BTreeSet::new(), 0);
+        let within = found.iter().take_while(|(member, place)| {
             touched.insert(block_of(*place));
-            touched.len() <= BLOCKS
+            let fits = touched.len() <= BLOCKS && cells < CELLS;
+            let lanes = if is_name(member) { 1 } else { 1 + tokens.len() };
+            cells += lanes * (1 + VALUES.len());
+            fits
         });
         let within = within.count();
-        let notes = Self::calls(shared, account, &noted[..within]).await?;
+        let notes = Self::calls(shared, account, &found[..within]).await?;
         let mut touched: BTreeSet<usize> = notes.iter().filter_map(|note| block_of(note.place)).collect();
         touched.extend(blocks.len().checked_sub(1));
         let touched: Vec<(u64, u64)> = touched.into_iter().map(|index| blocks[index]).collect();
@@ -320,12 +332,11 @@ impl Read {
         for (member, _) in noted {
             pipeline.cmd("HMGET").arg(name(member)).arg("v").arg("b").arg("p");
         }
-        let calls: Vec<(Option<String>, Option<Vec<u8>>, Option<u64>)> = shared.link.ask(&pipeline).await?;
-        let mut notes = Vec::new();
+        let calls: Vec<Stored> = shared.link.ask(&pipeline).await?;
+        let mut read = Vec::new();
         for ((member, place), (version, context, now_at)) in noted.iter().zip(calls) {
             let about = match version.zip(context) {
-                // A name holds a NUL.
-                _ if !member.contains(&0) => About::Removed,
+                _ if !is_name(member) => About::Removed,
                 None => About::Gone,
                 Some(_) if now_at.is_some_and(|now_at| now_at != *place) => About::Elsewhere,
                 Some((version, context)) => {
@@ -333,9 +344,9 @@ impl Read {
                     About::Call(version, CallContext::from_bytes(&context).unwrap_or_default())
                 }
             };
-            notes.push(Note { member: member.clone(), place: *place, about });
+            read.push(Note { member: member.clone(), place: *place, about });
         }
-        Ok(notes)
+        Ok(read)
     }
 }
 

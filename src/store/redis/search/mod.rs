@@ -63,6 +63,17 @@ fn column_key(account: &AccountName, block: &BlockOf, column: Column) -> Vec<u8>
     key("iv:", &block.column(account, column))
 }
 
+/// Whether a note is of a call as it is, by its name, which holds a NUL; any other is the place of one
+/// that was removed.
+pub(super) fn is_name(noted: &[u8]) -> bool {
+    noted.contains(&0)
+}
+
+/// The seats of a column of calls in which there is one, each with its place.
+pub(super) fn seated(stored: &[u8]) -> Vec<(usize, u64)> {
+    read_places(stored).into_iter().enumerate().filter(|(_, place)| place & VACATED == 0).collect()
+}
+
 /// The places in a column of calls, of the seats from the first on, eight bytes each with the highest
 /// first, so that a script can compare them as they are; those of calls that are gone are marked
 /// [`VACATED`].
