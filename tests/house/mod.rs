@@ -53,6 +53,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "template",
         ],
     ),
+    ("console", &["http"]),
     ("telemetry", &["config"]),
     ("shutdown", &[]),
     ("docs", &[]),
