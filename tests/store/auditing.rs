@@ -122,6 +122,10 @@ fn seat_of_nobody() -> Vec<Vec<u8>> {
     )
 }
 
+fn column_of_no_block() -> Vec<Vec<u8>> {
+    eval("redis.call('SET', '{rb0}:iv:acme\\0\\0007r', '\\1')")
+}
+
 /// Forgets what the index knows and what is noted for it, whichever there is.
 fn unknown_to_the_index() -> Vec<Vec<u8>> {
     eval("redis.call('DEL', '{rb0}:in:acme', '{rb0}:ib:acme')")
@@ -320,6 +324,7 @@ async fn every_damage_of_a_redis_is_found() {
                 "call acme/main/no such one".to_owned(),
             ),
             (seat_of_nobody(), Kind::Dangling, "call acme at 5".to_owned()),
+            (column_of_no_block(), Kind::Dangling, "acme".to_owned()),
             (
                 remove(key("ce:", b"acme\0main\x0042"), there.event.to_bytes()),
                 Kind::Unlisted,

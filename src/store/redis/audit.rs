@@ -173,6 +173,10 @@ impl Auditor {
                 self.look_at_index(rest, &[], &[]).await?;
             }
             b"ib" => self.look_at_blocks(name, rest).await?,
+            b"iv" => {
+                let account = &rest[..memchr::memchr(0, rest).unwrap_or(rest.len())];
+                self.look_at_index(account, rest, &[]).await?;
+            }
             b"xe" | b"xk" => self.look_at_members(members("e:", "", b"")).await?,
             b"xc" => self.look_at_members(members("c:", "", b"")).await?,
             b"il" => {

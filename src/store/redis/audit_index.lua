@@ -1,14 +1,17 @@
 -- Looks whether seats of the index of calls are those of calls that there are, and whether notes are
 -- found by who takes them up. Changes nothing.
 --
--- ARGV: 2 account, 3 the name of a column of calls, "" for none, then of seats what stands in them: the
--- number from 0 on, the place, and the same as it is spelt in the column.
+-- ARGV: 2 account, 3 the name of a column, "" to look at the notes; and then, if it is one of calls, of
+-- seats what stands in them: the number from 0 on, the place, and the same as it is spelt in the column.
 -- Answers with { what, kind, sentence } for each thing that is wrong.
 local account, told = ARGV[2], {}
 if ARGV[3] == "" then
   if call("EXISTS", P .. "in:" .. account) == 1 and not call("ZSCORE", P .. "nu", account) then
     told[1] = { account, "stranded", "calls are noted for the index, and nobody would take them up" }
   end
+elseif not ARGV[4] and call("EXISTS", P .. "iv:" .. ARGV[3]) == 1 and
+  not call("ZSCORE", P .. "ib:" .. account, string.match(ARGV[3], "%z(%d+)%a$") or "") then
+  told[1] = { account, "dangling", "a column of the index is of no block" }
 end
 for at = 4, #ARGV, 3 do
   local seat, place = tonumber(ARGV[at]), ARGV[at + 1]

@@ -5,6 +5,8 @@
 allow_when_full()
 local holder = call("GET", P .. "nl")
 if holder and holder ~= ARGV[2] then return { 0, 1, {} } end
-call("SET", P .. "nl", ARGV[2], "PX", ARGV[3])
-return { 1, call("HEXISTS", P .. "n", "C"),
-  call("ZREVRANGEBYSCORE", P .. "nu", "+inf", ARGV[4], "LIMIT", 0, ARGV[5]) }
+local is_all_noted = call("HEXISTS", P .. "n", "C")
+local accounts = call("ZREVRANGEBYSCORE", P .. "nu", "+inf", ARGV[4], "LIMIT", 0, ARGV[5])
+-- Where nothing is to be done nothing is written.
+if accounts[1] or is_all_noted == 0 then call("SET", P .. "nl", ARGV[2], "PX", ARGV[3]) end
+return { 1, is_all_noted, accounts }

@@ -141,7 +141,7 @@ impl Indexer<'_> {
     async fn account(&self, account: &AccountName, up_to: u64) -> Result<bool, StoreError> {
         let mut after = 0;
         loop {
-            if self.name.is_some() && !self.turn(WORTH, 0).await?.0 {
+            if self.name.is_some() && !self.turn(1, 1).await?.0 {
                 return Ok(false);
             }
             match self.batch(account, after, up_to).await? {
