@@ -12,6 +12,8 @@ const PATIENCE: Duration = Duration::from_mins(1);
 pub(crate) struct RedisServer {
     child: Child,
     port: u16,
+    /// The other port of a node of a Cluster; else 0.
+    bus_port: u16,
     settings: Vec<String>,
     folder: tempfile::TempDir,
 }
@@ -24,19 +26,41 @@ impl RedisServer {
 
     /// A server with these settings on its command line, beside a port and a folder.
     pub(crate) fn start(settings: &[&str]) -> Self {
+        Self::start_with(|| (0, settings.iter().map(|&setting| setting.to_owned()).collect()))
+    }
+
+    /// A node for a Cluster, whose answers are on disk. After so many ms the others take it for dead.
+    pub(crate) fn node(timeout: &str) -> Self {
+        Self::start_with(|| {
+            let bus_port = free_port();
+            let settings = [
+                ["--appendonly", "yes"],
+                ["--appendfsync", "always"],
+                ["--cluster-enabled", "yes"],
+                ["--cluster-require-full-coverage", "no"],
+                ["--cluster-node-timeout", timeout],
+                ["--cluster-port", &bus_port.to_string()],
+            ];
+            (bus_port, settings.concat().iter().map(|&setting| setting.to_owned()).collect())
+        })
+    }
+
+    /// With the bus port and the settings that are made up for each try.
+    fn start_with(settings: impl Fn() -> (u16, Vec<String>)) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let settings: Vec<String> = settings.iter().map(|&setting| setting.to_owned()).collect();
         loop {
-            let port = TcpListener::bind("127.0.0.1:0")
-                .expect("a free port")
-                .local_addr()
-                .expect("it is bound")
-                .port();
-            // Somebody may have taken the port in between.
+            let port = free_port();
+            let (bus_port, settings) = settings();
+            // Somebody may have taken a port in between.
             if let Some(child) = launch(port, folder.path(), &settings) {
-                return Self { child, port, settings, folder };
+                return Self { child, port, bus_port, settings, folder };
             }
         }
+    }
+
+    /// Where the other nodes of its Cluster talk to it.
+    pub(crate) fn bus_port(&self) -> u16 {
+        self.bus_port
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -81,6 +105,12 @@ impl Drop for RedisServer {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// A port that nobody has at this moment.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("it is bound").port()
 }
 
 /// Starts a server and waits until it answers; nothing if it ended instead.

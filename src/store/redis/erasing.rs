@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::reading::{id, key};
+use super::reading::id;
 use super::writing::call_name;
 use super::{Shared, form};
 use crate::context::CallKey;
@@ -49,7 +49,8 @@ impl Shared {
         version: &str,
         events: &[EventId],
     ) -> Result<bool, StoreError> {
-        self.link
+        let shard = self.of(&key.account);
+        shard
             .run(&self.scripts.erase_events, |command| {
                 command.arg(key.account.as_ref()).arg(call_name(key)).arg(version).arg(ERASED);
                 for event in events {
@@ -60,17 +61,18 @@ impl Shared {
     }
 
     async fn erase_deliveries(&self, call: &CallKey) -> Result<(), StoreError> {
+        let shard = self.of(&call.account);
         let account = call.account.as_bytes();
-        let list = key("ik:", &[account, b"\0", call.id.as_str().as_bytes()].concat());
+        let list = shard.key("ik:", &[account, b"\0", call.id.as_str().as_bytes()].concat());
         let mut pipeline = redis::pipe();
         pipeline.cmd("ZRANGE").arg(list).arg(0).arg(-1);
-        let (deliveries,): (Vec<Vec<u8>>,) = self.link.ask(&pipeline).await?;
+        let (deliveries,): (Vec<Vec<u8>>,) = shard.ask(&pipeline).await?;
         for chunk in deliveries.chunks(CHUNK) {
             let mut pipeline = redis::pipe();
             for delivery in chunk {
-                pipeline.cmd("HGET").arg(key("h:", delivery)).arg("e");
+                pipeline.cmd("HGET").arg(shard.key("h:", delivery)).arg("e");
             }
-            let events: Vec<Option<Vec<u8>>> = self.link.ask(&pipeline).await?;
+            let events: Vec<Option<Vec<u8>>> = shard.ask(&pipeline).await?;
             let mut known = Vec::new();
             for event in events.iter().flatten() {
                 known.push(EventId::from_bytes(id(event)?));
@@ -82,8 +84,7 @@ impl Shared {
                 event.and_then(|event| of.get(&event)).is_none_or(|key| key == call)
             });
             let of_call: Vec<&Vec<u8>> = of_call.map(|(delivery, _)| delivery).collect();
-            let _: () = self
-                .link
+            let _: () = shard
                 .run(&self.scripts.erase_deliveries, |command| {
                     command.arg(account).arg(ERASED);
                     for delivery in &of_call {
@@ -104,7 +105,7 @@ impl Shared {
         let mut calls = HashMap::new();
         let mut unread = events;
         while !unread.is_empty() {
-            let heads = self.heads(unread).await?;
+            let heads = self.heads(account, unread).await?;
             for (event, head) in unread.iter().zip(heads.iter()).filter(|(_, head)| !head.is_empty()) {
                 let row = form::read_event(*event, head.clone())?;
                 if let Some(call) = row.call.filter(|_| row.account == *account) {

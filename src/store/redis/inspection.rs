@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::store::StoreError;
 
 use super::link::Link;
+use super::nodes::{Nodes, unusable};
 
 /// The oldest Redis that has every command we use (`ZADD GT`).
 const OLDEST: (u32, u32) = (6, 2);
@@ -31,9 +32,30 @@ pub(super) struct Exposure {
     pub(super) is_grave: bool,
 }
 
-/// Asks Redis about itself, and refuses one that a store cannot be in.
-pub(super) async fn inspect(link: &Link) -> Result<Exposure, StoreError> {
-    look(link).await?.judge()
+/// Asks every master about itself, and refuses one that a store cannot be in. What they can lose, once
+/// for all that are alike.
+pub(super) async fn inspect(nodes: &Nodes) -> Result<Vec<Exposure>, StoreError> {
+    let mut alike: Vec<(Exposure, Vec<String>)> = Vec::new();
+    for link in nodes.masters() {
+        let place = link.place();
+        let findings = look(&link).await.map_err(|error| unusable("Redis", &place, error))?;
+        let exposure =
+            findings.judge(nodes.is_cluster()).map_err(|error| unusable("Redis", &place, error))?;
+        match alike.iter_mut().find(|(known, _)| *known == exposure) {
+            Some((_, places)) => places.push(place),
+            None => alike.push((exposure, vec![place])),
+        }
+    }
+    Ok(alike
+        .into_iter()
+        .map(|(exposure, places)| match nodes {
+            Nodes::One(_) => exposure,
+            Nodes::Cluster(_) => {
+                let sentence = format!("{}: {}", places.join(", "), exposure.sentence);
+                Exposure { sentence, ..exposure }
+            }
+        })
+        .collect())
 }
 
 /// Asks Redis about itself, as soon as it has loaded its data.
@@ -76,8 +98,8 @@ impl Findings {
         self.info.get(name).map_or("", String::as_str)
     }
 
-    fn judge(&self) -> Result<Exposure, StoreError> {
-        self.refuse_what_is_none_for_a_store()?;
+    fn judge(&self, is_of_cluster: bool) -> Result<Exposure, StoreError> {
+        self.refuse_what_is_none_for_a_store(is_of_cluster)?;
         match self.throws_away() {
             Some(reason) => Err(StoreError::Unusable(reason)),
             None => Ok(self.exposure()),
@@ -85,7 +107,7 @@ impl Findings {
     }
 
     /// Refuses what no setting can make one that a store can be in.
-    pub(super) fn refuse_what_is_none_for_a_store(&self) -> Result<(), StoreError> {
+    pub(super) fn refuse_what_is_none_for_a_store(&self, is_of_cluster: bool) -> Result<(), StoreError> {
         let refuse = |reason: String| Err(StoreError::Unusable(format!("it {reason}")));
         let version = self.info("redis_version");
         let mut numbers = version.split('.').map(|part| part.parse().unwrap_or(0));
@@ -93,10 +115,18 @@ impl Findings {
         if number < OLDEST {
             return refuse(format!("is of version {version}; ringback needs 6.2 or later"));
         }
-        match self.info("redis_mode") {
-            "cluster" => {
+        // Valkey calls it by another name.
+        let mode = if self.info("redis_mode").is_empty() { "server_mode" } else { "redis_mode" };
+        match self.info(mode) {
+            "cluster" if !is_of_cluster => {
                 return refuse(
-                    "is a node of a Cluster, which this version cannot use; name a single Redis".to_owned(),
+                    "is a node of a Cluster; name it as one, redis-cluster://host:port".to_owned(),
+                );
+            }
+            "standalone" if is_of_cluster => {
+                return refuse(
+                    "is a single Redis and no node of a Cluster; name it as one, redis://host:port"
+                        .to_owned(),
                 );
             }
             "sentinel" => {
@@ -186,15 +216,21 @@ mod tests {
             (("role", "slave"), "a replica"),
             (("maxmemory_policy", "allkeys-lru"), "set it to noeviction"),
         ] {
-            let refused = findings(change, &[]).judge().unwrap_err().to_string();
+            let refused = findings(change, &[]).judge(false).unwrap_err().to_string();
             assert!(refused.contains(expected), "{refused}");
         }
         for version in ["6.2.0", "7.0.15", "8.2.1", "10.0"] {
-            assert!(findings(("redis_version", version), &[]).judge().is_ok(), "{version}");
+            assert!(findings(("redis_version", version), &[]).judge(false).is_ok(), "{version}");
         }
+        let refused = findings(("", ""), &[]).judge(true).unwrap_err().to_string();
+        assert!(refused.contains("no node of a Cluster"), "{refused}");
+        assert!(findings(("redis_mode", "cluster"), &[]).judge(true).is_ok());
+        let mut valkey = findings(("server_mode", "standalone"), &[]);
+        valkey.info.remove("redis_mode");
+        assert!(valkey.judge(true).unwrap_err().to_string().contains("no node of a Cluster"));
         // What CONFIG says comes before what INFO says.
         let config = [("maxmemory-policy", "volatile-ttl")];
-        assert!(findings(("", ""), &config).judge().is_err());
+        assert!(findings(("", ""), &config).judge(false).is_err());
     }
 
     #[test]
@@ -207,7 +243,7 @@ mod tests {
             (("aof_enabled", "0"), &[("save", "3600 1")], true, "since the last one"),
             (("aof_enabled", "0"), &[("save", "")], true, "loses everything"),
         ] {
-            let exposure = findings(change, config).judge().unwrap();
+            let exposure = findings(change, config).judge(false).unwrap();
             assert_eq!(exposure.is_grave, is_grave, "{exposure:?}");
             assert!(exposure.sentence.contains(expected), "{exposure:?}");
         }

@@ -1,4 +1,5 @@
-//! The Redis store: several processes on several machines share one Redis, and any may die.
+//! The Redis store: several processes on several machines share one Redis, or a Redis Cluster, and any
+//! may die.
 //!
 //! Every write is one script (the `.lua` files beside this one), so it happens as a whole or not
 //! at all. Scripts take the time from Redis; what a process knows as a time of its own clock is
@@ -10,13 +11,23 @@
 //! left over of one that died; what a registration may have in flight, and how often, is counted
 //! in Redis and holds over all of them.
 //!
+//! # Shards
+//!
+//! Everything of an account is in one shard, chosen by a hash of its name, and nothing is in two: a
+//! script writes one shard and knows of no other. In a single Redis there is one. In a Cluster there
+//! are as many as its first start has recorded, each in a slot of its own, wherever that is at the
+//! time. What goes over accounts goes over the shards: claims begin with another shard each time, each
+//! shard has its own upkeep and its own waiters, and one that is away holds up no other. A lease's
+//! token says in its first byte which shard it is of. How often a source's provider may be asked is
+//! counted in the shard of the source's name.
+//!
 //! # Keys
 //!
-//! All begin with `{rb0}:`. Ids are 16 bytes, times are µs.
+//! All of a shard begin with `{rb0}:`, `{rb1}:` … Ids are 16 bytes, times are µs.
 //!
 //! | key | type | holds |
 //! | --- | --- | --- |
-//! | `n` | hash | `F` format, `E` the name of the data, `k` last token, `t` last time, `v` last revision |
+//! | `n` | hash | `F` format, `E` the name of the data, `S` how many shards (if there are several), `k` last token, `t` last time, `v` last revision |
 //! | `b` | hash | how many bytes are stored for each account |
 //! | `e:<event>` | hash | `b` record, `s` its dedupe key, `a` account, `z` bytes that are counted for it |
 //! | `s:<source>\0<digest>` | string | the event with this dedupe key, and until when; expires by itself |
@@ -52,8 +63,12 @@
 //! | `jc:<account>\0<space>\0<call>` | set | the jobs of a call |
 //! | `jo:<account>`, `xj` | set, zset | jobs that are not over; all of them, by their end or else their deadline |
 
+#![allow(clippy::similar_names, reason = "a shard, and what its tasks have shared, are called so")]
+
+mod address;
 mod audit;
 mod claiming;
+mod cluster;
 mod erasing;
 mod failure;
 mod form;
@@ -61,12 +76,15 @@ mod inspection;
 mod jobs;
 mod link;
 mod lists;
+mod nodes;
 mod reading;
 #[cfg(test)]
 #[allow(dead_code, reason = "it serves the tests outside too")]
 #[path = "../../../tests/redis_server.rs"]
 mod redis_server;
+mod revisions;
 mod scripts;
+mod shard;
 mod shared;
 mod speech_requests;
 #[cfg(test)]
@@ -74,6 +92,7 @@ mod tests;
 mod upkeep;
 mod writing;
 
+pub use self::address::nodes_of_cluster;
 pub use self::audit::audit;
 
 use std::sync::atomic::Ordering;
@@ -82,7 +101,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use redis::Client;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -100,7 +118,7 @@ use crate::context::CallKey;
 use crate::event::{AccountName, CallbackId, DeliveryId, EventId};
 
 /// The version of the keys. A newer binary reads an older one's, an older binary refuses newer.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 5;
 
 /// Deliveries of one account that may be open at once; past it, its events are refused. What
 /// bounds all accounts together is Redis' `maxmemory`.
@@ -154,36 +172,41 @@ pub struct Redis {
 
 impl Redis {
     /// Opens the store at `url` (`redis://` or `rediss://`, with user, password and database as
-    /// needed), looks at the server's settings, and says in the log what they can lose.
+    /// needed; `redis-cluster://` or `rediss-cluster://` and some of its nodes), looks at the servers'
+    /// settings, and says in the log what they can lose.
     ///
     /// # Errors
-    /// [`StoreError::Unusable`]: the server cannot be reached, is too old, is a replica, throws data
+    /// [`StoreError::Unusable`]: a server cannot be reached, is too old, is a replica, throws data
     /// away when its memory is full, or holds what a newer version wrote.
     pub async fn open(url: &str, options: Options) -> Result<Self, StoreError> {
-        // The library's words may hold the URL, and with it the password.
-        let client = Client::open(url)
-            .map_err(|_| StoreError::Unusable("the URL of the store is not one of a Redis".to_owned()))?;
-        let place = client.get_connection_info().addr().to_string();
-        let shared = Shared::connect(client, options, None).await.map_err(|error| unusable(&place, error))?;
-        Ok(Self::start(Arc::new(shared)))
+        Ok(Self::start(Arc::new(Shared::connect(url, options, None).await?)))
     }
 
     fn start(shared: Arc<Shared>) -> Self {
         let (claims, requests) = mpsc::channel(WAITING_CLAIMS);
         let (idle, is_idle) = watch::channel(false);
         let woken = Arc::new(Notify::new());
-        let claimer = Claimer { shared: Arc::clone(&shared), requests, idle, woken: Arc::clone(&woken) };
-        let tasks = vec![
-            tokio::spawn(claimer.run()),
-            tokio::spawn(claiming::wait_for_work(Arc::clone(&shared), claiming::DELIVERIES, is_idle, woken)),
-            tokio::spawn(claiming::wait_for_work(
-                Arc::clone(&shared),
-                claiming::JOBS,
-                shared.idle_for_jobs.subscribe(),
-                Arc::clone(&shared.woken_for_jobs),
-            )),
-            tokio::spawn(upkeep::run(Arc::clone(&shared))),
-        ];
+        let claimer = Claimer::new(Arc::clone(&shared), requests, idle, Arc::clone(&woken));
+        let mut tasks = vec![tokio::spawn(claimer.run())];
+        for shard in 0..shared.shards.len() {
+            tasks.extend([
+                tokio::spawn(claiming::wait_for_work(
+                    Arc::clone(&shared),
+                    shard,
+                    claiming::DELIVERIES,
+                    is_idle.clone(),
+                    Arc::clone(&woken),
+                )),
+                tokio::spawn(claiming::wait_for_work(
+                    Arc::clone(&shared),
+                    shard,
+                    claiming::JOBS,
+                    shared.idle_for_jobs.subscribe(),
+                    Arc::clone(&shared.woken_for_jobs),
+                )),
+                tokio::spawn(upkeep::run(Arc::clone(&shared), shard)),
+            ]);
+        }
         Self { shared, claims, turns: Semaphore::new(WAITING_WRITES), tasks: Mutex::new(tasks) }
     }
 
@@ -194,18 +217,6 @@ impl Redis {
     /// For writes that anybody may ask for: at most so many are under way.
     fn turn(&self) -> Result<tokio::sync::SemaphorePermit<'_>, StoreError> {
         self.turns.try_acquire().map_err(|_| full())
-    }
-}
-
-/// An error that says which Redis it is about.
-fn unusable(place: &str, error: StoreError) -> StoreError {
-    match error {
-        StoreError::Unusable(reason) => StoreError::Unusable(format!("Redis at {place}: {reason}")),
-        StoreError::Unavailable { reason, source, .. } => {
-            let cause = source.map_or_else(String::new, |source| format!(": {source}"));
-            StoreError::Unusable(format!("Redis at {place}: {reason}{cause}"))
-        }
-        error @ StoreError::Corrupt { .. } => error,
     }
 }
 
@@ -281,7 +292,7 @@ impl Store for Redis {
     }
 
     async fn callbacks_changed(&self, since: u64) {
-        let mut revision = self.shared.revision.subscribe();
+        let mut revision = self.shared.revisions.subscribe();
         if revision.wait_for(|now| *now != since).await.is_err() {
             std::future::pending::<()>().await;
         }
