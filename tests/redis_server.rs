@@ -1,5 +1,6 @@
 //! A `redis-server` of one's own, on a free port and with a temporary folder.
 
+use std::ffi::OsString;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -107,6 +108,12 @@ impl Drop for RedisServer {
     }
 }
 
+/// What is started: `redis-server`, or what `RINGBACK_TEST_REDIS` names, to try another version or
+/// Valkey.
+fn binary() -> OsString {
+    std::env::var_os("RINGBACK_TEST_REDIS").unwrap_or_else(|| "redis-server".into())
+}
+
 /// A port that nobody has at this moment.
 fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -115,7 +122,7 @@ fn free_port() -> u16 {
 
 /// Starts a server and waits until it answers; nothing if it ended instead.
 fn launch(port: u16, folder: &std::path::Path, settings: &[String]) -> Option<Child> {
-    let started = Command::new("redis-server")
+    let started = Command::new(binary())
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--loglevel", "warning"])
         .arg("--dir")
         .arg(folder)

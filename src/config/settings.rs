@@ -13,7 +13,7 @@ use crate::event::AccountName;
 use crate::limit::Rate;
 use crate::provider::{self, Credentials, Mapping};
 use crate::signature::{Sealer, Secret, Verifier};
-use crate::store::redis::nodes_of_cluster;
+use crate::store::redis::{Durability, nodes_of_cluster};
 
 /// Everything that can be configured, checked.
 #[derive(Clone, Debug)]
@@ -30,6 +30,8 @@ pub struct Settings {
     pub trusted_proxies: Vec<IpNet>,
     /// The store.
     pub store: StoreAddress,
+    /// What a 200 stands for where the store is a Redis.
+    pub durability: Durability,
     /// The accounts, each name once.
     pub accounts: Vec<Account>,
     /// The tokens of all accounts.
@@ -300,6 +302,7 @@ impl Settings {
             tls: None,
             trusted_proxies: Vec::new(),
             store: StoreAddress::Embedded(Self::STORE.into()),
+            durability: Durability::default(),
             accounts: Vec::new(),
             tokens: Tokens::default(),
             sources: Vec::new(),

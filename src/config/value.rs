@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use super::reader::{Entry, Section};
 use super::settings::{RedisUrl, StoreAddress};
 use crate::quantity::{parse_duration, spell_duration};
+use crate::store::redis::Durability;
 
 /// The longest secret file that is read.
 const MAX_SECRET_FILE: u64 = 64 << 10;
@@ -64,13 +65,11 @@ pub(super) fn read_store(text: &str) -> Result<StoreAddress, String> {
 }
 
 /// Reads what a 200 stands for where the store is a Redis.
-pub(super) fn read_durability(text: &str) -> Result<(), String> {
+pub(super) fn read_durability(text: &str) -> Result<Durability, String> {
     match text {
-        "local" => Ok(()),
-        "replica" => {
-            Err("this version cannot wait for replicas; leave it out, or write \"local\"".to_owned())
-        }
-        _ => Err("expected \"local\"".to_owned()),
+        "local" => Ok(Durability::Local),
+        "replica" => Ok(Durability::Replica),
+        _ => Err("expected \"local\" or \"replica\"".to_owned()),
     }
 }
 

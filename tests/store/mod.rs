@@ -20,6 +20,7 @@ mod reading;
 mod redis;
 mod registering;
 mod replaying;
+mod replicas;
 mod sample;
 mod searching;
 mod shared_jobs;

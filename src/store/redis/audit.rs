@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::nodes::{Nodes, unusable};
 use super::shard::{MOST_SHARDS, Script, Shard};
-use super::{FORMAT, inspection};
+use super::{Durability, FORMAT, inspection};
 use crate::event::{CallbackId, DeliveryId, EventId, JobId};
 use crate::store::StoreError;
 use crate::store::audit::{Audit, FindingKind};
@@ -29,7 +29,7 @@ const MOST_LEASES: usize = 20_000;
 /// [`StoreError::Unusable`]: it cannot be reached, is none that a store can be in, holds none, or holds
 /// what a newer version wrote.
 pub async fn audit(url: &str) -> Result<Audit, StoreError> {
-    let nodes = Arc::new(Nodes::open(url).await?);
+    let nodes = Arc::new(Nodes::open(url, Durability::Local).await?);
     let mut audit = Audit::default();
     let exposures = look_at_settings(&nodes, &mut audit).await?;
     audit.notes.extend(exposures);

@@ -7,7 +7,6 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ use tokio::time::Instant;
 
 use super::failure::{away, lost_slot};
 use super::inspection;
-use super::link::Link;
+use super::link::{Link, Setup};
 use super::nodes::unusable;
 use crate::store::StoreError;
 
@@ -47,7 +46,7 @@ pub(super) struct Cluster {
     map: RwLock<Arc<Map>>,
     /// When the nodes were asked for last.
     asked_at: Mutex<Option<Instant>>,
-    generations: Arc<AtomicU64>,
+    setup: Setup,
 }
 
 /// Who has which slots.
@@ -67,15 +66,15 @@ impl fmt::Debug for Cluster {
 
 impl Cluster {
     /// Asks the nodes that are named for all of them. There is at least one.
-    pub(super) async fn connect(named: Vec<Client>, generations: Arc<AtomicU64>) -> Result<Self, StoreError> {
+    pub(super) async fn connect(named: Vec<Client>, setup: Setup) -> Result<Self, StoreError> {
         let like = named.first().expect("a Cluster is named by a node").get_connection_info().clone();
-        let link = |client| Arc::new(Link::new(client, Arc::clone(&generations)));
+        let link = |client| Arc::new(Link::new(client, setup.clone()));
         let cluster = Self {
             like,
             named: named.into_iter().map(link).collect(),
             map: RwLock::default(),
             asked_at: Mutex::default(),
-            generations,
+            setup,
         };
         match cluster.ask().await {
             Ok(ranges) => {
@@ -210,8 +209,7 @@ impl Cluster {
             let place = info.addr().to_string();
             if !links.contains_key(&place) {
                 let client = Client::open(info).map_err(|_| away())?;
-                let link = Arc::new(Link::new(client, Arc::clone(&self.generations)));
-                links.insert(place.clone(), link);
+                links.insert(place.clone(), Arc::new(Link::new(client, self.setup.clone())));
             }
             let link = Arc::clone(&links[&place]);
             ranges.push((first, last, link));

@@ -51,7 +51,7 @@ impl Shared {
     ) -> Result<bool, StoreError> {
         let shard = self.of(&key.account);
         shard
-            .run(&self.scripts.erase_events, |command| {
+            .run_kept(&self.scripts.erase_events, |command| {
                 command.arg(key.account.as_ref()).arg(call_name(key)).arg(version).arg(ERASED);
                 for event in events {
                     command.arg(&event.to_bytes());
@@ -85,7 +85,7 @@ impl Shared {
             });
             let of_call: Vec<&Vec<u8>> = of_call.map(|(delivery, _)| delivery).collect();
             let _: () = shard
-                .run(&self.scripts.erase_deliveries, |command| {
+                .run_kept(&self.scripts.erase_deliveries, |command| {
                     command.arg(account).arg(ERASED);
                     for delivery in &of_call {
                         command.arg(delivery.as_slice());

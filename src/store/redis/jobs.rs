@@ -147,7 +147,7 @@ impl Shared {
         let shard = self.of(&job.call.account);
         let (now, standing) = (shard.now(), &job.standing);
         let answer: Vec<Vec<u8>> = shard
-            .run(&self.scripts.put_job, |command| {
+            .run_kept(&self.scripts.put_job, |command| {
                 command
                     .arg(&job.id.to_bytes())
                     .arg(job.source.as_str())

@@ -10,7 +10,9 @@ use redis::{AsyncConnectionConfig, Client, FromRedisValue, Pipeline, RedisError}
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use super::Durability;
 use super::failure::{Verdict, away, store_error, verdict};
+use super::replicas::{self, Rounds};
 use crate::store::StoreError;
 
 /// How long a connection may take to be made.
@@ -27,8 +29,17 @@ const CONNECT_PAUSE: Duration = Duration::from_millis(200);
 pub(super) struct Link {
     client: Client,
     state: Mutex<State>,
-    /// Numbers the connections of all links of a store.
-    generations: Arc<AtomicU64>,
+    setup: Setup,
+    /// Rounds of waiting for replicas, where they are waited for.
+    rounds: Rounds,
+}
+
+/// What all links of a store share.
+#[derive(Clone, Default)]
+pub(super) struct Setup {
+    pub(super) durability: Durability,
+    /// Numbers the connections.
+    pub(super) generations: Arc<AtomicU64>,
 }
 
 #[derive(Default)]
@@ -42,6 +53,8 @@ struct State {
 pub(super) struct Connection {
     pub(super) way: MultiplexedConnection,
     pub(super) generation: u64,
+    /// The name of the server's history when it was made, where replicas are waited for.
+    history: Option<Arc<str>>,
 }
 
 impl fmt::Debug for Link {
@@ -52,8 +65,8 @@ impl fmt::Debug for Link {
 }
 
 impl Link {
-    pub(super) fn new(client: Client, generations: Arc<AtomicU64>) -> Self {
-        Self { client, state: Mutex::default(), generations }
+    pub(super) fn new(client: Client, setup: Setup) -> Self {
+        Self { client, state: Mutex::default(), setup, rounds: Rounds::default() }
     }
 
     /// Its address, without user and password.
@@ -82,10 +95,8 @@ impl Link {
         if state.not_before.is_some_and(|time| time > Instant::now()) {
             return Err(away());
         }
-        match self.separate(Duration::ZERO).await {
-            Ok(way) => {
-                let generation = self.generations.fetch_add(1, Ordering::Relaxed) + 1;
-                let connection = Connection { way, generation };
+        match self.connect().await {
+            Ok(connection) => {
                 state.connection = Some(connection.clone());
                 Ok(connection)
             }
@@ -96,13 +107,39 @@ impl Link {
         }
     }
 
+    async fn connect(&self) -> Result<Connection, StoreError> {
+        let mut way = self.separate(Duration::ZERO).await?;
+        let history = match self.setup.durability {
+            Durability::Local => None,
+            Durability::Replica => Some(replicas::history(&mut way).await.map_err(store_error)?),
+        };
+        let generation = self.setup.generations.fetch_add(1, Ordering::Relaxed) + 1;
+        Ok(Connection { way, generation, history })
+    }
+
+    /// Returns when what this connection has answered is kept as the store promises it. `prefix` begins
+    /// keys that the server has.
+    pub(super) async fn keep(&self, connection: &Connection, prefix: &str) -> Result<(), StoreError> {
+        let Some(history) = &connection.history else { return Ok(()) };
+        let kept = self.rounds.wait(self, prefix, history).await;
+        if kept.is_err() {
+            // Whatever it was: the next connection says which server and which history there is.
+            self.drop_connection(connection.generation).await;
+        }
+        kept
+    }
+
+    async fn drop_connection(&self, generation: u64) {
+        let mut state = self.state.lock().await;
+        if state.connection.as_ref().is_some_and(|now| now.generation == generation) {
+            state.connection = None;
+        }
+    }
+
     /// What an error says for a caller. A connection that is to blame for it is used no more.
     pub(super) async fn judge(&self, error: RedisError, generation: u64) -> StoreError {
         if verdict(&error) == Verdict::Drop {
-            let mut state = self.state.lock().await;
-            if state.connection.as_ref().is_some_and(|now| now.generation == generation) {
-                state.connection = None;
-            }
+            self.drop_connection(generation).await;
         }
         store_error(error)
     }

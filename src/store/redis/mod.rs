@@ -82,6 +82,7 @@ mod reading;
 #[allow(dead_code, reason = "it serves the tests outside too")]
 #[path = "../../../tests/redis_server.rs"]
 mod redis_server;
+mod replicas;
 mod revisions;
 mod scripts;
 mod shard;
@@ -142,6 +143,16 @@ const LEASE_TIME: Duration = Duration::from_secs(LONGEST_DEADLINE.as_secs() + LE
 /// How long a close waits for leases to be given back. What is not given back runs out by itself.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 
+/// What an answer stands for, where it says that something is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// Redis has it, as well as its `appendfsync` keeps things.
+    #[default]
+    Local,
+    /// It is on the disk of the master, and on that of a replica (`WAITAOF`, Redis 7.2 and later).
+    Replica,
+}
+
 /// The settings of a store in Redis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -151,11 +162,18 @@ pub struct Options {
     pub retention: Retention,
     /// When a receiver is only probed. Processes of one Redis should agree.
     pub circuit: CircuitRules,
+    /// What answers stand for.
+    pub durability: Durability,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { max_in_flight: 512, retention: Retention::default(), circuit: CircuitRules::default() }
+        Self {
+            max_in_flight: 512,
+            retention: Retention::default(),
+            circuit: CircuitRules::default(),
+            durability: Durability::Local,
+        }
     }
 }
 

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use redis::Client;
 
+use super::Durability;
 use super::address::nodes_of_cluster;
 use super::cluster::Cluster;
-use super::link::Link;
+use super::link::{Link, Setup};
 use crate::store::StoreError;
 
 /// The shards of a new store in a Cluster of up to [`FEW_MASTERS`], and in a larger one: so many that
@@ -24,18 +25,18 @@ pub(super) enum Nodes {
 
 impl Nodes {
     /// The nodes that a URL names. Those of a Cluster are asked for.
-    pub(super) async fn open(url: &str) -> Result<Self, StoreError> {
-        let generations = Arc::default();
+    pub(super) async fn open(url: &str, durability: Durability) -> Result<Self, StoreError> {
+        let setup = Setup { durability, ..Setup::default() };
         // The library's words may hold the URL, and with it the password.
         let client = |url: &str| {
             Client::open(url)
                 .map_err(|_| StoreError::Unusable("the URL of the store is not one of a Redis".to_owned()))
         };
         match nodes_of_cluster(url) {
-            None => Ok(Self::One(Arc::new(Link::new(client(url)?, generations)))),
+            None => Ok(Self::One(Arc::new(Link::new(client(url)?, setup)))),
             Some(urls) => {
                 let clients = urls.iter().map(|url| client(url)).collect::<Result<_, _>>()?;
-                Cluster::connect(clients, generations).await.map(|cluster| Self::Cluster(Box::new(cluster)))
+                Cluster::connect(clients, setup).await.map(|cluster| Self::Cluster(Box::new(cluster)))
             }
         }
     }

@@ -80,7 +80,7 @@ impl Shared {
         if let Some(call) = call {
             pipeline.cmd("HMGET").arg(shard.key("c:", &call_name(call))).arg("v").arg("b");
         }
-        let mut answers: Vec<redis::Value> = shard.ask(&pipeline).await?;
+        let (mut answers, witness): (Vec<redis::Value>, _) = shard.ask_with(&pipeline).await?;
         let stored =
             if call.is_some() { answers.pop().map(stored_call).transpose()?.flatten() } else { None };
         let seen: Option<Vec<u8>> = read(answers.pop().unwrap_or_default())?;
@@ -96,6 +96,10 @@ impl Shared {
             }
             None => None,
         };
+        if duplicate_of.is_some() {
+            // Whoever posts it again may have been told that it is not kept.
+            shard.keep(&witness).await?;
+        }
         Ok(Recall { duplicate_of, call: stored })
     }
 
@@ -115,7 +119,10 @@ impl Shared {
         let shard = self.of(account);
         let mut pipeline = redis::pipe();
         pipeline.cmd("GET").arg(shard.key("y:", &answered_name(account, key_of)));
-        let (record,): (Option<Vec<u8>>,) = shard.ask(&pipeline).await?;
+        let ((record,), witness): ((Option<Vec<u8>>,), _) = shard.ask_with(&pipeline).await?;
+        if record.is_some() {
+            shard.keep(&witness).await?;
+        }
         record.map(|record| form::read_answered(&record)).transpose()
     }
 

@@ -39,6 +39,12 @@ enum Question<'a> {
     Commands(&'a Pipeline),
 }
 
+/// Which server answered, and when in its history.
+pub(super) struct Witness {
+    link: Arc<Link>,
+    connection: Connection,
+}
+
 /// Why there is no answer.
 enum Failed {
     /// Another node has the slot: nothing was done.
@@ -144,6 +150,11 @@ impl Shard {
         script: &Script,
         arguments: impl FnOnce(&mut Cmd) + Send,
     ) -> Result<T, StoreError> {
+        let command = self.command(script, arguments);
+        Ok(self.put(Question::Script(script, &command)).await?.0)
+    }
+
+    fn command(&self, script: &Script, arguments: impl FnOnce(&mut Cmd)) -> Cmd {
         let mut command = redis::cmd("EVALSHA");
         command.arg(script.0.get_hash()).arg(1).arg(&self.prefix);
         match &self.time {
@@ -151,12 +162,51 @@ impl Shard {
             None => command.arg(""),
         };
         arguments(&mut command);
-        self.put(Question::Script(script, &command)).await
+        command
+    }
+
+    /// Runs a script, as [`Shard::run`] does, and returns when what it wrote or found is kept as the
+    /// store promises it. If that cannot be said, the answer is an error, and the script has run.
+    pub(super) async fn run_kept<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        arguments: impl FnOnce(&mut Cmd) + Send,
+    ) -> Result<T, StoreError> {
+        let command = self.command(script, arguments);
+        let (answer, witness) = self.put(Question::Script(script, &command)).await?;
+        self.keep(&witness).await?;
+        Ok(answer)
     }
 
     /// Runs commands that only read, or one that stands alone.
     pub(super) async fn ask<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, StoreError> {
+        Ok(self.put(Question::Commands(pipeline)).await?.0)
+    }
+
+    /// The same, with what [`Shard::keep`] needs to know.
+    pub(super) async fn ask_with<T: FromRedisValue>(
+        &self,
+        pipeline: &Pipeline,
+    ) -> Result<(T, Witness), StoreError> {
         self.put(Question::Commands(pipeline)).await
+    }
+
+    /// Returns when what was answered is kept as the store promises it: on a replica's disk too, where
+    /// that is asked for.
+    pub(super) async fn keep(&self, witness: &Witness) -> Result<(), StoreError> {
+        let kept = witness.link.keep(&witness.connection, &self.prefix).await;
+        if kept.is_err() {
+            self.suspect();
+        }
+        kept
+    }
+
+    /// Returns when all that is here is kept so.
+    pub(super) async fn keep_all(&self) -> Result<(), StoreError> {
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("HGET").arg(self.key("n", b"")).arg("E");
+        let ((_,), witness): ((Option<Vec<u8>>,), _) = self.ask_with(&pipeline).await?;
+        self.keep(&witness).await
     }
 
     /// A connection of its own to where the shard is, for commands that block it up to `patience`.
@@ -176,7 +226,7 @@ impl Shard {
         }
     }
 
-    async fn put<T: FromRedisValue>(&self, question: Question<'_>) -> Result<T, StoreError> {
+    async fn put<T: FromRedisValue>(&self, question: Question<'_>) -> Result<(T, Witness), StoreError> {
         let mut answer = self.put_once(&question).await;
         if let Err(Failed::Moved(_)) = &answer {
             // To where it is now; if that has moved on already, the caller comes again.
@@ -185,7 +235,7 @@ impl Shard {
         answer.map_err(|(Failed::Moved(error) | Failed::Else(error))| error)
     }
 
-    async fn put_once<T: FromRedisValue>(&self, question: &Question<'_>) -> Result<T, Failed> {
+    async fn put_once<T: FromRedisValue>(&self, question: &Question<'_>) -> Result<(T, Witness), Failed> {
         if self.is_lost.load(Ordering::Acquire) {
             return Err(Failed::Else(lost()));
         }
@@ -211,7 +261,7 @@ impl Shard {
             Err(error) => Err(error),
         };
         match answer {
-            Ok(answer) => Ok(answer),
+            Ok(answer) => Ok((answer, Witness { link, connection })),
             Err(error) => {
                 self.suspect();
                 let has_moved = error.kind() == ErrorKind::Server(ServerErrorKind::Moved);

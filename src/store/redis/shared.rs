@@ -66,8 +66,8 @@ impl Shared {
         options: Options,
         time: Option<Arc<AtomicI64>>,
     ) -> Result<Self, StoreError> {
-        let nodes = Arc::new(Nodes::open(url).await?);
-        let exposures = inspection::inspect(&nodes).await?;
+        let nodes = Arc::new(Nodes::open(url, options.durability).await?);
+        let exposures = inspection::inspect(&nodes, options.durability).await?;
         let scripts = Scripts::new();
         let shards = open_shards(&nodes, &scripts, time).await.map_err(|error| nodes.unusable(error))?;
         let shared = Self {
@@ -85,6 +85,10 @@ impl Shared {
             closed: AtomicBool::new(false),
             closing: watch::Sender::new(false),
         };
+        // So that one whose replicas are not as they must be does not start only to refuse everything.
+        for shard in &shared.shards {
+            shard.keep_all().await.map_err(|error| nodes.unusable(inspection::keeps_nothing(error)))?;
+        }
         for exposure in exposures {
             if exposure.is_grave {
                 tracing::warn!("the store is open; {}", exposure.sentence);

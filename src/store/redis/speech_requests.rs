@@ -43,7 +43,7 @@ impl Shared {
         let shard = self.of(&new.account);
         let now = shard.now();
         let answer: Vec<Vec<u8>> = shard
-            .run(&self.scripts.put_speech_request, |command| {
+            .run_kept(&self.scripts.put_speech_request, |command| {
                 command
                     .arg(&new.id.to_bytes())
                     .arg(new.account.as_ref())

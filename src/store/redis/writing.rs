@@ -70,7 +70,7 @@ impl Shared {
         let shard = self.of(&new.event.account);
         let now = shard.now();
         let answer: Vec<Vec<u8>> = shard
-            .run(&self.scripts.accept, |command| {
+            .run_kept(&self.scripts.accept, |command| {
                 let expires_at = new.dedupe.expires_at.as_microsecond();
                 command
                     .arg(new.event.account.as_ref())
@@ -120,7 +120,7 @@ impl Shared {
 
     pub(super) async fn reject(&self, event: &EventRow) -> Result<(), StoreError> {
         self.of(&event.account)
-            .run(&self.scripts.reject, |command| {
+            .run_kept(&self.scripts.reject, |command| {
                 command
                     .arg(&event.id.to_bytes())
                     .arg(event.received_at.as_microsecond())
@@ -131,7 +131,7 @@ impl Shared {
     }
 
     pub(super) async fn put_callback(&self, row: &CallbackRow) -> Result<(), StoreError> {
-        self.of(&row.account).run(&self.scripts.put_callback, |command| add_callback(command, row)).await
+        self.of(&row.account).run_kept(&self.scripts.put_callback, |command| add_callback(command, row)).await
     }
 
     pub(super) async fn put_callback_once(
@@ -141,7 +141,7 @@ impl Shared {
     ) -> Result<Option<Answered>, StoreError> {
         let answer: redis::Value = self
             .of(&row.account)
-            .run(&self.scripts.put_callback, |command| {
+            .run_kept(&self.scripts.put_callback, |command| {
                 add_callback(command, row);
                 add_answer(command, &row.account, remember);
             })
@@ -158,7 +158,7 @@ impl Shared {
         id: CallbackId,
     ) -> Result<bool, StoreError> {
         self.of(account)
-            .run(&self.scripts.remove_callback, |command| {
+            .run_kept(&self.scripts.remove_callback, |command| {
                 command.arg(&id.to_bytes()).arg(account.as_ref());
             })
             .await
@@ -243,7 +243,7 @@ impl Shared {
         let shard = self.of(account);
         let now = shard.now();
         shard
-            .run(&self.scripts.retry, |command| {
+            .run_kept(&self.scripts.retry, |command| {
                 command.arg(account.as_ref()).arg(now);
                 for id in ids {
                     command.arg(&id.to_bytes());
@@ -257,7 +257,7 @@ impl Shared {
         let now = shard.now();
         let Replay { account, deliveries, again, remember } = replay;
         let answer: Vec<Vec<u8>> = shard
-            .run(&self.scripts.replay, |command| {
+            .run_kept(&self.scripts.replay, |command| {
                 command.arg(account.as_ref()).arg(u8::from(*again)).arg(BACKLOG);
                 match remember {
                     Some(remember) => add_answer(command, account, remember),
