@@ -18,7 +18,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use self::service::{Operators, Service};
+use self::service::{Customers, Operators, Service};
 use crate::api::{AccountRules, Api, Rooms};
 use crate::config::{self, Settings, StoreAddress, Tls};
 use crate::delivery::client::{InvalidCaFile, InvalidProxy, Proxy};
@@ -216,11 +216,12 @@ async fn build(
         Arc::new(intake(settings, &store, (jobs, requests), &desk, (&registry, ledger), &bodies, quotas));
     let job_worker = job::Worker::new(Arc::clone(&desk), asker, Arc::clone(&intake) as Arc<dyn job::Accept>);
     let announcer = Arc::clone(&intake);
+    let customers = Customers { api: Arc::new(api(settings, &policy, rooms)) };
+    let operators = || Operators { store: Arc::clone(&store), customers: customers.clone() };
     let service = Arc::new(Service {
         intake,
-        api: api(settings, &policy, rooms),
-        operators_here: settings.operator_listen.is_none(),
-        operators: Operators { store: Arc::clone(&store) },
+        customers: customers.clone(),
+        operators: settings.operator_listen.is_none().then(operators),
     });
     let listener = match bound {
         Some(listener) => listener,
@@ -246,8 +247,7 @@ async fn build(
     let retention = settings.retention.delivered.max(settings.retention.failed);
     rooms.spawn(until(stop(), speech.tidy(settings.speech_timeout, retention)));
     if let Some(listener) = operator_listener {
-        let operators = Arc::new(Operators { store: Arc::clone(&store) });
-        rooms.spawn(listener.serve(operators, None, stop(), DRAIN_DEADLINE));
+        rooms.spawn(listener.serve(Arc::new(operators()), None, stop(), DRAIN_DEADLINE));
     }
     Ok(Running { address, operator_address, store, desk, rooms, shutdown: shutdown.clone() })
 }

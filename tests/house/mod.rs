@@ -66,6 +66,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "template",
         ],
     ),
+    ("console", &["http"]),
     ("telemetry", &["config"]),
     ("shutdown", &[]),
     ("docs", &[]),

@@ -11,6 +11,7 @@ mod cluster;
 mod crashing;
 mod embedded;
 mod erasing;
+mod indexing;
 mod jobs;
 mod listing;
 mod ordering;

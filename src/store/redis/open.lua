@@ -4,7 +4,8 @@
 -- Answers { format, name, shards }.
 local mark = call("HMGET", P .. "n", "F", "E", "S")
 if not mark[1] then
-  call("HSET", P .. "n", "F", ARGV[2], "E", ARGV[3])
+  -- There is nothing of formats before 4 that waits to be noted for the index.
+  call("HSET", P .. "n", "F", ARGV[2], "E", ARGV[3], "C", 1)
   if ARGV[4] ~= "1" then call("HSET", P .. "n", "S", ARGV[4]) end
   return { tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4]) }
 end
