@@ -305,7 +305,12 @@ async fn open_store(settings: &Settings) -> Result<Stores, StoreError> {
             Stores { store: Arc::clone(&store) as _, jobs: Arc::clone(&store) as _, requests: store }
         }
         StoreAddress::Redis(url) => {
-            let options = RedisOptions { max_in_flight, retention, ..RedisOptions::default() };
+            let options = RedisOptions {
+                max_in_flight,
+                retention,
+                durability: settings.durability,
+                ..RedisOptions::default()
+            };
             let store = Arc::new(Redis::open(url.as_str(), options).await?);
             Stores { store: Arc::clone(&store) as _, jobs: Arc::clone(&store) as _, requests: store }
         }

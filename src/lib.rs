@@ -48,7 +48,7 @@
 //! # Deliberately absent
 //!
 //! - A database server, a message broker, a cache, where one machine is enough: one process and
-//!   one file. Several share a Redis.
+//!   one file. Several share a Redis, or a Redis Cluster.
 //! - Loops, conditions and code in templates: a template is data.
 //! - Redirects, decompression of responses, cookies: the client sends and listens, no more.
 //! - A crate-wide error type: each room says what can go wrong in it; `http` maps it to answers.

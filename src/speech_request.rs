@@ -176,8 +176,13 @@ impl SpeechDesk {
     ///
     /// # Errors
     /// The store cannot be asked.
-    pub async fn is_job_for(&self, job: JobId, token: Option<&str>) -> Result<bool, StoreError> {
-        let job = self.0.desk.job(job).await?;
+    pub async fn is_job_for(
+        &self,
+        account: &AccountName,
+        job: JobId,
+        token: Option<&str>,
+    ) -> Result<bool, StoreError> {
+        let job = self.0.desk.job(account, job).await?;
         Ok(job.is_some_and(|job| job.job.submitted_by.is_none_or(|submitter| Some(&*submitter) == token)))
     }
 
@@ -357,7 +362,8 @@ impl Parts {
             return Ok(Some(RequestedState::Submitted));
         };
         let in_store = |error: StoreError| Refused::Request(error.into());
-        if self.desk.job(job).await.map_err(in_store)?.is_some_and(|job| job.end.is_none()) {
+        if self.desk.job(&call.key.account, job).await.map_err(in_store)?.is_some_and(|job| job.end.is_none())
+        {
             return Ok(Some(RequestedState::Submitted));
         }
         // It is over. Either it ended since the call was read, or it brought no speech.

@@ -14,6 +14,7 @@ mod interop;
 mod job;
 mod path;
 mod process;
+mod redis_cluster;
 mod redis_server;
 mod several;
 mod signature;

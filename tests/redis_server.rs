@@ -1,5 +1,6 @@
 //! A `redis-server` of one's own, on a free port and with a temporary folder.
 
+use std::ffi::OsString;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -12,6 +13,8 @@ const PATIENCE: Duration = Duration::from_mins(1);
 pub(crate) struct RedisServer {
     child: Child,
     port: u16,
+    /// The other port of a node of a Cluster; else 0.
+    bus_port: u16,
     settings: Vec<String>,
     folder: tempfile::TempDir,
 }
@@ -24,19 +27,41 @@ impl RedisServer {
 
     /// A server with these settings on its command line, beside a port and a folder.
     pub(crate) fn start(settings: &[&str]) -> Self {
+        Self::start_with(|| (0, settings.iter().map(|&setting| setting.to_owned()).collect()))
+    }
+
+    /// A node for a Cluster, whose answers are on disk. After so many ms the others take it for dead.
+    pub(crate) fn node(timeout: &str) -> Self {
+        Self::start_with(|| {
+            let bus_port = free_port();
+            let settings = [
+                ["--appendonly", "yes"],
+                ["--appendfsync", "always"],
+                ["--cluster-enabled", "yes"],
+                ["--cluster-require-full-coverage", "no"],
+                ["--cluster-node-timeout", timeout],
+                ["--cluster-port", &bus_port.to_string()],
+            ];
+            (bus_port, settings.concat().iter().map(|&setting| setting.to_owned()).collect())
+        })
+    }
+
+    /// With the bus port and the settings that are made up for each try.
+    fn start_with(settings: impl Fn() -> (u16, Vec<String>)) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let settings: Vec<String> = settings.iter().map(|&setting| setting.to_owned()).collect();
         loop {
-            let port = TcpListener::bind("127.0.0.1:0")
-                .expect("a free port")
-                .local_addr()
-                .expect("it is bound")
-                .port();
-            // Somebody may have taken the port in between.
+            let port = free_port();
+            let (bus_port, settings) = settings();
+            // Somebody may have taken a port in between.
             if let Some(child) = launch(port, folder.path(), &settings) {
-                return Self { child, port, settings, folder };
+                return Self { child, port, bus_port, settings, folder };
             }
         }
+    }
+
+    /// Where the other nodes of its Cluster talk to it.
+    pub(crate) fn bus_port(&self) -> u16 {
+        self.bus_port
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -83,9 +108,21 @@ impl Drop for RedisServer {
     }
 }
 
+/// What is started: `redis-server`, or what `RINGBACK_TEST_REDIS` names, to try another version or
+/// Valkey.
+fn binary() -> OsString {
+    std::env::var_os("RINGBACK_TEST_REDIS").unwrap_or_else(|| "redis-server".into())
+}
+
+/// A port that nobody has at this moment.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("it is bound").port()
+}
+
 /// Starts a server and waits until it answers; nothing if it ended instead.
 fn launch(port: u16, folder: &std::path::Path, settings: &[String]) -> Option<Child> {
-    let started = Command::new("redis-server")
+    let started = Command::new(binary())
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--loglevel", "warning"])
         .arg("--dir")
         .arg(folder)

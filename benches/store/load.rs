@@ -193,7 +193,12 @@ pub(crate) fn acceptance(turn: u64, callback: CallbackId) -> Acceptance {
             content_type: "application/json".to_owned(),
             body: Bytes::from(vec![b'e'; BODY]),
         },
-        dedupe: DedupeKey { source: "pbx".to_owned(), digest, expires_at: now + Duration::from_hours(24) },
+        dedupe: DedupeKey {
+            account: account.clone(),
+            source: "pbx".to_owned(),
+            digest,
+            expires_at: now + Duration::from_hours(24),
+        },
         call: Some(CallWrite { key, read_version: 0, context: vec![b'c'; CONTEXT] }),
         deliveries: vec![NewDelivery {
             id: DeliveryId::new(),

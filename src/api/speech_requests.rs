@@ -209,7 +209,7 @@ impl Api {
         }
         let job = event.path.trim_start_matches('/').parse::<JobId>().ok();
         match job {
-            Some(job) => self.speech.is_job_for(job, token).await,
+            Some(job) => self.speech.is_job_for(&event.account, job, token).await,
             None => Ok(false),
         }
     }

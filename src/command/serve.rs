@@ -21,7 +21,8 @@ pub struct Arguments {
     /// The address to listen on, in place of the configured one.
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
-    /// The store, in place of the configured one: sqlite:FILE or redis://HOST:PORT/DATABASE.
+    /// The store, in place of the configured one: sqlite:FILE, redis://HOST:PORT/DATABASE or
+    /// redis-cluster://HOST:PORT,HOST:PORT.
     #[arg(long, value_name = "URL")]
     store: Option<String>,
     /// Check the configuration, say what is wrong with it, and exit.

@@ -39,7 +39,8 @@ pub struct Check {
     /// The configuration file
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// The store, in place of the configured one: sqlite:FILE or redis://HOST:PORT/DATABASE
+    /// The store, in place of the configured one: sqlite:FILE, redis://HOST:PORT/DATABASE or
+    /// redis-cluster://HOST:PORT,HOST:PORT
     #[arg(long, value_name = "URL")]
     pub store: Option<String>,
     /// Leave out what takes longest: holding the indices of an SQLite file against its tables

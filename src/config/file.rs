@@ -17,6 +17,7 @@ use crate::limit::Rate;
 use crate::provider::{self, Credentials, InvalidEntry, Mapping};
 use crate::quantity::parse_size;
 use crate::signature::{Sealer, Secret};
+use crate::store::redis::Durability;
 
 /// The longest time that anything is kept: ten years.
 const MAX_RETENTION: Duration = Duration::from_hours(24 * 3653);
@@ -52,7 +53,11 @@ fn read_settings(mut section: Section<'_, '_>, replaced: &Replaced) -> Settings 
     let store = section.take("store").and_then(|entry| entry.parse(read_store));
     settings.store = replaced.store.clone().or(store).unwrap_or(settings.store);
     if let Some(entry) = section.take("durability") {
-        let _ = entry.parse(read_durability);
+        settings.durability = entry.parse(read_durability).unwrap_or_default();
+        let is_in_redis = matches!(settings.store, StoreAddress::Redis(_));
+        if settings.durability == Durability::Replica && !is_in_redis {
+            entry.problem("only a store in Redis has replicas; leave it out, or write \"local\"");
+        }
     }
     if let Some(entry) = section.take("operator_listen") {
         settings.operator_listen = entry.parse(read_address);

@@ -193,7 +193,7 @@ mod tests {
     fn what_replaces_is_checked_too() {
         let overrides = Overrides {
             listen: Some("localhost".into()),
-            store: Some("redis-cluster://h".into()),
+            store: Some("redis-cluster://h,".into()),
             config: Some("/nowhere/ringback.toml".into()),
         };
         let problems = lines(&Settings::load(&overrides, &Environment::default()).unwrap_err());
@@ -201,7 +201,8 @@ mod tests {
             problems,
             [
                 "--listen: expected an address and a port such as \"127.0.0.1:8080\"",
-                "--store: this version cannot use a Redis Cluster; name a single Redis, as in redis://host:6379/0",
+                "--store: expected redis-cluster://host:6379,host:6379, with user:password@ before the hosts as needed, no \
+                 database, and rediss-cluster:// for TLS",
                 "/nowhere/ringback.toml: cannot be read: No such file or directory (os error 2)",
             ]
         );

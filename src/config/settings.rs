@@ -13,6 +13,7 @@ use crate::event::AccountName;
 use crate::limit::Rate;
 use crate::provider::{self, Credentials, Mapping};
 use crate::signature::{Sealer, Secret, Verifier};
+use crate::store::redis::{Durability, nodes_of_cluster};
 
 /// Everything that can be configured, checked.
 #[derive(Clone, Debug)]
@@ -29,6 +30,8 @@ pub struct Settings {
     pub trusted_proxies: Vec<IpNet>,
     /// The store.
     pub store: StoreAddress,
+    /// What a 200 stands for where the store is a Redis.
+    pub durability: Durability,
     /// The accounts, each name once.
     pub accounts: Vec<Account>,
     /// The tokens of all accounts.
@@ -68,15 +71,27 @@ pub struct Tls {
 pub enum StoreAddress {
     /// The embedded one, in this file.
     Embedded(PathBuf),
-    /// In this Redis, which several processes may share.
+    /// In this Redis, or this Redis Cluster, which several processes may share.
     Redis(RedisUrl),
 }
 
-/// The URL of a Redis, which may hold a password and is not printed.
+/// The URL of a Redis or of a Redis Cluster, which may hold a password and is not printed.
 #[derive(Clone, PartialEq, Eq)]
-pub struct RedisUrl(Url);
+pub struct RedisUrl(String);
 
 impl RedisUrl {
+    /// Reads `redis-cluster://user:password@host:port,host:port`; `rediss-cluster` for TLS.
+    pub(super) fn parse_cluster(text: &str) -> Result<Self, &'static str> {
+        let expected = "expected redis-cluster://host:6379,host:6379, with user:password@ before the hosts as \
+                        needed, no database, and rediss-cluster:// for TLS";
+        let nodes = nodes_of_cluster(text).ok_or(expected)?;
+        let is_node = |node: &String| {
+            let url = Self::parse(node).ok().and_then(|_| Url::parse(node).ok());
+            url.is_some_and(|url| url.path().is_empty())
+        };
+        if nodes.iter().all(is_node) { Ok(Self(text.to_owned())) } else { Err(expected) }
+    }
+
     /// Reads `redis://user:password@host:port/database`; `rediss` for TLS.
     pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
         let expected = "expected redis://host:6379/0, with user:password@ before the host as needed, and \
@@ -87,13 +102,14 @@ impl RedisUrl {
             && (database.is_empty() || database.parse::<u16>().is_ok())
             && url.query().is_none()
             && url.fragment().is_none();
-        if is_whole && matches!(url.scheme(), "redis" | "rediss") { Ok(Self(url)) } else { Err(expected) }
+        let is_redis = matches!(url.scheme(), "redis" | "rediss");
+        if is_whole && is_redis { Ok(Self(text.to_owned())) } else { Err(expected) }
     }
 
     /// The URL, with its password.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        self.0.as_str()
+        &self.0
     }
 }
 
@@ -286,6 +302,7 @@ impl Settings {
             tls: None,
             trusted_proxies: Vec::new(),
             store: StoreAddress::Embedded(Self::STORE.into()),
+            durability: Durability::default(),
             accounts: Vec::new(),
             tokens: Tokens::default(),
             sources: Vec::new(),

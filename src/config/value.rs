@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use super::reader::{Entry, Section};
 use super::settings::{RedisUrl, StoreAddress};
 use crate::quantity::{parse_duration, spell_duration};
+use crate::store::redis::Durability;
 
 /// The longest secret file that is read.
 const MAX_SECRET_FILE: u64 = 64 << 10;
@@ -54,26 +55,21 @@ pub(super) fn read_store(text: &str) -> Result<StoreAddress, String> {
         }
         "sqlite" => Ok(StoreAddress::Embedded(place.into())),
         "redis" | "rediss" => Ok(StoreAddress::Redis(RedisUrl::parse(text)?)),
-        "redis-cluster" => {
-            Err("this version cannot use a Redis Cluster; name a single Redis, as in redis://host:6379/0"
-                .to_owned())
-        }
+        "redis-cluster" | "rediss-cluster" => Ok(StoreAddress::Redis(RedisUrl::parse_cluster(text)?)),
         _ => {
             Err("expected sqlite: and the path of a file, as in sqlite:ringback.db, or the URL of a Redis, \
-                  as in redis://host:6379/0"
+                  as in redis://host:6379/0 or redis-cluster://host:6379,host:6379"
                 .to_owned())
         }
     }
 }
 
 /// Reads what a 200 stands for where the store is a Redis.
-pub(super) fn read_durability(text: &str) -> Result<(), String> {
+pub(super) fn read_durability(text: &str) -> Result<Durability, String> {
     match text {
-        "local" => Ok(()),
-        "replica" => {
-            Err("this version cannot wait for replicas; leave it out, or write \"local\"".to_owned())
-        }
-        _ => Err("expected \"local\"".to_owned()),
+        "local" => Ok(Durability::Local),
+        "replica" => Ok(Durability::Replica),
+        _ => Err("expected \"local\" or \"replica\"".to_owned()),
     }
 }
 
@@ -205,12 +201,14 @@ mod tests {
             "redis://127.0.0.1:6379/0",
             "rediss://user:pass%40word@[::1]:6380/15",
             "redis://:password@h/",
+            "redis-cluster://a",
+            "redis-cluster://a:6379,b:6379/0",
+            "rediss-cluster://user:p%2Cword@[::1]:1,h:2",
         ] {
             let Ok(StoreAddress::Redis(url)) = read_store(good) else { panic!("{good}") };
             assert_eq!(url.as_str().trim_end_matches('/'), good.trim_end_matches('/'));
             assert_eq!(format!("{url:?}"), "RedisUrl(…)");
         }
-        assert!(read_store("redis-cluster://a:1,b:2").unwrap_err().contains("cannot use a Redis Cluster"));
         for wrong in [
             "",
             "ringback.db",
@@ -223,6 +221,10 @@ mod tests {
             "redis://h/db",
             "redis://h/0?x=1",
             "redis://h:port",
+            "redis-cluster://",
+            "redis-cluster://a,,b",
+            "redis-cluster://a:1,b:2/1",
+            "redis-cluster://a:port",
         ] {
             assert!(read_store(wrong).is_err(), "{wrong}");
         }

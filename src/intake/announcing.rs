@@ -115,6 +115,7 @@ impl Intake {
             body: Bytes::from(body),
         };
         let dedupe = DedupeKey {
+            account: Arc::clone(account),
             source: OURSELVES.to_owned(),
             digest: digest.finalize().into(),
             expires_at: received_at + ID_REPEAT,

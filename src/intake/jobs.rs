@@ -49,7 +49,7 @@ impl Intake {
     pub(super) async fn heed(&self, source: &Source, event: &mut Event) -> Result<Noticed, StoreError> {
         match &event.notice {
             Some(Notice::Job(id)) => {
-                let job = self.desk.job_of_provider(&source.name, id).await?;
+                let job = self.desk.job_of_provider(&source.account, &source.name, id).await?;
                 if let Some(job) = job.filter(|job| job.end.is_none()) {
                     // That there is speech is said by the event that brings it.
                     let state = event.facts.get(Name::SpeechTaskState).and_then(Json::as_str);
@@ -92,7 +92,7 @@ impl Intake {
         received_at: Timestamp,
     ) -> Result<(), StoreError> {
         match (noticed, call) {
-            (Noticed::Job(job, ..), _) => self.desk.look_at(*job).await,
+            (Noticed::Job(job, ..), _) => self.desk.look_at(&source.account, *job).await,
             (Noticed::Results, Some(call)) => self.desk.fetch(&source.name, call, event, received_at).await,
             (Noticed::Results, None) | (Noticed::Nothing, _) => Ok(()),
         }
@@ -125,6 +125,7 @@ impl Accept for Intake {
             body: Bytes::from(ended.event.raw.to_compact()),
         };
         let dedupe = DedupeKey {
+            account: Arc::clone(&source.account),
             source: source.name.clone(),
             digest: Sha256::digest(format!("job {}", ended.lease.job)).into(),
             expires_at: received_at + ID_REPEAT,

@@ -405,6 +405,7 @@ fn dedupe_key(source: &Source, verified: &Verified, event: &Event, received_at: 
         hash.update(part);
     }
     DedupeKey {
+        account: Arc::clone(&source.account),
         source: source.name.clone(),
         digest: hash.finalize().into(),
         expires_at: received_at + repeat,

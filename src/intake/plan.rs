@@ -264,7 +264,12 @@ mod tests {
             content_type: String::new(),
             body: Bytes::new(),
         };
-        let dedupe = DedupeKey { source: source.name.clone(), digest: [0; 32], expires_at: now() };
+        let dedupe = DedupeKey {
+            account: Arc::clone(&source.account),
+            source: source.name.clone(),
+            digest: [0; 32],
+            expires_at: now(),
+        };
         let plan = Plan {
             event,
             row: &row,

@@ -211,34 +211,39 @@ impl Desk {
         }
     }
 
-    /// The job that the provider of a source keeps under this id.
+    /// The job that the provider of an account's source keeps under this id.
     ///
     /// # Errors
     /// The store cannot be asked.
-    pub async fn job_of_provider(&self, source: &str, id: &str) -> Result<Option<JobRow>, StoreError> {
+    pub async fn job_of_provider(
+        &self,
+        account: &AccountName,
+        source: &str,
+        id: &str,
+    ) -> Result<Option<JobRow>, StoreError> {
         if self.providers.contains_key(source) {
-            self.jobs.job_of_provider(source, id).await
+            self.jobs.job_of_provider(account, source, id).await
         } else {
             Ok(None)
         }
     }
 
-    /// Has a job looked at now, for its provider says that something has changed.
+    /// Has a job of this account looked at now, for its provider says that something has changed.
     ///
     /// # Errors
     /// The store cannot be asked.
-    pub async fn look_at(&self, job: JobId) -> Result<(), StoreError> {
-        self.jobs.hasten_job(job).await?;
+    pub async fn look_at(&self, account: &AccountName, job: JobId) -> Result<(), StoreError> {
+        self.jobs.hasten_job(account, job).await?;
         self.changed.notify_one();
         Ok(())
     }
 
-    /// A job.
+    /// A job of this account.
     ///
     /// # Errors
     /// The store cannot be asked.
-    pub async fn job(&self, id: JobId) -> Result<Option<JobRow>, StoreError> {
-        self.jobs.job(id).await
+    pub async fn job(&self, account: &AccountName, id: JobId) -> Result<Option<JobRow>, StoreError> {
+        self.jobs.job(account, id).await
     }
 
     #[allow(clippy::too_many_arguments, reason = "a job is made of as much")]
@@ -306,6 +311,7 @@ impl Desk {
 
     pub(super) fn shares(&self) -> Vec<SourceShare> {
         let share = |provider: &Arc<Provider>| SourceShare {
+            account: Arc::clone(&provider.account),
             source: Arc::clone(&provider.source),
             max_jobs: provider.max_jobs,
         };

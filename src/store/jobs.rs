@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use super::{Acceptance, Accepted, StoreError};
 use crate::context::CallKey;
-use crate::event::JobId;
+use crate::event::{AccountName, JobId};
 use crate::limit::Rate;
 
 /// The jobs of a store, shared by every room that reads or writes.
@@ -61,14 +61,19 @@ pub trait Jobs: Send + Sync + 'static {
     ) -> Result<FinishJob, StoreError>;
 
     /// Makes a job that is not over due now. If it is worked on at this moment, it is due again
-    /// right afterwards. `false` if there is none.
-    async fn hasten_job(&self, id: JobId) -> Result<bool, StoreError>;
+    /// right afterwards. `false` if this account has none such.
+    async fn hasten_job(&self, account: &AccountName, id: JobId) -> Result<bool, StoreError>;
 
-    /// The job that the provider of a source keeps under this id.
-    async fn job_of_provider(&self, source: &str, id: &str) -> Result<Option<JobRow>, StoreError>;
+    /// The job that the provider of an account's source keeps under this id.
+    async fn job_of_provider(
+        &self,
+        account: &AccountName,
+        source: &str,
+        id: &str,
+    ) -> Result<Option<JobRow>, StoreError>;
 
-    /// A job.
-    async fn job(&self, id: JobId) -> Result<Option<JobRow>, StoreError>;
+    /// A job of this account.
+    async fn job(&self, account: &AccountName, id: JobId) -> Result<Option<JobRow>, StoreError>;
 }
 
 /// A job to be made.
@@ -155,6 +160,8 @@ pub enum PutJob {
 /// How many jobs of a source may be at work at its provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceShare {
+    /// Whose it is.
+    pub account: AccountName,
     /// The source.
     pub source: Arc<str>,
     /// How many.

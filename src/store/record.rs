@@ -14,6 +14,8 @@ pub use crate::limit::Rate;
 /// the signature's message id, or of the whole request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct DedupeKey {
+    /// Whose the source is.
+    pub account: AccountName,
     /// The source that it came from.
     pub source: String,
     /// SHA-256 of what identifies it.

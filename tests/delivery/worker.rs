@@ -467,6 +467,7 @@ async fn accept(store: &dyn Store, callback: CallbackId, url: &str) -> DeliveryI
             body: "{}".into(),
         },
         dedupe: DedupeKey {
+            account: account(),
             source: "dialer".to_owned(),
             digest,
             expires_at: now + jiff::SignedDuration::from_hours(24),

@@ -25,7 +25,20 @@ const ROOMS: &[(&str, &[&str])] = &[
         &["context", "destination", "event", "filter", "limit", "quantity", "signature", "store", "template"],
     ),
     ("delivery", &["destination", "event", "registration", "signature", "store"]),
-    ("config", &["context", "destination", "event", "limit", "network", "provider", "quantity", "signature"]),
+    (
+        "config",
+        &[
+            "context",
+            "destination",
+            "event",
+            "limit",
+            "network",
+            "provider",
+            "quantity",
+            "signature",
+            "store",
+        ],
+    ),
     ("http", &["network", "registration", "store"]),
     ("job", &["context", "delivery", "event", "limit", "provider", "signature", "store"]),
     (

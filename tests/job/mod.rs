@@ -48,13 +48,13 @@ impl Ringback {
 
     /// Does not wait for the next look at a job.
     async fn hurry(&self, job: JobId) {
-        self.running.jobs().look_at(job).await.unwrap();
+        self.running.jobs().look_at(&"acme".into(), job).await.unwrap();
     }
 
     async fn end(&self, job: JobId) -> JobEnd {
         let wait = async {
             loop {
-                if let Some(end) = self.running.jobs().job(job).await.unwrap().unwrap().end {
+                if let Some(end) = self.running.jobs().job(&"acme".into(), job).await.unwrap().unwrap().end {
                     return end;
                 }
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -191,7 +191,13 @@ async fn a_call_is_transcribed_and_delivered_once_with_the_lead_that_only_the_di
     let mut known = false;
     for _ in 0..500 {
         // The job's id is recorded a moment after the provider has given it.
-        known = ringback.running.jobs().job_of_provider("symbl", "job-1").await.unwrap().is_some();
+        known = ringback
+            .running
+            .jobs()
+            .job_of_provider(&"acme".into(), "symbl", "job-1")
+            .await
+            .unwrap()
+            .is_some();
         if known {
             break;
         }
@@ -281,7 +287,7 @@ async fn whatever_a_provider_does_the_job_goes_on() {
     let mut ended = false;
     for _ in 0..600 {
         ringback.hurry(job).await;
-        ended = ringback.running.jobs().job(job).await.unwrap().unwrap().end.is_some();
+        ended = ringback.running.jobs().job(&"acme".into(), job).await.unwrap().unwrap().end.is_some();
         if ended {
             break;
         }

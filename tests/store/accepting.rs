@@ -7,7 +7,7 @@ use ringback::store::{
     Accepted, DeliveryFilter, DeliveryState, EventState, FailedDelivery, Page, StoreError,
 };
 
-use super::every_store;
+use super::every_store_and_cluster;
 use super::sample::{
     UNLIMITED, acceptance, account, call_key, call_write, callback, claim_now, event, later_id, name,
     state_of,
@@ -15,7 +15,7 @@ use super::sample::{
 
 #[test]
 fn an_event_is_stored_with_all_that_it_causes() {
-    every_store(|place| async move {
+    every_store_and_cluster(|place| async move {
         let store = place.open().await;
         let row = callback(UNLIMITED);
         let mut new = acceptance(&[row.id]);
@@ -51,7 +51,7 @@ fn an_event_is_stored_with_all_that_it_causes() {
 
 #[test]
 fn the_same_event_is_stored_once() {
-    every_store(|place| async move {
+    every_store_and_cluster(|place| async move {
         let store = place.open().await;
         let first = acceptance(&[callback(UNLIMITED).id]);
         let mut again = acceptance(&[callback(UNLIMITED).id]);
@@ -72,7 +72,7 @@ fn the_same_event_is_stored_once() {
 
 #[test]
 fn a_repeat_after_its_key_expired_is_a_new_event() {
-    every_store(|place| async move {
+    every_store_and_cluster(|place| async move {
         let store = place.open().await;
         let mut first = acceptance(&[]);
         first.dedupe.expires_at = first.event.received_at + Duration::from_secs(1);
@@ -89,7 +89,7 @@ fn a_repeat_after_its_key_expired_is_a_new_event() {
 
 #[test]
 fn a_call_is_written_only_over_the_version_that_was_read() {
-    every_store(|place| async move {
+    every_store_and_cluster(|place| async move {
         let store = place.open().await;
         let with_call = |version, context| {
             let mut new = acceptance(&[]);
@@ -120,7 +120,7 @@ fn a_call_is_written_only_over_the_version_that_was_read() {
 
 #[test]
 fn of_many_writers_of_one_call_none_is_lost() {
-    every_store(|place| async move {
+    every_store_and_cluster(|place| async move {
         let store = place.open().await;
         let writers: Vec<_> = (0..32)
             .map(|writer| {
@@ -160,7 +160,7 @@ fn of_many_writers_of_one_call_none_is_lost() {
 
 #[test]
 fn a_write_that_cannot_be_done_fails_alone_and_as_a_whole() {
-    every_store(|place| async move {
+    every_store_and_cluster(|place| async move {
         let store = place.open().await;
         let row = callback(UNLIMITED);
         let known = acceptance(&[row.id]);
@@ -214,7 +214,7 @@ fn a_write_that_cannot_be_done_fails_alone_and_as_a_whole() {
 
 #[test]
 fn a_rejected_event_is_kept() {
-    every_store(|place| async move {
+    every_store_and_cluster(|place| async move {
         let store = place.open().await;
         let mut rejected = event();
         rejected.state = EventState::Rejected("not JSON".to_owned());

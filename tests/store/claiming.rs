@@ -12,11 +12,11 @@ use super::sample::{
     UNLIMITED, acceptance, account, attempt, callback, claim_now, delivered, failed, name, now, prove, queue,
     state_of,
 };
-use super::{MAX_IN_FLIGHT, every_store};
+use super::{MAX_IN_FLIGHT, every_store_and_cluster};
 
 #[test]
 fn a_claim_carries_the_request_as_it_was_stored() {
-    every_store(|place| async move {
+    every_store_and_cluster(|place| async move {
         let store = place.open().await;
         let row = callback(UNLIMITED);
         let new = acceptance(&[row.id]);
@@ -42,7 +42,7 @@ fn is_one_soon(delays: &[Duration]) -> bool {
 
 #[test]
 fn a_claim_waits_for_work_and_wakes_at_once() {
-    every_store(|place| async move {
+    every_store_and_cluster(|place| async move {
         let store = place.open().await;
         let mut delays = Vec::new();
         while !is_one_soon(&delays) {
@@ -64,7 +64,7 @@ fn a_claim_waits_for_work_and_wakes_at_once() {
 
 #[test]
 fn a_delivery_is_claimed_when_it_is_due_and_not_before() {
-    every_store(|place| async move {
+    every_store_and_cluster(|place| async move {
         let store = place.open().await;
         let mut delays = Vec::new();
         while !is_one_soon(&delays) {
@@ -83,7 +83,7 @@ fn a_delivery_is_claimed_when_it_is_due_and_not_before() {
 
 #[test]
 fn a_delivered_one_is_finished_and_its_attempt_kept() {
-    every_store(|place| async move {
+    every_store_and_cluster(|place| async move {
         let store = place.open().await;
         let ids = queue(&store, CallbackId::new(), 1).await;
         let claims = store.claim(1).await.unwrap();
@@ -103,7 +103,7 @@ fn a_delivered_one_is_finished_and_its_attempt_kept() {
 
 #[test]
 fn a_failed_one_comes_again_until_it_is_dead() {
-    every_store(|place| async move {
+    every_store_and_cluster(|place| async move {
         let store = place.open().await;
         let ids = queue(&store, CallbackId::new(), 1).await;
         for number in 1..=3 {
@@ -127,7 +127,7 @@ fn a_failed_one_comes_again_until_it_is_dead() {
 
 #[test]
 fn only_the_lease_that_is_held_settles() {
-    every_store(|place| async move {
+    every_store_and_cluster(|place| async move {
         let store = place.open().await;
         let ids = queue(&store, CallbackId::new(), 1).await;
         let first = store.claim(1).await.unwrap();
@@ -148,7 +148,7 @@ fn only_the_lease_that_is_held_settles() {
 
 #[test]
 fn what_is_released_is_due_at_once_and_counts_no_attempt() {
-    every_store(|place| async move {
+    every_store_and_cluster(|place| async move {
         let store = place.open().await;
         let ids = queue(&store, CallbackId::new(), 1).await;
         for _ in 0..20 {
@@ -164,7 +164,7 @@ fn what_is_released_is_due_at_once_and_counts_no_attempt() {
 
 #[test]
 fn no_delivery_is_leased_twice_and_none_is_left_out() {
-    every_store(|place| async move {
+    every_store_and_cluster(|place| async move {
         let store = place.open().await;
         let mut expected = HashSet::new();
         for _ in 0..20 {
@@ -199,7 +199,7 @@ fn no_delivery_is_leased_twice_and_none_is_left_out() {
 
 #[test]
 fn a_claim_that_nobody_waits_for_any_more_leases_nothing() {
-    every_store(|place| async move {
+    every_store_and_cluster(|place| async move {
         let store = place.open().await;
         let row = callback(UNLIMITED);
         store.put_callback(row.clone()).await.unwrap();
@@ -242,7 +242,7 @@ fn a_claim_that_nobody_waits_for_any_more_leases_nothing() {
 
 #[test]
 fn a_backlog_of_one_delays_no_other() {
-    every_store(|place| async move {
+    every_store_and_cluster(|place| async move {
         let store = place.open().await;
         let (busy, quiet) = (callback(UNLIMITED), callback(UNLIMITED));
         for row in [&busy, &quiet] {
@@ -258,7 +258,7 @@ fn a_backlog_of_one_delays_no_other() {
 
 #[test]
 fn destinations_on_trial_take_one_slot_each_and_half_together() {
-    every_store(|place| async move {
+    every_store_and_cluster(|place| async move {
         let store = place.open().await;
         let good = callback(UNLIMITED);
         store.put_callback(good.clone()).await.unwrap();
@@ -289,7 +289,7 @@ fn destinations_on_trial_take_one_slot_each_and_half_together() {
 
 #[test]
 fn a_destination_has_no_more_in_flight_than_it_may() {
-    every_store(|place| async move {
+    every_store_and_cluster(|place| async move {
         let store = place.open().await;
         let row = callback(DestinationLimits { max_in_flight: 3, ..UNLIMITED });
         store.put_callback(row.clone()).await.unwrap();
@@ -305,7 +305,7 @@ fn a_destination_has_no_more_in_flight_than_it_may() {
 
 #[test]
 fn a_rate_is_kept() {
-    every_store(|place| async move {
+    every_store_and_cluster(|place| async move {
         let store = place.open().await;
         let rate = Some(Rate { count: 2, period: Duration::from_secs(2) });
         let row = callback(DestinationLimits { rate, ..UNLIMITED });
@@ -330,7 +330,7 @@ fn a_rate_is_kept() {
 
 #[test]
 fn a_registration_is_paused_with_the_outcome_that_says_so() {
-    every_store(|place| async move {
+    every_store_and_cluster(|place| async move {
         let store = place.open().await;
         let row = callback(UNLIMITED);
         store.put_callback(row.clone()).await.unwrap();
@@ -355,7 +355,7 @@ fn a_registration_is_paused_with_the_outcome_that_says_so() {
 
 #[test]
 fn a_dead_one_is_retried_by_hand_from_the_beginning() {
-    every_store(|place| async move {
+    every_store_and_cluster(|place| async move {
         let store = place.open().await;
         let ids = queue(&store, CallbackId::new(), 1).await;
         for _ in 0..2 {
@@ -384,7 +384,7 @@ fn a_dead_one_is_retried_by_hand_from_the_beginning() {
 
 #[test]
 fn one_that_waits_for_its_next_attempt_is_retried_now() {
-    every_store(|place| async move {
+    every_store_and_cluster(|place| async move {
         let store = place.open().await;
         let ids = queue(&store, CallbackId::new(), 1).await;
         let claims = store.claim(1).await.unwrap();
@@ -400,7 +400,7 @@ fn one_that_waits_for_its_next_attempt_is_retried_now() {
 
 #[test]
 fn a_closed_store_refuses_and_lets_go() {
-    every_store(|place| async move {
+    every_store_and_cluster(|place| async move {
         let store = place.open().await;
         let ids = queue(&store, CallbackId::new(), 1).await;
         let claims = store.claim(1).await.unwrap();

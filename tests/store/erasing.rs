@@ -104,7 +104,7 @@ fn a_call_that_is_erased_leaves_nothing_but_that_there_were_deliveries() {
 
         assert!(!jobs.settle_job(claim.lease, standing(JobPhase::Processing, now())).await.unwrap());
         for (job, is_left) in [(worked_on, false), (waits, false), (not_its, true)] {
-            assert_eq!(jobs.job(job.id).await.unwrap().is_some(), is_left);
+            assert_eq!(jobs.job(&account(), job.id).await.unwrap().is_some(), is_left);
         }
 
         // What is under way fails, and is not tried again.

@@ -10,7 +10,7 @@ use ringback::store::{
 };
 
 use super::sample::{acceptance, account, call_write, now};
-use super::{Opened, Place, every_store};
+use super::{Opened, Place, every_store_and_cluster};
 
 /// A time that has passed for every clock.
 pub(super) fn past() -> Timestamp {
@@ -39,7 +39,7 @@ pub(super) fn job(key: &str, due: Timestamp) -> NewJob {
 }
 
 pub(super) fn shares(max_jobs: usize) -> Vec<SourceShare> {
-    vec![SourceShare { source: "symbl".into(), max_jobs }]
+    vec![SourceShare { account: account(), source: "symbl".into(), max_jobs }]
 }
 
 pub(super) async fn open(place: &dyn Place) -> Opened {
@@ -65,7 +65,7 @@ async fn claim_in_the_end(jobs: &SharedJobs, count: usize) -> Vec<JobClaim> {
 
 #[test]
 fn a_job_is_made_once_by_its_key_and_again_when_it_failed() {
-    every_store(|place| async move {
+    every_store_and_cluster(|place| async move {
         let jobs = open(&*place).await.jobs;
         let first = job("a", past());
         assert_eq!(jobs.put_job(first.clone(), 2).await.unwrap(), PutJob::Stored);
@@ -74,9 +74,9 @@ fn a_job_is_made_once_by_its_key_and_again_when_it_failed() {
         assert_eq!(jobs.put_job(job("c", past()), 2).await.unwrap(), PutJob::Full);
         let elsewhere = NewJob { source: "other".to_owned(), ..job("a", past()) };
         assert_eq!(jobs.put_job(elsewhere, 9).await.unwrap(), PutJob::Stored, "a key is its source's");
-        let kept = jobs.job(first.id).await.unwrap().unwrap();
+        let kept = jobs.job(&account(), first.id).await.unwrap().unwrap();
         assert_eq!((kept.job, kept.end), (first.clone(), None));
-        assert!(jobs.job(JobId::new()).await.unwrap().is_none());
+        assert!(jobs.job(&account(), JobId::new()).await.unwrap().is_none());
 
         let claims = jobs.claim_jobs(1, &shares(1)).await.unwrap();
         assert_eq!(ids(&claims), [first.id]);
@@ -84,7 +84,7 @@ fn a_job_is_made_once_by_its_key_and_again_when_it_failed() {
         let end = JobEnd::Failed("no".to_owned());
         let finished = jobs.finish_job(claims[0].lease, end.clone(), acceptance(&[])).await.unwrap();
         assert_eq!(finished, FinishJob::Accepted(Accepted::Stored));
-        assert_eq!(jobs.job(first.id).await.unwrap().unwrap().end, Some(end));
+        assert_eq!(jobs.job(&account(), first.id).await.unwrap().unwrap().end, Some(end));
         let again = job("a", past());
         assert_eq!(jobs.put_job(again.clone(), 9).await.unwrap(), PutJob::Stored);
 
@@ -98,7 +98,7 @@ fn a_job_is_made_once_by_its_key_and_again_when_it_failed() {
 
 #[test]
 fn submissions_wait_for_room_and_the_rest_for_their_time() {
-    every_store(|place| async move {
+    every_store_and_cluster(|place| async move {
         let jobs = open(&*place).await.jobs;
         for (number, key) in ["a", "b", "c"].into_iter().enumerate() {
             let due = past() + SignedDuration::from_secs(i64::try_from(number).unwrap());
@@ -126,10 +126,10 @@ fn submissions_wait_for_room_and_the_rest_for_their_time() {
             !jobs.settle_job(claims[0].lease, processing.clone()).await.unwrap(),
             "a lease is good for once"
         );
-        let found = jobs.job_of_provider("symbl", "p-1").await.unwrap().unwrap();
+        let found = jobs.job_of_provider(&account(), "symbl", "p-1").await.unwrap().unwrap();
         assert_eq!(found.job, NewJob { standing: processing, ..claims[0].job.job.clone() });
-        assert!(jobs.job_of_provider("other", "p-1").await.unwrap().is_none());
-        assert!(jobs.job_of_provider("symbl", "p-2").await.unwrap().is_none());
+        assert!(jobs.job_of_provider(&account(), "other", "p-1").await.unwrap().is_none());
+        assert!(jobs.job_of_provider(&account(), "symbl", "p-2").await.unwrap().is_none());
         let fetching = standing(JobPhase::Fetching, past());
         assert!(jobs.settle_job(claims[1].lease, fetching).await.unwrap());
         let next = jobs.claim_jobs(9, &shares(2)).await.unwrap();
@@ -143,7 +143,7 @@ fn submissions_wait_for_room_and_the_rest_for_their_time() {
         jobs.put_job(job("d", past()), 9).await.unwrap();
         assert_eq!(jobs.claim_jobs(9, &shares(1)).await.unwrap().len(), 0);
         assert_eq!(jobs.claim_jobs(9, &shares(2)).await.unwrap().len(), 1);
-        assert!(jobs.hasten_job(claims[0].lease.job).await.unwrap());
+        assert!(jobs.hasten_job(&account(), claims[0].lease.job).await.unwrap());
         let processing = jobs.claim_jobs(9, &shares(2)).await.unwrap();
         assert_eq!(ids(&processing), [claims[0].lease.job]);
         jobs.finish_job(processing[0].lease, JobEnd::Completed, acceptance(&[])).await.unwrap();
@@ -154,7 +154,7 @@ fn submissions_wait_for_room_and_the_rest_for_their_time() {
 
 #[test]
 fn slots_are_for_those_that_are_due_longest_over_all_sources() {
-    every_store(|place| async move {
+    every_store_and_cluster(|place| async move {
         let jobs = open(&*place).await.jobs;
         let mut made = Vec::new();
         for number in 0..6 {
@@ -169,7 +169,8 @@ fn slots_are_for_those_that_are_due_longest_over_all_sources() {
             made.push(one.id);
             jobs.put_job(one, 9).await.unwrap();
         }
-        let both = [shares(9), vec![SourceShare { source: "other".into(), max_jobs: 9 }]].concat();
+        let both = [shares(9), vec![SourceShare { account: account(), source: "other".into(), max_jobs: 9 }]]
+            .concat();
         let mut claimed = Vec::new();
         for slots in [1, 2, 9] {
             claimed.extend(ids(&jobs.claim_jobs(slots, &both).await.unwrap()));
@@ -180,18 +181,18 @@ fn slots_are_for_those_that_are_due_longest_over_all_sources() {
 
 #[test]
 fn a_job_that_is_hastened_is_due_now_or_right_after_its_step() {
-    every_store(|place| async move {
+    every_store_and_cluster(|place| async move {
         let jobs = open(&*place).await.jobs;
         let made = job("a", now() + SignedDuration::from_hours(1));
         jobs.put_job(made.clone(), 9).await.unwrap();
         assert!(jobs.claim_jobs(9, &shares(1)).await.unwrap().is_empty());
         let wait = jobs.next_job(&shares(1)).await.unwrap().unwrap();
         assert!((Duration::from_mins(50)..Duration::from_mins(61)).contains(&wait), "{wait:?}");
-        assert!(jobs.hasten_job(made.id).await.unwrap());
+        assert!(jobs.hasten_job(&account(), made.id).await.unwrap());
         let claims = jobs.claim_jobs(9, &shares(1)).await.unwrap();
         assert_eq!(claims.len(), 1);
         // While it is worked on.
-        assert!(jobs.hasten_job(made.id).await.unwrap());
+        assert!(jobs.hasten_job(&account(), made.id).await.unwrap());
         let late = standing(JobPhase::Processing, now() + SignedDuration::from_hours(1));
         assert!(jobs.settle_job(claims[0].lease, late.clone()).await.unwrap());
         let claims = jobs.claim_jobs(9, &shares(1)).await.unwrap();
@@ -199,17 +200,17 @@ fn a_job_that_is_hastened_is_due_now_or_right_after_its_step() {
         // Once: after the next step it is due when that says.
         assert!(jobs.settle_job(claims[0].lease, late).await.unwrap());
         assert!(jobs.claim_jobs(9, &shares(1)).await.unwrap().is_empty());
-        assert!(!jobs.hasten_job(JobId::new()).await.unwrap());
-        assert!(jobs.hasten_job(made.id).await.unwrap());
+        assert!(!jobs.hasten_job(&account(), JobId::new()).await.unwrap());
+        assert!(jobs.hasten_job(&account(), made.id).await.unwrap());
         let claims = jobs.claim_jobs(9, &shares(1)).await.unwrap();
         jobs.finish_job(claims[0].lease, JobEnd::Completed, acceptance(&[])).await.unwrap();
-        assert!(!jobs.hasten_job(made.id).await.unwrap(), "it is over");
+        assert!(!jobs.hasten_job(&account(), made.id).await.unwrap(), "it is over");
     });
 }
 
 #[test]
 fn an_end_is_written_with_its_event_once_or_not_at_all() {
-    every_store(|place| async move {
+    every_store_and_cluster(|place| async move {
         let Opened { store, jobs, .. } = open(&*place).await;
         let made = job("a", past());
         jobs.put_job(made.clone(), 9).await.unwrap();
@@ -219,13 +220,13 @@ fn an_end_is_written_with_its_event_once_or_not_at_all() {
         one.call = Some(call_write("42", 7, "{}"));
         let conflict = jobs.finish_job(lease, JobEnd::Completed, one.clone()).await.unwrap();
         assert_eq!(conflict, FinishJob::Accepted(Accepted::Conflict));
-        assert_eq!(jobs.job(made.id).await.unwrap().unwrap().end, None);
+        assert_eq!(jobs.job(&account(), made.id).await.unwrap().unwrap().end, None);
         assert!(store.event(&account(), event.id).await.unwrap().is_none());
 
         one.call = Some(call_write("42", 0, "{}"));
         let finished = jobs.finish_job(lease, JobEnd::Completed, one.clone()).await.unwrap();
         assert_eq!(finished, FinishJob::Accepted(Accepted::Stored));
-        assert_eq!(jobs.job(made.id).await.unwrap().unwrap().end, Some(JobEnd::Completed));
+        assert_eq!(jobs.job(&account(), made.id).await.unwrap().unwrap().end, Some(JobEnd::Completed));
         assert!(store.event(&account(), event.id).await.unwrap().is_some());
         let again = jobs.finish_job(lease, JobEnd::Completed, one.clone()).await.unwrap();
         assert_eq!(again, FinishJob::Lost);
@@ -238,13 +239,13 @@ fn an_end_is_written_with_its_event_once_or_not_at_all() {
         one.call = None;
         let repeated = jobs.finish_job(lease, JobEnd::Completed, one).await.unwrap();
         assert_eq!(repeated, FinishJob::Accepted(Accepted::Duplicate(event.id)));
-        assert_eq!(jobs.job(second.id).await.unwrap().unwrap().end, Some(JobEnd::Completed));
+        assert_eq!(jobs.job(&account(), second.id).await.unwrap().unwrap().end, Some(JobEnd::Completed));
     });
 }
 
 #[test]
 fn jobs_survive_a_power_cut_and_the_leases_of_those_who_died_do_not() {
-    every_store(|place| async move {
+    every_store_and_cluster(|place| async move {
         let before = open(&*place).await.jobs;
         let (taken, waiting) = (job("a", past()), job("b", past()));
         before.put_job(taken.clone(), 9).await.unwrap();
@@ -261,14 +262,14 @@ fn jobs_survive_a_power_cut_and_the_leases_of_those_who_died_do_not() {
         let lost = jobs.finish_job(first.lease, JobEnd::Completed, acceptance(&[])).await.unwrap();
         assert_eq!(lost, FinishJob::Lost);
         assert!(!jobs.settle_job(first.lease, standing(JobPhase::Fetching, past())).await.unwrap());
-        assert_eq!(jobs.job(taken.id).await.unwrap().unwrap().end, None);
+        assert_eq!(jobs.job(&account(), taken.id).await.unwrap().unwrap().end, None);
         assert!(jobs.settle_job(second.lease, standing(JobPhase::Fetching, past())).await.unwrap());
     });
 }
 
 #[test]
 fn leases_are_given_back_when_the_store_is_closed() {
-    every_store(|place| async move {
+    every_store_and_cluster(|place| async move {
         let Opened { store, jobs, .. } = open(&*place).await;
         let made = job("a", past());
         jobs.put_job(made.clone(), 9).await.unwrap();
@@ -283,7 +284,7 @@ fn leases_are_given_back_when_the_store_is_closed() {
 
 #[test]
 fn what_is_over_is_removed_in_its_time_and_what_nobody_does_too() {
-    every_store(|place| async move {
+    every_store_and_cluster(|place| async move {
         let Opened { store, jobs, .. } = open(&*place).await;
         let (over, lost, leased) = (job("over", past()), job("lost", past()), job("leased", past()));
         jobs.put_job(over.clone(), 9).await.unwrap();
@@ -302,13 +303,13 @@ fn what_is_over_is_removed_in_its_time_and_what_nobody_does_too() {
         };
         sweep(29).await;
         for one in [&over, &lost, &leased] {
-            assert!(jobs.job(one.id).await.unwrap().is_some(), "{}", one.key);
+            assert!(jobs.job(&account(), one.id).await.unwrap().is_some(), "{}", one.key);
         }
         sweep(31).await;
         for one in [&over, &lost, &leased] {
-            assert!(jobs.job(one.id).await.unwrap().is_none(), "{}", one.key);
+            assert!(jobs.job(&account(), one.id).await.unwrap().is_none(), "{}", one.key);
         }
-        assert!(jobs.job_of_provider("symbl", "p-1").await.unwrap().is_none());
+        assert!(jobs.job_of_provider(&account(), "symbl", "p-1").await.unwrap().is_none());
         assert!(jobs.claim_jobs(9, &shares(9)).await.unwrap().is_empty());
         assert_eq!(jobs.next_job(&shares(9)).await.unwrap(), None);
         // Nothing of them is in the way of new ones, which are as many as there may be.

@@ -9,7 +9,7 @@ use ringback::store::{
     Acceptance, Accepted, Answered, CallQuery, EventFilter, EventRow, EventState, Remember, SharedStore,
 };
 
-use super::every_store;
+use super::every_store_and_cluster;
 use super::sample::{UNLIMITED, account, call_key, call_write, callback, dedupe, event, name, now};
 
 /// An event that came in at this time, with an id of then.
@@ -40,7 +40,7 @@ async fn listed(store: &SharedStore, filter: EventFilter) -> Vec<EventId> {
 
 #[test]
 fn events_are_listed_newest_first_page_by_page_and_by_their_filters() {
-    every_store(|place| async move {
+    every_store_and_cluster(|place| async move {
         let store = place.open().await;
         let start = now() - Duration::from_hours(12);
         let at = |minutes| start + Duration::from_mins(minutes);
@@ -122,7 +122,7 @@ async fn tell(store: &SharedStore, key: CallKey, read_version: u64, at: Timestam
 
 #[test]
 fn calls_are_listed_by_when_they_were_first_heard_of() {
-    every_store(|place| async move {
+    every_store_and_cluster(|place| async move {
         let store = place.open().await;
         let start = now() - Duration::from_hours(12);
         let key = |space: &str, id: &str| CallKey { space: space.into(), ..call_key(id) };
@@ -169,7 +169,7 @@ fn calls_are_listed_by_when_they_were_first_heard_of() {
 
 #[test]
 fn an_answer_is_remembered_with_its_registration_or_not_at_all() {
-    every_store(|place| async move {
+    every_store_and_cluster(|place| async move {
         let store = place.open().await;
         let answered = |text: &str| Answered { fingerprint: [1; 32], answer: text.as_bytes().to_vec() };
         let remember =

@@ -7,6 +7,7 @@ mod announcing;
 mod auditing;
 mod circuits;
 mod claiming;
+mod cluster;
 mod crashing;
 mod embedded;
 mod erasing;
@@ -20,6 +21,7 @@ mod reading;
 mod redis;
 mod registering;
 mod replaying;
+mod replicas;
 mod sample;
 mod searching;
 mod shared_jobs;
@@ -27,7 +29,7 @@ mod speech_requests;
 mod storing;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 use async_trait::async_trait;
 use ringback::store::audit::{Audit, Finding};
@@ -36,6 +38,7 @@ use ringback::store::redis::{self as redis_store, Redis};
 use ringback::store::scheduler::CircuitRules;
 use ringback::store::{SharedJobs, SharedSpeechRequests, SharedStore};
 
+use crate::redis_cluster::RedisCluster;
 use crate::redis_server::RedisServer;
 
 /// A store that is open, and what it keeps beside deliveries.
@@ -169,22 +172,86 @@ impl Place for RedisPlace {
     }
 
     fn weigh(&self) -> u64 {
-        let script = "local sum = 0 \
-                      for _, key in ipairs(redis.call('KEYS', '{rb0}:[ec]:*')) do \
-                      sum = sum + redis.call('HSTRLEN', key, 'b') end \
-                      for _, key in ipairs(redis.call('KEYS', '{rb0}:r:*')) do \
-                      sum = sum + redis.call('STRLEN', key) end return sum";
-        let answer = self.0.lock().unwrap().ask(&[b"EVAL", script.as_bytes(), b"0"]);
-        let answer = String::from_utf8(answer).unwrap();
-        answer.trim_start_matches(':').trim_end().parse().unwrap()
+        weigh(&self.0.lock().unwrap())
+    }
+}
+
+/// How many bytes of all accounts are in a server.
+fn weigh(server: &RedisServer) -> u64 {
+    let script = "local sum = 0 \
+                  for _, key in ipairs(redis.call('KEYS', '{rb*}:[ec]:*')) do \
+                  sum = sum + redis.call('HSTRLEN', key, 'b') end \
+                  for _, key in ipairs(redis.call('KEYS', '{rb*}:r:*')) do \
+                  sum = sum + redis.call('STRLEN', key) end return sum";
+    let answer = server.ask(&[b"EVAL", script.as_bytes(), b"0"]);
+    let answer = String::from_utf8(answer).unwrap();
+    answer.trim_start_matches(':').trim_end().parse().unwrap()
+}
+
+/// A Cluster, which is one rule's at a time.
+struct ClusterPlace(Mutex<tokio::sync::OwnedMutexGuard<RedisCluster>>);
+
+/// The Cluster that runs at present: to make one takes longer than most rules do. It is gone when no
+/// rule waits for it any more.
+static CLUSTER: Mutex<Weak<tokio::sync::Mutex<RedisCluster>>> = Mutex::new(Weak::new());
+
+impl ClusterPlace {
+    fn empty() -> Self {
+        let cluster = {
+            let mut running = CLUSTER.lock().unwrap();
+            running.upgrade().unwrap_or_else(|| {
+                let cluster = Arc::new(tokio::sync::Mutex::new(RedisCluster::start()));
+                *running = Arc::downgrade(&cluster);
+                cluster
+            })
+        };
+        let cluster = cluster.blocking_lock_owned();
+        for master in &cluster.masters {
+            assert!(master.ask(&[b"FLUSHALL"]).starts_with(b"+OK"));
+        }
+        Self(Mutex::new(cluster))
+    }
+}
+
+#[async_trait]
+impl Place for ClusterPlace {
+    async fn open_all(&self, circuit: CircuitRules) -> Opened {
+        let url = self.0.lock().unwrap().url();
+        let options = redis_store::Options { max_in_flight: MAX_IN_FLIGHT, circuit, ..Default::default() };
+        let store = Arc::new(Redis::open(&url, options).await.unwrap());
+        Opened { store: Arc::clone(&store) as _, jobs: Arc::clone(&store) as _, requests: store }
+    }
+
+    async fn cut_power(&self) {
+        let mut cluster = self.0.lock().unwrap();
+        for master in &mut cluster.masters {
+            master.kill();
+        }
+        for master in &mut cluster.masters {
+            master.start_again();
+        }
+        cluster.is_well();
+        for master in &cluster.masters {
+            run_leases_out(master);
+        }
+    }
+
+    async fn audit(&self) -> Audit {
+        let url = self.0.lock().unwrap().url();
+        redis_store::audit(&url).await.unwrap()
+    }
+
+    fn weigh(&self) -> u64 {
+        self.0.lock().unwrap().masters.iter().map(weigh).sum()
     }
 }
 
 /// Lets the time of all leases pass, of deliveries and of jobs.
 pub(crate) fn run_leases_out(server: &RedisServer) {
-    let script = "for _, leases in ipairs({ '{rb0}:l', '{rb0}:jl' }) do \
+    let script = "for _, pattern in ipairs({ '{rb*}:l', '{rb*}:jl' }) do \
+                  for _, leases in ipairs(redis.call('KEYS', pattern)) do \
                   for _, id in ipairs(redis.call('ZRANGE', leases, 0, -1)) do \
-                  redis.call('ZADD', leases, 1, id) end end";
+                  redis.call('ZADD', leases, 1, id) end end end";
     let answer = server.ask(&[b"EVAL", script.as_bytes(), b"0"]);
     assert!(answer.starts_with(b"$-1"), "{}", String::from_utf8_lossy(&answer));
 }
@@ -213,13 +280,24 @@ fn wrong(audit: &Audit) -> Vec<&Finding> {
 /// Runs a rule of the contract over every store. Whatever it does, everything is where it should be
 /// in the end.
 pub(crate) fn every_store<F: Future<Output = ()>>(rule: impl Fn(Box<dyn Place>) -> F) {
-    let places: [Arc<dyn Place>; 2] = [
-        Arc::new(EmbeddedPlace {
-            folder: tempfile::tempdir().unwrap(),
-            cuts: std::sync::atomic::AtomicU32::new(0),
-        }),
-        Arc::new(RedisPlace(Mutex::new(RedisServer::durable()))),
-    ];
+    let embedded =
+        EmbeddedPlace { folder: tempfile::tempdir().unwrap(), cuts: std::sync::atomic::AtomicU32::new(0) };
+    run(
+        [Arc::new(embedded) as Arc<dyn Place>, Arc::new(RedisPlace(Mutex::new(RedisServer::durable())))],
+        &rule,
+    );
+}
+
+/// Runs a rule over every store, and over a Redis Cluster: those rules whose keys are shared out.
+pub(crate) fn every_store_and_cluster<F: Future<Output = ()>>(rule: impl Fn(Box<dyn Place>) -> F) {
+    every_store(&rule);
+    run([Arc::new(ClusterPlace::empty()) as Arc<dyn Place>], &rule);
+}
+
+fn run<F: Future<Output = ()>>(
+    places: impl IntoIterator<Item = Arc<dyn Place>>,
+    rule: &impl Fn(Box<dyn Place>) -> F,
+) {
     for place in places {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();

@@ -8,7 +8,7 @@ use ringback::store::{
     SharedStore,
 };
 
-use super::every_store;
+use super::every_store_and_cluster;
 use super::sample::{
     UNLIMITED, acceptance, account, call_key, call_write, callback, claim_now, delivered, event, failed,
     name, now, prove, queue, state_of,
@@ -26,7 +26,7 @@ async fn settles_as(store: &SharedStore, id: DeliveryId, state: DeliveryState) {
 
 #[test]
 fn registrations_are_kept_as_they_were_put() {
-    every_store(|place| async move {
+    every_store_and_cluster(|place| async move {
         let store = place.open().await;
         let first = callback(DestinationLimits {
             max_in_flight: 3,
@@ -52,7 +52,7 @@ fn registrations_are_kept_as_they_were_put() {
 
 #[test]
 fn a_paused_registration_collects_and_goes_on() {
-    every_store(|place| async move {
+    every_store_and_cluster(|place| async move {
         let store = place.open().await;
         let row = callback(DestinationLimits { paused: true, ..UNLIMITED });
         store.put_callback(row.clone()).await.unwrap();
@@ -71,7 +71,7 @@ fn a_paused_registration_collects_and_goes_on() {
 
 #[test]
 fn a_removed_registration_takes_what_waits_with_it() {
-    every_store(|place| async move {
+    every_store_and_cluster(|place| async move {
         let store = place.open().await;
         let (row, other) = (callback(UNLIMITED), callback(UNLIMITED));
         store.put_callback(row.clone()).await.unwrap();
@@ -113,7 +113,7 @@ fn a_removed_registration_takes_what_waits_with_it() {
 
 #[test]
 fn registrations_may_share_a_destination() {
-    every_store(|place| async move {
+    every_store_and_cluster(|place| async move {
         let store = place.open().await;
         let shared = DestinationId([9; 16]);
         let (removed, kept) = (callback(UNLIMITED), callback(UNLIMITED));
@@ -148,7 +148,7 @@ async fn sweep_all(store: &SharedStore, days: u64) {
 
 #[test]
 fn what_has_outlived_its_retention_goes_and_nothing_else() {
-    every_store(|place| async move {
+    every_store_and_cluster(|place| async move {
         let store = place.open().await;
         let row = callback(UNLIMITED);
         store.put_callback(row.clone()).await.unwrap();
@@ -198,7 +198,7 @@ fn what_has_outlived_its_retention_goes_and_nothing_else() {
 
 #[test]
 fn a_paused_registration_does_not_collect_for_ever() {
-    every_store(|place| async move {
+    every_store_and_cluster(|place| async move {
         let store = place.open().await;
         let row = callback(DestinationLimits { paused: true, ..UNLIMITED });
         store.put_callback(row.clone()).await.unwrap();

@@ -47,6 +47,7 @@ pub(crate) fn dedupe(event: &EventRow) -> DedupeKey {
     let mut digest = [7; 32];
     digest[..16].copy_from_slice(&event.id.to_bytes());
     DedupeKey {
+        account: event.account.clone(),
         source: event.source.clone(),
         digest,
         expires_at: event.received_at + Duration::from_hours(24),
@@ -177,7 +178,8 @@ pub(crate) async fn state_of(store: &SharedStore, id: DeliveryId) -> DeliverySta
 pub(crate) async fn claim_now(store: &SharedStore, slots: usize) -> Vec<Claim> {
     let others = async {
         tokio::time::sleep(Duration::from_millis(100)).await;
-        for _ in 0..2 {
+        // As many as there are shards of a Cluster to look at, and more.
+        for _ in 0..40 {
             // Its answer says nothing here, a refusal included: what counts is that there is one.
             let _ = store.remove_callback(&account(), CallbackId::new()).await;
         }

@@ -13,7 +13,7 @@ use ringback::event::{AccountName, EventId};
 use ringback::filter::{Filter, Needle};
 use ringback::store::{Acceptance, Accepted, CallQuery, CallWrite, EventRow, SharedStore};
 
-use super::every_store;
+use super::every_store_and_cluster;
 use super::sample::{dedupe, event, name, now};
 
 /// The calls of a store, and how they came to be.
@@ -217,7 +217,7 @@ impl World {
 
 #[test]
 fn a_search_finds_what_a_look_at_every_call_finds() {
-    every_store(|place| async move {
+    every_store_and_cluster(|place| async move {
         let mut world = World::new();
         {
             let store = place.open().await;

@@ -10,7 +10,7 @@ use ringback::store::{JobEnd, JobPhase, Jobs, PutJob, Rate, StoreError, Turn};
 
 use super::jobs::{job, past, shares, standing};
 use super::open_redis;
-use super::sample::{acceptance, now};
+use super::sample::{acceptance, account, now};
 use crate::redis_server::RedisServer;
 
 /// How long something may take that happens by itself, on a busy machine.
@@ -74,7 +74,7 @@ async fn a_provider_has_no_more_jobs_at_work_than_it_may_whoever_claims() {
 
     // Each that ends makes room for one.
     for id in &at_work[..2] {
-        assert!(both[1].hasten_job(*id).await.unwrap());
+        assert!(both[1].hasten_job(&account(), *id).await.unwrap());
     }
     for claim in both[0].claim_jobs(9, &shares(7)).await.unwrap() {
         assert!(at_work.contains(&claim.lease.job));
@@ -98,7 +98,7 @@ async fn who_waits_for_jobs_is_told_by_another_process() {
     assert!(worker.settle_job(claim.lease, standing(JobPhase::Processing, far)).await.unwrap());
 
     // A notice of the provider came to the other process.
-    assert!(desk.hasten_job(made).await.unwrap());
+    assert!(desk.hasten_job(&account(), made).await.unwrap());
     told().await;
     let claim = desk.claim_jobs(9, &shares(1)).await.unwrap().remove(0);
 
@@ -160,7 +160,7 @@ async fn a_damaged_job_is_set_aside_and_the_others_go_on() {
     let claims = store.claim_jobs(9, &shares(9)).await.unwrap();
     assert_eq!(claims.iter().map(|claim| claim.lease.job).collect::<Vec<_>>(), [ids[4]]);
     assert!(store.settle_job(claims[0].lease, standing(JobPhase::Processing, past())).await.unwrap());
-    assert!(matches!(store.job(ids[0]).await, Err(StoreError::Corrupt { .. })));
+    assert!(matches!(store.job(&account(), ids[0]).await, Err(StoreError::Corrupt { .. })));
     let next = store.claim_jobs(1, &shares(9)).await.unwrap();
     assert_eq!(next[0].lease.job, ids[4]);
 }
@@ -177,7 +177,7 @@ async fn a_redis_without_memory_takes_no_new_job_and_lets_the_others_go_on() {
     let second = store.claim_jobs(1, &shares(9)).await.unwrap()[0].lease;
     for lease in [first, second] {
         assert!(store.settle_job(lease, standing(JobPhase::Fetching, past())).await.unwrap());
-        assert!(store.hasten_job(lease.job).await.unwrap());
+        assert!(store.hasten_job(&account(), lease.job).await.unwrap());
     }
     let claims = store.claim_jobs(9, &shares(9)).await.unwrap();
     assert_eq!(claims.len(), 2);
@@ -187,7 +187,10 @@ async fn a_redis_without_memory_takes_no_new_job_and_lets_the_others_go_on() {
     server.ask(&[b"CONFIG", b"SET", b"maxmemory", b"0"]);
     for claim in &claims {
         store.finish_job(claim.lease, JobEnd::Completed, acceptance(&[])).await.unwrap();
-        assert_eq!(store.job(claim.lease.job).await.unwrap().unwrap().end, Some(JobEnd::Completed));
+        assert_eq!(
+            store.job(&account(), claim.lease.job).await.unwrap().unwrap().end,
+            Some(JobEnd::Completed)
+        );
     }
 }
 

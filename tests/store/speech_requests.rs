@@ -255,7 +255,7 @@ fn a_call_that_is_erased_takes_its_jobs_with_it_and_nobody_waits_for_it() {
         assert_eq!(requests.waiting_for(&call_key("b")).await.unwrap(), [new.id]);
         for claim in claims {
             let is_erased = claim.job.job.call == call_key("a");
-            assert_eq!(jobs.job(claim.lease.job).await.unwrap().is_none(), is_erased);
+            assert_eq!(jobs.job(&account(), claim.lease.job).await.unwrap().is_none(), is_erased);
             let finished = jobs.finish_job(claim.lease, JobEnd::Completed, acceptance(&[])).await.unwrap();
             assert_eq!(finished == FinishJob::Lost, is_erased);
         }

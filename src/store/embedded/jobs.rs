@@ -113,22 +113,33 @@ impl Jobs for Embedded {
         self.write_first(Finish { lease, end, acceptance: Box::new(acceptance) }).await
     }
 
-    async fn hasten_job(&self, id: JobId) -> Result<bool, StoreError> {
-        self.write(Hasten { id, now: Timestamp::now() }).await
+    async fn hasten_job(&self, account: &AccountName, id: JobId) -> Result<bool, StoreError> {
+        self.write(Hasten { account: account.clone(), id, now: Timestamp::now() }).await
     }
 
-    async fn job_of_provider(&self, source: &str, id: &str) -> Result<Option<JobRow>, StoreError> {
-        let (source, id) = (source.to_owned(), id.to_owned());
-        let sql = format!("{SELECT} WHERE j.source = ?1 AND j.provider_job = ?2 ORDER BY j.id DESC LIMIT 1");
+    async fn job_of_provider(
+        &self,
+        account: &AccountName,
+        source: &str,
+        id: &str,
+    ) -> Result<Option<JobRow>, StoreError> {
+        let (account, source, id) = (account.clone(), source.to_owned(), id.to_owned());
+        let sql = format!(
+            "{SELECT} WHERE j.source = ?1 AND j.provider_job = ?2 AND a.name = ?3 ORDER BY j.id DESC LIMIT 1"
+        );
         self.readers
             .read(move |connection| {
-                connection.prepare_cached(&sql)?.query_row(params![source, id], read_job).optional()
+                connection
+                    .prepare_cached(&sql)?
+                    .query_row(params![source, id, account.as_ref()], read_job)
+                    .optional()
             })
             .await
     }
 
-    async fn job(&self, id: JobId) -> Result<Option<JobRow>, StoreError> {
-        self.readers.read(move |connection| select(connection, id)).await
+    async fn job(&self, account: &AccountName, id: JobId) -> Result<Option<JobRow>, StoreError> {
+        let job = self.readers.read(move |connection| select(connection, id)).await?;
+        Ok(job.filter(|job| job.job.call.account == *account))
     }
 }
 
@@ -390,6 +401,7 @@ impl Write for Finish {
 }
 
 struct Hasten {
+    account: AccountName,
     id: JobId,
     now: Timestamp,
 }
@@ -401,9 +413,10 @@ impl Write for Hasten {
         let written = desk
             .connection
             .prepare_cached(
-                "UPDATE job SET due = min(due, ?2), hastened = 1 WHERE id = ?1 AND ended IS NULL",
+                "UPDATE job SET due = min(due, ?2), hastened = 1 WHERE id = ?1 AND ended IS NULL \
+                 AND account = (SELECT id FROM account WHERE name = ?3)",
             )?
-            .execute(params![self.id.to_bytes(), micros(self.now)])?;
+            .execute(params![self.id.to_bytes(), micros(self.now), self.account.as_ref()])?;
         Ok(written == 1)
     }
 }
@@ -442,7 +455,7 @@ mod tests {
         };
         store.put_job(job.clone(), 1).await.unwrap();
         let claim = async |after: Duration| {
-            let sources = vec![SourceShare { source: "symbl".into(), max_jobs: 1 }];
+            let sources = vec![SourceShare { account: "acme".into(), source: "symbl".into(), max_jobs: 1 }];
             let mut claims = store.write(Claim { now: at + after, slots: 1, sources }).await.unwrap();
             claims.pop().map(|claim| claim.lease)
         };

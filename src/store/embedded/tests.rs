@@ -75,7 +75,12 @@ fn acceptance(body: usize) -> Acceptance {
     digest[..16].copy_from_slice(&event.id.to_bytes());
     let callback = CallbackId::new();
     Acceptance {
-        dedupe: DedupeKey { source: "pbx".to_owned(), digest, expires_at: now + Duration::from_hours(24) },
+        dedupe: DedupeKey {
+            account: account.clone(),
+            source: "pbx".to_owned(),
+            digest,
+            expires_at: now + Duration::from_hours(24),
+        },
         call: None,
         deliveries: vec![NewDelivery {
             id: DeliveryId::new(),

@@ -5,11 +5,11 @@
 //! looks is not taken for damage.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use redis::Client;
-
-use super::link::{Link, PREFIX, Script};
-use super::{FORMAT, inspection, search, unusable};
+use super::nodes::{Nodes, unusable};
+use super::shard::{MOST_SHARDS, Script, Shard};
+use super::{Durability, FORMAT, inspection, search};
 use crate::event::{CallbackId, DeliveryId, EventId, JobId};
 use crate::store::StoreError;
 use crate::store::audit::{Audit, FindingKind};
@@ -29,12 +29,12 @@ const MOST_LEASES: usize = 20_000;
 /// [`StoreError::Unusable`]: it cannot be reached, is none that a store can be in, holds none, or holds
 /// what a newer version wrote.
 pub async fn audit(url: &str) -> Result<Audit, StoreError> {
-    // The library's words may hold the URL, and with it the password.
-    let client = Client::open(url)
-        .map_err(|_| StoreError::Unusable("the URL of the store is not one of a Redis".to_owned()))?;
-    let place = client.get_connection_info().addr().to_string();
+    let nodes = Arc::new(Nodes::open(url, Durability::Local).await?);
+    let mut audit = Audit::default();
+    let exposures = look_at_settings(&nodes, &mut audit).await?;
+    audit.notes.extend(exposures);
     let mut auditor = Auditor {
-        link: Link::new(client, None),
+        shard: Shard::new(0, Arc::clone(&nodes), None),
         deliveries: Script::new(include_str!("audit_deliveries.lua")),
         members: Script::new(include_str!("audit_members.lua")),
         parts: Script::new(include_str!("audit_parts.lua")),
@@ -42,10 +42,14 @@ pub async fn audit(url: &str) -> Result<Audit, StoreError> {
         destinations: Script::new(include_str!("audit_destinations.lua")),
         jobs: Script::new(include_str!("audit_jobs.lua")),
         index: Script::new(include_str!("audit_index.lua")),
-        audit: Audit::default(),
+        audit,
         to_look_at: BTreeSet::new(),
     };
-    auditor.look_at_all().await.map_err(|error| unusable(&place, error))?;
+    let shards = auditor.look_at_mark().await.map_err(|error| nodes.unusable(error))?;
+    for number in 0..shards {
+        auditor.shard = Shard::new(number, Arc::clone(&nodes), None);
+        auditor.look_at_all().await.map_err(|error| nodes.unusable(error))?;
+    }
     let mut audit = auditor.audit;
     // Redis may name a key twice while it makes room for more of them.
     audit.findings.sort_by(|one, other| (one.kind, &one.subject).cmp(&(other.kind, &other.subject)));
@@ -53,11 +57,30 @@ pub async fn audit(url: &str) -> Result<Audit, StoreError> {
     Ok(audit)
 }
 
+/// What the servers' settings are, a sentence each, with what is wrong with them.
+async fn look_at_settings(nodes: &Nodes, audit: &mut Audit) -> Result<Vec<String>, StoreError> {
+    let mut exposures = Vec::new();
+    for link in nodes.masters() {
+        let place = link.place();
+        let findings = inspection::look(&link).await.map_err(|error| unusable("Redis", &place, error))?;
+        findings
+            .refuse_what_is_none_for_a_store(nodes.is_cluster())
+            .map_err(|error| unusable("Redis", &place, error))?;
+        let of = if nodes.is_cluster() { format!("{place}: ") } else { String::new() };
+        if let Some(reason) = findings.throws_away() {
+            audit.find(FindingKind::Settings, "maxmemory-policy", format!("{of}{reason}"));
+        }
+        exposures.push(format!("{of}{}", findings.exposure().sentence));
+    }
+    Ok(exposures)
+}
+
 /// What scripts tell: the name of a key, the kind of what is wrong with it, and a sentence.
 type Told = Vec<(Vec<u8>, Vec<u8>, Vec<u8>)>;
 
 struct Auditor {
-    link: Link,
+    /// The one that is looked at.
+    shard: Shard,
     deliveries: Script,
     members: Script,
     parts: Script,
@@ -90,30 +113,25 @@ struct Waiting {
 }
 
 impl Auditor {
-    async fn look_at_all(&mut self) -> Result<(), StoreError> {
-        self.look_at_settings().await?;
-        self.go_through().await?;
-        self.look_at_destinations().await
-    }
-
-    async fn look_at_settings(&mut self) -> Result<(), StoreError> {
-        let findings = inspection::look(&self.link).await?;
-        findings.refuse_what_is_none_for_a_store()?;
-        if let Some(reason) = findings.throws_away() {
-            self.audit.find(FindingKind::Settings, "maxmemory-policy", reason);
-        }
-        self.audit.notes.push(findings.exposure().sentence);
+    /// Looks at what says that there is a store; of how many shards.
+    async fn look_at_mark(&mut self) -> Result<usize, StoreError> {
         let mut pipeline = redis::pipe();
-        pipeline.cmd("HGET").arg(format!("{PREFIX}n")).arg("F");
-        let (format,): (Option<u32>,) = self.link.ask(&pipeline).await?;
+        pipeline.cmd("HMGET").arg(self.shard.key("n", b"")).arg("F").arg("S");
+        let ((format, shards),): ((Option<u32>, Option<usize>),) = self.shard.ask(&pipeline).await?;
         match format {
             None => Err(StoreError::Unusable("there is no store in this database".to_owned())),
             Some(format) if format > FORMAT => Err(super::newer(format)),
             Some(format) => {
                 self.audit.format = format;
-                Ok(())
+                Ok(shards.unwrap_or(1).min(MOST_SHARDS))
             }
         }
+    }
+
+    /// Looks at everything in a shard.
+    async fn look_at_all(&mut self) -> Result<(), StoreError> {
+        self.go_through().await?;
+        self.look_at_destinations().await
     }
 
     async fn go_through(&mut self) -> Result<(), StoreError> {
@@ -121,10 +139,11 @@ impl Auditor {
         let mut waiting = Waiting::default();
         loop {
             let mut pipeline = redis::pipe();
-            pipeline.cmd("SCAN").arg(&cursor).arg("MATCH").arg(format!("{PREFIX}*")).arg("COUNT").arg(SCAN);
-            let ((next, keys),): ((String, Vec<Vec<u8>>),) = self.link.ask(&pipeline).await?;
+            let pattern = self.shard.key("*", b"");
+            pipeline.cmd("SCAN").arg(&cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(SCAN);
+            let ((next, keys),): ((String, Vec<Vec<u8>>),) = self.shard.ask(&pipeline).await?;
             for key in keys {
-                self.sort(&key[PREFIX.len().min(key.len())..], &mut waiting).await?;
+                self.sort(&key[self.shard.prefix().len().min(key.len())..], &mut waiting).await?;
             }
             let is_last = next == "0";
             self.look_at(&mut waiting, if is_last { 1 } else { CHUNK }).await?;
@@ -215,11 +234,11 @@ impl Auditor {
             return Ok(None);
         }
         let mut pipeline = redis::pipe();
-        let key = [PREFIX.as_bytes(), set].concat();
+        let key = self.shard.key("", set);
         let is_sorted = ![b"ja:", b"jo:", b"jc:"].iter().any(|begins| set.starts_with(*begins));
         let scan = if is_sorted { "ZSCAN" } else { "SSCAN" };
         pipeline.cmd(scan).arg(key).arg(cursor).arg("COUNT").arg(SCAN);
-        let ((next, found),): ((String, Vec<Vec<u8>>),) = self.link.ask(&pipeline).await?;
+        let ((next, found),): ((String, Vec<Vec<u8>>),) = self.shard.ask(&pipeline).await?;
         // Of a sorted set, members and scores in turn.
         let members = found.into_iter().step_by(if is_sorted { 2 } else { 1 }).collect();
         Ok(Some((if next == "0" { String::new() } else { next }, members)))
@@ -232,7 +251,7 @@ impl Auditor {
             let members: Vec<Vec<u8>> = members.into_iter().filter(of_calls).collect();
             for chunk in members.chunks(CHUNK) {
                 let told: Vec<(Vec<u8>, String)> = self
-                    .link
+                    .shard
                     .run(&self.members, |command| {
                         command.arg(all.set).arg(&all.begins).arg(all.field).arg(all.value).arg(chunk);
                     })
@@ -259,8 +278,8 @@ impl Auditor {
             for block in blocks {
                 let column = [account, b"\0\0", &block, b"c"].concat();
                 let mut pipeline = redis::pipe();
-                pipeline.cmd("GET").arg([PREFIX.as_bytes(), b"iv:", &column].concat());
-                let (calls,): (Option<Vec<u8>>,) = self.link.ask(&pipeline).await?;
+                pipeline.cmd("GET").arg(self.shard.key("iv:", &column));
+                let (calls,): (Option<Vec<u8>>,) = self.shard.ask(&pipeline).await?;
                 let seats: Vec<(usize, u64)> = search::seated(&calls.unwrap_or_default());
                 for chunk in seats.chunks(CHUNK) {
                     self.look_at_index(account, &column, chunk).await?;
@@ -278,7 +297,7 @@ impl Auditor {
         seats: &[(usize, u64)],
     ) -> Result<(), StoreError> {
         let told: Told = self
-            .link
+            .shard
             .run(&self.index, |command| {
                 command.arg(account).arg(column);
                 for (seat, place) in seats {
@@ -305,7 +324,7 @@ impl Auditor {
         };
         for chunk in take(&mut waiting.deliveries).chunks(CHUNK) {
             let (states, told): (Vec<String>, Vec<Vec<u8>>) = self
-                .link
+                .shard
                 .run(&self.deliveries, |command| {
                     command.arg(chunk);
                 })
@@ -320,7 +339,7 @@ impl Auditor {
         for (begins, names) in [("r:", take(&mut waiting.requests)), ("a:", take(&mut waiting.attempts))] {
             for chunk in names.chunks(CHUNK) {
                 let told: Vec<Vec<u8>> = self
-                    .link
+                    .shard
                     .run(&self.parts, |command| {
                         command.arg(begins).arg(chunk);
                     })
@@ -340,7 +359,7 @@ impl Auditor {
             self.audit.count(what, names.len() as u64);
             for chunk in names.chunks(CHUNK) {
                 let told: Told = self
-                    .link
+                    .shard
                     .run(if kind == "j" { &self.jobs } else { &self.records }, |command| {
                         if kind != "j" {
                             command.arg(kind);
@@ -361,7 +380,7 @@ impl Auditor {
         let mut counted = true;
         for chunk in all.chunks(CHUNK) {
             let (counts, registrations, told): (bool, u64, Told) = self
-                .link
+                .shard
                 .run(&self.destinations, |command| {
                     command.arg(MOST_LEASES).arg(chunk);
                 })

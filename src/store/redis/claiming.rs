@@ -8,7 +8,8 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::link::PREFIX;
+use super::failure::away;
+use super::shard::Shard;
 use super::{Held, LEASE_TIME, Shared, becomes_true, form};
 use crate::event::{CallbackId, DeliveryId};
 use crate::store::{Claim, Lease, StoreError};
@@ -19,6 +20,12 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(5);
 
 /// How long `BLPOP` waits; longer costs less where commands are metered.
 const BLOCK: Duration = Duration::from_secs(5);
+
+/// How long what a look at one of several shards found is believed, if nobody waited for work since.
+const FRESH: Duration = Duration::from_millis(50);
+
+/// How long the others wait for one of several shards.
+const LOOK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long the waker leaves Redis alone after it failed.
 const RECOVERY_TIME: Duration = Duration::from_secs(1);
@@ -51,12 +58,9 @@ impl Handover {
 impl Drop for Handover {
     fn drop(&mut self) {
         if !self.claims.is_empty() {
-            self.shared
-                .given_back
-                .lock()
-                .expect("no holder of this lock panics")
-                .extend(self.claims.iter().map(|claim| claim.lease));
-            self.shared.given_back_some.notify_one();
+            for claim in &self.claims {
+                self.shared.of_token(claim.lease.token).0.give_back(claim.lease);
+            }
         }
     }
 }
@@ -81,14 +85,14 @@ impl Shared {
         (most.saturating_sub(held.len()), (most / 2).max(1).saturating_sub(on_trial))
     }
 
-    pub(super) async fn claim_some(&self, slots: usize) -> Result<Found, StoreError> {
+    /// Claims of one shard.
+    pub(super) async fn claim_some(&self, shard: &Shard, slots: usize) -> Result<Found, StoreError> {
         let (free, trials) = self.capacity();
         let slots = slots.min(free).min(CLAIM_CHUNK);
         if slots == 0 {
             return Ok(Found { claims: Vec::new(), next: None });
         }
-        let (granted, next, unreadable): (Vec<Granted>, i64, Vec<Vec<u8>>) = self
-            .link
+        let (granted, next, unreadable): (Vec<Granted>, i64, Vec<Vec<u8>>) = shard
             .run(&self.scripts.claim, |command| {
                 command
                     .arg(slots)
@@ -104,8 +108,8 @@ impl Shared {
         }
         let mut claims = Vec::with_capacity(granted.len());
         for (delivery, token, callback, attempt, on_trial, request) in granted {
-            let lease = Lease { delivery: DeliveryId::from_bytes(delivery), token };
-            self.held().insert(lease.delivery, Held { token, on_trial, since: Instant::now() });
+            let lease = Lease { delivery: DeliveryId::from_bytes(delivery), token: shard.token(token) };
+            self.held().insert(lease.delivery, Held { token: lease.token, on_trial, since: Instant::now() });
             match form::read_request(request) {
                 Ok((account, request)) => claims.push(Claim {
                     lease,
@@ -120,22 +124,46 @@ impl Shared {
                 }
             }
         }
-        let wait = u64::try_from(next.saturating_sub(self.link.now())).unwrap_or(0);
+        let wait = u64::try_from(next.saturating_sub(shard.now())).unwrap_or(0);
         Ok(Found { claims, next: (next > 0).then(|| Duration::from_micros(wait)) })
     }
 }
 
 /// Serves the requests.
 pub(super) struct Claimer {
-    pub(super) shared: Arc<Shared>,
-    pub(super) requests: mpsc::Receiver<ClaimRequest>,
+    shared: Arc<Shared>,
+    requests: mpsc::Receiver<ClaimRequest>,
     /// Says whether somebody waits for work.
-    pub(super) idle: watch::Sender<bool>,
+    idle: watch::Sender<bool>,
     /// There is work again.
-    pub(super) woken: Arc<Notify>,
+    woken: Arc<Notify>,
+    looks: Vec<Look>,
+    /// The shard that is looked at first.
+    turn: usize,
+}
+
+/// When a shard was looked at, and when it is to be looked at again, if nobody says that there is
+/// something to claim.
+#[derive(Clone, Copy)]
+struct Look {
+    at: Instant,
+    again: Instant,
+    /// There may have been more than there were slots for.
+    was_short: bool,
 }
 
 impl Claimer {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        requests: mpsc::Receiver<ClaimRequest>,
+        idle: watch::Sender<bool>,
+        woken: Arc<Notify>,
+    ) -> Self {
+        let now = Instant::now();
+        let looks = vec![Look { at: now, again: now, was_short: false }; shared.shards.len()];
+        Self { shared, requests, idle, woken, looks, turn: 0 }
+    }
+
     pub(super) async fn run(mut self) {
         let mut closing = self.shared.closing.subscribe();
         loop {
@@ -150,35 +178,115 @@ impl Claimer {
         }
     }
 
-    async fn serve(&self, mut request: ClaimRequest, mut closing: watch::Receiver<bool>) {
+    async fn serve(&mut self, mut request: ClaimRequest, mut closing: watch::Receiver<bool>) {
+        let shared = Arc::clone(&self.shared);
+        let woken = Arc::clone(&self.woken);
+        // While nobody waited, nobody was told either.
+        let stale = Instant::now().checked_sub(FRESH);
+        for look in &mut self.looks {
+            if stale.is_none_or(|stale| look.at <= stale) || shared.shards.len() == 1 {
+                look.again = look.at;
+            }
+        }
         loop {
             if request.answer.is_closed() || *closing.borrow() {
                 return;
             }
             // What happens from here on is not missed by the wait below.
-            let freed = self.shared.freed.notified();
-            let found = match self.shared.claim_some(request.slots).await {
-                Ok(found) => found,
-                Err(error) => {
-                    let _ = request.answer.send(Err(error));
+            let freed = shared.freed.notified();
+            match self.look_around(request.slots).await {
+                Ok(handover) if handover.claims.is_empty() => {}
+                // Whoever is gone meanwhile: the handover gives the leases back.
+                answer => {
+                    let _ = request.answer.send(answer);
                     return;
                 }
-            };
-            if !found.claims.is_empty() {
-                let handover = Handover { claims: found.claims, shared: Arc::clone(&self.shared) };
-                // Whoever is gone meanwhile: the handover gives the leases back.
-                let _ = request.answer.send(Ok(handover));
-                return;
             }
-            let has_room = self.shared.capacity().0 > 0;
+            let has_room = shared.capacity().0 > 0;
             self.idle.send_replace(has_room);
-            let sleep = found.next.map_or(LONGEST_SLEEP, |next| next.min(LONGEST_SLEEP));
+            let next = self.looks.iter().map(|look| look.again).min().expect("there is a shard");
             tokio::select! {
                 () = request.answer.closed() => {}
                 () = becomes_true(&mut closing) => {}
-                () = freed => {}
-                () = self.woken.notified() => {}
-                () = sleep_until(Instant::now() + sleep) => {}
+                () = freed => {
+                    for look in self.looks.iter_mut().filter(|look| look.was_short) {
+                        look.again = look.at;
+                    }
+                }
+                () = woken.notified() => {}
+                // Without room, nothing can be claimed before something is freed.
+                () = sleep_until(next), if has_room => {}
+                () = sleep(LONGEST_SLEEP), if !has_room => {}
+            }
+        }
+    }
+
+    /// Claims of those shards where there may be something, beginning with another one each time. An
+    /// error, if none of them answers.
+    async fn look_around(&mut self, slots: usize) -> Result<Handover, StoreError> {
+        let shards = self.shared.shards.len();
+        let mut handover = Handover { claims: Vec::new(), shared: Arc::clone(&self.shared) };
+        if self.shared.capacity().0 == 0 {
+            return Ok(handover);
+        }
+        let (mut refused, mut is_answered) = (None, false);
+        let first = self.turn;
+        for number in (0..shards).map(|step| (first + step) % shards) {
+            let wanted = slots.saturating_sub(handover.claims.len());
+            if wanted == 0 {
+                break;
+            }
+            let now = Instant::now();
+            let is_woken = self.shared.shards[number].was_woken();
+            if !is_woken && self.looks[number].again > now {
+                is_answered = true;
+                continue;
+            }
+            match self.look(number, wanted).await {
+                Ok((mut found, next)) => {
+                    handover.claims.append(&mut found.claims);
+                    let (free, trials) = self.shared.capacity();
+                    let wait = next.map_or(LONGEST_SLEEP, |next| next.min(LONGEST_SLEEP));
+                    let again = Instant::now() + wait;
+                    self.looks[number] = Look { at: now, again, was_short: free == 0 || trials == 0 };
+                    is_answered = true;
+                }
+                Err(error) => {
+                    self.looks[number].again = now + RECOVERY_TIME;
+                    refused = Some(error);
+                }
+            }
+            self.turn = (number + 1) % shards;
+        }
+        match refused {
+            Some(error) if !is_answered => Err(error),
+            _ => Ok(handover),
+        }
+    }
+
+    /// Claims of one shard. One of several that does not answer soon is left alone, and what it grants
+    /// after all is given back.
+    async fn look(&self, number: usize, slots: usize) -> Result<(Handover, Option<Duration>), StoreError> {
+        let shared = Arc::clone(&self.shared);
+        if shared.shards.len() == 1 {
+            let found = shared.claim_some(&shared.shards[number], slots).await?;
+            let shared = Arc::clone(&shared);
+            return Ok((Handover { claims: found.claims, shared }, found.next));
+        }
+        if shared.is_left_alone(&shared.shards[number]) {
+            return Err(away());
+        }
+        let mut look = Box::pin(async move {
+            let found = shared.claim_some(&shared.shards[number], slots).await?;
+            let shared = Arc::clone(&shared);
+            Ok((Handover { claims: found.claims, shared }, found.next))
+        });
+        tokio::select! {
+            found = &mut look => found,
+            () = sleep(LOOK_PATIENCE) => {
+                self.shared.shards[number].note_away(true);
+                tokio::spawn(look);
+                Err(away())
             }
         }
     }
@@ -191,11 +299,14 @@ pub(super) const JOBS: &str = "jb";
 /// Waits at a list of Redis for work as long as somebody waits for it here.
 pub(super) async fn wait_for_work(
     shared: Arc<Shared>,
+    shard: usize,
     list: &'static str,
     mut idle: watch::Receiver<bool>,
     woken: Arc<Notify>,
 ) {
     let mut closing = shared.closing.subscribe();
+    let shard = &shared.shards[shard];
+    let key = shard.key(list, b"");
     let mut connection = None;
     loop {
         tokio::select! {
@@ -205,7 +316,7 @@ pub(super) async fn wait_for_work(
         }
         let mut blocking = match connection.take() {
             Some(connection) => connection,
-            None => match shared.link.separate(BLOCK).await {
+            None => match shard.separate(BLOCK).await {
                 Ok(connection) => connection,
                 Err(error) => {
                     tracing::debug!(%error, "nobody can be woken while Redis is away");
@@ -215,27 +326,29 @@ pub(super) async fn wait_for_work(
             },
         };
         let mut pop = redis::cmd("BLPOP");
-        pop.arg(format!("{PREFIX}{list}")).arg(BLOCK.as_secs());
-        let popped: Result<Option<(String, u32)>, _> = tokio::select! {
+        pop.arg(&key).arg(BLOCK.as_secs());
+        let popped: Result<Option<(Vec<u8>, u32)>, _> = tokio::select! {
             biased;
             () = becomes_true(&mut closing) => return,
             popped = pop.query_async(&mut blocking) => popped,
         };
         match popped {
             Ok(Some(_)) if *idle.borrow() => {
+                shard.wake();
                 woken.notify_one();
                 connection = Some(blocking);
             }
             Ok(Some(_)) => {
                 // The one who waited is served already: it is for another process.
                 let mut push = redis::cmd("LPUSH");
-                push.arg(format!("{PREFIX}{list}")).arg(1);
+                push.arg(&key).arg(1);
                 if push.exec_async(&mut blocking).await.is_ok() {
                     connection = Some(blocking);
                 }
             }
             Ok(None) => connection = Some(blocking),
             Err(error) => {
+                shard.suspect();
                 if !shared.closed.load(Ordering::Acquire) {
                     tracing::debug!(%error, "waiting for work failed; trying again");
                     sleep(RECOVERY_TIME).await;

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::reading::{id, key as key_of};
+use super::reading::id;
 use super::writing::call_name;
 use super::{Shared, form};
 use crate::context::CallKey;
@@ -22,9 +22,10 @@ impl Shared {
     pub(super) async fn erase_call(&self, key: &CallKey) -> Result<bool, StoreError> {
         let mut is_known = false;
         loop {
+            let shard = self.of(&key.account);
             let mut pipeline = redis::pipe();
-            pipeline.cmd("HMGET").arg(key_of("c:", &call_name(key))).arg("v").arg("m");
-            let ((version, made),): ((Option<String>, Option<i64>),) = self.link.ask(&pipeline).await?;
+            pipeline.cmd("HMGET").arg(shard.key("c:", &call_name(key))).arg("v").arg("m");
+            let ((version, made),): ((Option<String>, Option<i64>),) = shard.ask(&pipeline).await?;
             let Some(version) = version else { return Ok(is_known) };
             is_known = true;
             self.erase_deliveries(key).await?;
@@ -34,8 +35,8 @@ impl Shared {
             }
             loop {
                 let mut pipeline = redis::pipe();
-                pipeline.cmd("ZRANGE").arg(key_of("ce:", &call_name(key))).arg(0).arg(CHUNK - 1);
-                let (events,): (Vec<Vec<u8>>,) = self.link.ask(&pipeline).await?;
+                pipeline.cmd("ZRANGE").arg(shard.key("ce:", &call_name(key))).arg(0).arg(CHUNK - 1);
+                let (events,): (Vec<Vec<u8>>,) = shard.ask(&pipeline).await?;
                 if events.is_empty() {
                     break;
                 }
@@ -69,8 +70,9 @@ impl Shared {
         version: &str,
         events: &[Vec<u8>],
     ) -> Result<bool, StoreError> {
-        self.link
-            .run(&self.scripts.erase_events, |command| {
+        let shard = self.of(&key.account);
+        shard
+            .run_kept(&self.scripts.erase_events, |command| {
                 command.arg(key.account.as_ref()).arg(call_name(key)).arg(version).arg(ERASED);
                 for event in events {
                     command.arg(event.as_slice());
@@ -80,17 +82,18 @@ impl Shared {
     }
 
     async fn erase_deliveries(&self, call: &CallKey) -> Result<(), StoreError> {
+        let shard = self.of(&call.account);
         let account = call.account.as_bytes();
-        let list = key_of("ik:", &[account, b"\0", call.id.as_str().as_bytes()].concat());
+        let list = shard.key("ik:", &[account, b"\0", call.id.as_str().as_bytes()].concat());
         let mut pipeline = redis::pipe();
         pipeline.cmd("ZRANGE").arg(list).arg(0).arg(-1);
-        let (deliveries,): (Vec<Vec<u8>>,) = self.link.ask(&pipeline).await?;
+        let (deliveries,): (Vec<Vec<u8>>,) = shard.ask(&pipeline).await?;
         for chunk in deliveries.chunks(CHUNK) {
             let mut pipeline = redis::pipe();
             for delivery in chunk {
-                pipeline.cmd("HMGET").arg(key_of("h:", delivery)).arg("o").arg("e").arg("c");
+                pipeline.cmd("HMGET").arg(shard.key("h:", delivery)).arg("o").arg("e").arg("c");
             }
-            let told: Vec<[Option<Vec<u8>>; 3]> = self.link.ask(&pipeline).await?;
+            let told: Vec<[Option<Vec<u8>>; 3]> = shard.ask(&pipeline).await?;
             let mut of_call = Vec::new();
             let mut unsaid = Vec::new();
             for (delivery, [space, event, callback]) in chunk.iter().zip(told) {
@@ -115,9 +118,8 @@ impl Shared {
                     of_call.push(delivery);
                 }
             }
-            let _: () = self
-                .link
-                .run(&self.scripts.erase_deliveries, |command| {
+            let _: () = shard
+                .run_kept(&self.scripts.erase_deliveries, |command| {
                     command.arg(account).arg(ERASED);
                     for delivery in of_call {
                         command.arg(delivery.as_slice());
@@ -151,7 +153,7 @@ impl Shared {
         let mut calls = HashMap::new();
         let mut unread = events;
         while !unread.is_empty() {
-            let heads = self.heads(unread).await?;
+            let heads = self.heads(account, unread).await?;
             for (event, head) in unread.iter().zip(heads.iter()).filter(|(_, head)| !head.is_empty()) {
                 let row = form::read_event(*event, head.clone())?;
                 if let Some(call) = row.call.filter(|_| row.account == *account) {

@@ -49,7 +49,11 @@ pub(super) fn store_error(error: RedisError) -> StoreError {
             ServerErrorKind::BusyLoading => ("Redis is loading its data", RETRY_AFTER),
             ServerErrorKind::ReadOnly => ("Redis has become a replica", RETRY_AFTER),
             ServerErrorKind::MasterDown => ("Redis has lost its master", RETRY_AFTER),
-            ServerErrorKind::ClusterDown | ServerErrorKind::TryAgain => ("the cluster is down", RETRY_AFTER),
+            ServerErrorKind::ClusterDown => ("the Cluster is down", RETRY_AFTER),
+            ServerErrorKind::Moved => ("another node of the Cluster has the slot", RETRY_AFTER),
+            ServerErrorKind::Ask | ServerErrorKind::TryAgain => {
+                ("the Cluster is moving the slot", RETRY_AFTER)
+            }
             ServerErrorKind::NoPerm => ("Redis forbids it to this user", FULL_RETRY_AFTER),
             _ => ("Redis refused a command", FULL_RETRY_AFTER),
         },
@@ -85,6 +89,15 @@ pub(super) fn lost() -> StoreError {
     StoreError::Unavailable {
         reason: "Redis has lost its data; ringback must be started again to go on with what is left",
         retry_after: FULL_RETRY_AFTER,
+        source: None,
+    }
+}
+
+/// No node of the Cluster has the slot that is needed, as far as is known.
+pub(super) fn lost_slot() -> StoreError {
+    StoreError::Unavailable {
+        reason: "no node of the Cluster has the slot",
+        retry_after: RETRY_AFTER,
         source: None,
     }
 }

@@ -6,10 +6,15 @@ use std::time::Duration;
 
 use crate::store::StoreError;
 
+use super::Durability;
 use super::link::Link;
+use super::nodes::{Nodes, unusable};
 
 /// The oldest Redis that has every command we use (`ZADD GT`).
 const OLDEST: (u32, u32) = (6, 2);
+
+/// The oldest Redis that waits for disks of replicas.
+const OLDEST_WITH_WAITAOF: (u32, u32) = (7, 2);
 
 /// How often a Redis that is loading its data is asked again. It loads as long as it takes.
 const LOADING_PAUSE: Duration = Duration::from_millis(500);
@@ -31,9 +36,31 @@ pub(super) struct Exposure {
     pub(super) is_grave: bool,
 }
 
-/// Asks Redis about itself, and refuses one that a store cannot be in.
-pub(super) async fn inspect(link: &Link) -> Result<Exposure, StoreError> {
-    look(link).await?.judge()
+/// Asks every master about itself, and refuses one that a store cannot be in. What they can lose, once
+/// for all that are alike.
+pub(super) async fn inspect(nodes: &Nodes, durability: Durability) -> Result<Vec<Exposure>, StoreError> {
+    let mut alike: Vec<(Exposure, Vec<String>)> = Vec::new();
+    for link in nodes.masters() {
+        let place = link.place();
+        let findings = look(&link).await.map_err(|error| unusable("Redis", &place, error))?;
+        let exposure = findings
+            .judge(nodes.is_cluster(), durability)
+            .map_err(|error| unusable("Redis", &place, error))?;
+        match alike.iter_mut().find(|(known, _)| *known == exposure) {
+            Some((_, places)) => places.push(place),
+            None => alike.push((exposure, vec![place])),
+        }
+    }
+    Ok(alike
+        .into_iter()
+        .map(|(exposure, places)| match nodes {
+            Nodes::One(_) => exposure,
+            Nodes::Cluster(_) => {
+                let sentence = format!("{}: {}", places.join(", "), exposure.sentence);
+                Exposure { sentence, ..exposure }
+            }
+        })
+        .collect())
 }
 
 /// Asks Redis about itself, as soon as it has loaded its data.
@@ -63,7 +90,18 @@ pub(super) async fn look(link: &Link) -> Result<Findings, StoreError> {
     Ok(Findings { info, config })
 }
 
-fn parse(info: &str) -> HashMap<String, String> {
+/// Why a first wait for replicas was in vain, with what to do.
+pub(super) fn keeps_nothing(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Unavailable { reason, .. } => StoreError::Unusable(format!(
+            "durability = \"replica\": {reason}; see that a replica is connected and has appendonly yes, or \
+             write durability = \"local\""
+        )),
+        error => error,
+    }
+}
+
+pub(super) fn parse(info: &str) -> HashMap<String, String> {
     let lines = info.lines().filter(|line| !line.starts_with('#'));
     lines
         .filter_map(|line| line.split_once(':'))
@@ -76,27 +114,44 @@ impl Findings {
         self.info.get(name).map_or("", String::as_str)
     }
 
-    fn judge(&self) -> Result<Exposure, StoreError> {
-        self.refuse_what_is_none_for_a_store()?;
-        match self.throws_away() {
-            Some(reason) => Err(StoreError::Unusable(reason)),
-            None => Ok(self.exposure()),
+    fn judge(&self, is_of_cluster: bool, durability: Durability) -> Result<Exposure, StoreError> {
+        self.refuse_what_is_none_for_a_store(is_of_cluster)?;
+        if let Some(reason) = self.throws_away() {
+            return Err(StoreError::Unusable(reason));
+        }
+        match durability {
+            Durability::Local => Ok(self.exposure()),
+            Durability::Replica => {
+                self.refuse_what_cannot_wait_for_replicas()?;
+                Ok(Exposure {
+                    sentence: "answers wait for the disks of the master and of a replica: what was answered \
+                               survives the loss of either"
+                        .to_owned(),
+                    is_grave: false,
+                })
+            }
         }
     }
 
     /// Refuses what no setting can make one that a store can be in.
-    pub(super) fn refuse_what_is_none_for_a_store(&self) -> Result<(), StoreError> {
+    pub(super) fn refuse_what_is_none_for_a_store(&self, is_of_cluster: bool) -> Result<(), StoreError> {
         let refuse = |reason: String| Err(StoreError::Unusable(format!("it {reason}")));
         let version = self.info("redis_version");
-        let mut numbers = version.split('.').map(|part| part.parse().unwrap_or(0));
-        let number: (u32, u32) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-        if number < OLDEST {
+        if self.version() < OLDEST {
             return refuse(format!("is of version {version}; ringback needs 6.2 or later"));
         }
-        match self.info("redis_mode") {
-            "cluster" => {
+        // Valkey calls it by another name.
+        let mode = if self.info("redis_mode").is_empty() { "server_mode" } else { "redis_mode" };
+        match self.info(mode) {
+            "cluster" if !is_of_cluster => {
                 return refuse(
-                    "is a node of a Cluster, which this version cannot use; name a single Redis".to_owned(),
+                    "is a node of a Cluster; name it as one, redis-cluster://host:port".to_owned(),
+                );
+            }
+            "standalone" if is_of_cluster => {
+                return refuse(
+                    "is a single Redis and no node of a Cluster; name it as one, redis://host:port"
+                        .to_owned(),
                 );
             }
             "sentinel" => {
@@ -108,6 +163,39 @@ impl Findings {
             return refuse("is a replica, which takes no writes; name its master".to_owned());
         }
         Ok(())
+    }
+
+    /// Refuses what has no `WAITAOF`, or what that would wait for in vain.
+    fn refuse_what_cannot_wait_for_replicas(&self) -> Result<(), StoreError> {
+        let refuse =
+            |reason: String| Err(StoreError::Unusable(format!("durability = \"replica\": it {reason}")));
+        // Valkey says with which Redis it goes, too.
+        if self.version() < OLDEST_WITH_WAITAOF {
+            let version = self.info("redis_version");
+            return refuse(format!(
+                "is of version {version}, and to wait for replicas' disks takes 7.2 or later, or Valkey; bring it \
+                 up, or write durability = \"local\""
+            ));
+        }
+        if self.info("aof_enabled") != "1" {
+            return refuse(
+                "keeps no append-only file; CONFIG SET appendonly yes, and the same in redis.conf, here and on \
+                 its replicas"
+                    .to_owned(),
+            );
+        }
+        if matches!(self.info("connected_slaves"), "" | "0") {
+            return refuse(
+                "has no replica; give it one, with appendonly yes, or write durability = \"local\""
+                    .to_owned(),
+            );
+        }
+        Ok(())
+    }
+
+    fn version(&self) -> (u32, u32) {
+        let mut numbers = self.info("redis_version").split('.').map(|part| part.parse().unwrap_or(0));
+        (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
     }
 
     /// That it throws data away when its memory is full, if it does.
@@ -186,15 +274,48 @@ mod tests {
             (("role", "slave"), "a replica"),
             (("maxmemory_policy", "allkeys-lru"), "set it to noeviction"),
         ] {
-            let refused = findings(change, &[]).judge().unwrap_err().to_string();
+            let refused = findings(change, &[]).judge(false, Durability::Local).unwrap_err().to_string();
             assert!(refused.contains(expected), "{refused}");
         }
         for version in ["6.2.0", "7.0.15", "8.2.1", "10.0"] {
-            assert!(findings(("redis_version", version), &[]).judge().is_ok(), "{version}");
+            assert!(
+                findings(("redis_version", version), &[]).judge(false, Durability::Local).is_ok(),
+                "{version}"
+            );
         }
+        let refused = findings(("", ""), &[]).judge(true, Durability::Local).unwrap_err().to_string();
+        assert!(refused.contains("no node of a Cluster"), "{refused}");
+        assert!(findings(("redis_mode", "cluster"), &[]).judge(true, Durability::Local).is_ok());
+        let mut valkey = findings(("server_mode", "standalone"), &[]);
+        valkey.info.remove("redis_mode");
+        let refused = valkey.judge(true, Durability::Local).unwrap_err().to_string();
+        assert!(refused.contains("no node of a Cluster"), "{refused}");
         // What CONFIG says comes before what INFO says.
         let config = [("maxmemory-policy", "volatile-ttl")];
-        assert!(findings(("", ""), &config).judge().is_err());
+        assert!(findings(("", ""), &config).judge(false, Durability::Local).is_err());
+    }
+
+    #[test]
+    fn what_cannot_wait_for_replicas_is_refused_with_what_to_do() {
+        let with = |changes: &[(&str, &str)]| {
+            let mut findings = findings(("connected_slaves", "1"), &[]);
+            findings.info.insert("redis_version".to_owned(), "7.2.4".to_owned());
+            for (name, value) in changes {
+                findings.info.insert((*name).to_owned(), (*value).to_owned());
+            }
+            findings.judge(false, Durability::Replica)
+        };
+        // Valkey 8 says that it goes with Redis 7.2.4.
+        let exposure = with(&[("valkey_version", "8.1.0")]).unwrap();
+        assert!(!exposure.is_grave && exposure.sentence.contains("a replica"), "{exposure:?}");
+        for (change, expected) in [
+            (("redis_version", "7.0.15"), "is of version 7.0.15"),
+            (("aof_enabled", "0"), "CONFIG SET appendonly yes"),
+            (("connected_slaves", "0"), "has no replica"),
+        ] {
+            let refused = with(&[change]).unwrap_err().to_string();
+            assert!(refused.contains(expected) && refused.contains("durability"), "{refused}");
+        }
     }
 
     #[test]
@@ -207,7 +328,7 @@ mod tests {
             (("aof_enabled", "0"), &[("save", "3600 1")], true, "since the last one"),
             (("aof_enabled", "0"), &[("save", "")], true, "loses everything"),
         ] {
-            let exposure = findings(change, config).judge().unwrap();
+            let exposure = findings(change, config).judge(false, Durability::Local).unwrap();
             assert_eq!(exposure.is_grave, is_grave, "{exposure:?}");
             assert!(exposure.sentence.contains(expected), "{exposure:?}");
         }

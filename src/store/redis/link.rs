@@ -1,23 +1,19 @@
-//! The way to Redis: one connection that everybody shares, made anew when it is lost, and scripts
-//! that are loaded again when Redis has forgotten them.
+//! The way to one Redis: a connection that everybody shares, made anew when it is lost.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use redis::aio::MultiplexedConnection;
-use redis::{
-    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, ServerErrorKind,
-};
+use redis::{AsyncConnectionConfig, Client, FromRedisValue, Pipeline, RedisError};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::failure::{Verdict, away, lost, store_error, verdict};
+use super::Durability;
+use super::failure::{Verdict, away, store_error, verdict};
+use super::replicas::{self, Rounds};
 use crate::store::StoreError;
-
-/// What every key begins with. The hash tag keeps all of it in one slot of a Cluster.
-pub(super) const PREFIX: &str = "{rb0}:";
 
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -29,51 +25,57 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long nobody tries to connect after it failed. Everybody else is answered at once meanwhile.
 const CONNECT_PAUSE: Duration = Duration::from_millis(200);
 
-/// One script, with what stands before all of them.
-#[derive(Debug)]
-pub(super) struct Script(redis::Script);
-
-impl Script {
-    pub(super) fn new(text: &str) -> Self {
-        Self(redis::Script::new(&[include_str!("prelude.lua"), text].concat()))
-    }
-}
-
 /// The way to one Redis.
 pub(super) struct Link {
     client: Client,
     state: Mutex<State>,
-    /// The name of the data that was found first; other data is not ours.
-    epoch: std::sync::OnceLock<Vec<u8>>,
-    is_lost: AtomicBool,
-    /// The time in place of Redis' own, in µs; tests only.
-    time: Option<std::sync::Arc<std::sync::atomic::AtomicI64>>,
+    setup: Setup,
+    /// Rounds of waiting for replicas, where they are waited for.
+    rounds: Rounds,
+}
+
+/// What all links of a store share.
+#[derive(Clone, Default)]
+pub(super) struct Setup {
+    pub(super) durability: Durability,
+    /// Numbers the connections.
+    pub(super) generations: Arc<AtomicU64>,
 }
 
 #[derive(Default)]
 struct State {
-    connection: Option<MultiplexedConnection>,
-    /// Tells the connection from those before it.
-    generation: u64,
+    connection: Option<Connection>,
     not_before: Option<Instant>,
+}
+
+/// A connection, and what tells it from all others.
+#[derive(Clone)]
+pub(super) struct Connection {
+    pub(super) way: MultiplexedConnection,
+    pub(super) generation: u64,
+    /// The name of the server's history when it was made, where replicas are waited for.
+    history: Option<Arc<str>>,
 }
 
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Not the client: it knows the password.
-        f.debug_struct("Link").field("is_lost", &self.is_lost).finish_non_exhaustive()
+        f.debug_struct("Link").field("place", &self.place()).finish_non_exhaustive()
     }
 }
 
 impl Link {
-    pub(super) fn new(client: Client, time: Option<std::sync::Arc<std::sync::atomic::AtomicI64>>) -> Self {
-        Self {
-            client,
-            state: Mutex::default(),
-            epoch: std::sync::OnceLock::new(),
-            is_lost: AtomicBool::new(false),
-            time,
-        }
+    pub(super) fn new(client: Client, setup: Setup) -> Self {
+        Self { client, state: Mutex::default(), setup, rounds: Rounds::default() }
+    }
+
+    /// Its address, without user and password.
+    pub(super) fn place(&self) -> String {
+        self.client.get_connection_info().addr().to_string()
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
     }
 
     /// A connection of its own, for commands that block it up to `patience`.
@@ -84,76 +86,19 @@ impl Link {
         self.client.get_multiplexed_async_connection_with_config(&config).await.map_err(store_error)
     }
 
-    /// What time it is for this process, in µs: delays are told to Redis as spans from now, so that
-    /// its clock and ours need not agree.
-    pub(super) fn now(&self) -> i64 {
-        self.time
-            .as_ref()
-            .map_or_else(|| Timestamp::now().as_microsecond(), |time| time.load(Ordering::Relaxed))
-    }
-
-    /// Runs a script; `arguments` adds those after the time.
-    pub(super) async fn run<T: FromRedisValue>(
-        &self,
-        script: &Script,
-        arguments: impl FnOnce(&mut Cmd) + Send,
-    ) -> Result<T, StoreError> {
-        let mut command = redis::cmd("EVALSHA");
-        command.arg(script.0.get_hash()).arg(1).arg(PREFIX);
-        match &self.time {
-            Some(time) => command.arg(time.load(Ordering::Relaxed)),
-            None => command.arg(""),
-        };
-        arguments(&mut command);
-        let (mut connection, generation) = self.connection().await?;
-        let mut answer = command.query_async(&mut connection).await;
-        if answer.as_ref().is_err_and(is_forgotten) {
-            answer = match script.0.load_async(&mut connection).await {
-                Ok(_) => command.query_async(&mut connection).await,
-                Err(error) => Err(error),
-            };
-        }
-        self.judge(answer, generation).await
-    }
-
-    /// Runs commands that only read, or one that stands alone.
-    pub(super) async fn ask<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, StoreError> {
-        let (mut connection, generation) = self.connection().await?;
-        let answer = pipeline.query_async(&mut connection).await;
-        self.judge(answer, generation).await
-    }
-
-    async fn judge<T>(&self, answer: Result<T, RedisError>, generation: u64) -> Result<T, StoreError> {
-        match answer {
-            Ok(answer) => Ok(answer),
-            Err(error) => {
-                if verdict(&error) == Verdict::Drop {
-                    let mut state = self.state.lock().await;
-                    if state.generation == generation {
-                        state.connection = None;
-                    }
-                }
-                Err(store_error(error))
-            }
-        }
-    }
-
-    async fn connection(&self) -> Result<(MultiplexedConnection, u64), StoreError> {
-        if self.is_lost.load(Ordering::Acquire) {
-            return Err(lost());
-        }
+    /// The connection that everybody shares.
+    pub(super) async fn connection(&self) -> Result<Connection, StoreError> {
         let mut state = self.state.lock().await;
         if let Some(connection) = &state.connection {
-            return Ok((connection.clone(), state.generation));
+            return Ok(connection.clone());
         }
         if state.not_before.is_some_and(|time| time > Instant::now()) {
             return Err(away());
         }
         match self.connect().await {
             Ok(connection) => {
-                state.generation += 1;
                 state.connection = Some(connection.clone());
-                Ok((connection, state.generation))
+                Ok(connection)
             }
             Err(error) => {
                 state.not_before = Some(Instant::now() + CONNECT_PAUSE);
@@ -162,38 +107,49 @@ impl Link {
         }
     }
 
-    async fn connect(&self) -> Result<MultiplexedConnection, StoreError> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(RESPONSE_TIMEOUT));
-        let mut connection =
-            self.client.get_multiplexed_async_connection_with_config(&config).await.map_err(store_error)?;
-        if let Some(expected) = self.epoch.get() {
-            let found: Option<Vec<u8>> = redis::cmd("HGET")
-                .arg(format!("{PREFIX}n"))
-                .arg("E")
-                .query_async(&mut connection)
-                .await
-                .map_err(store_error)?;
-            if found.as_ref() != Some(expected) {
-                self.is_lost.store(true, Ordering::Release);
-                tracing::error!(
-                    "Redis has lost its data, or is another Redis: what this process wrote is not in it. \
-                     Nothing is accepted any more; bring the data back or start ringback again to go on \
-                     without it"
-                );
-                return Err(lost());
-            }
+    async fn connect(&self) -> Result<Connection, StoreError> {
+        let mut way = self.separate(Duration::ZERO).await?;
+        let history = match self.setup.durability {
+            Durability::Local => None,
+            Durability::Replica => Some(replicas::history(&mut way).await.map_err(store_error)?),
+        };
+        let generation = self.setup.generations.fetch_add(1, Ordering::Relaxed) + 1;
+        Ok(Connection { way, generation, history })
+    }
+
+    /// Returns when what this connection has answered is kept as the store promises it. `prefix` begins
+    /// keys that the server has.
+    pub(super) async fn keep(&self, connection: &Connection, prefix: &str) -> Result<(), StoreError> {
+        let Some(history) = &connection.history else { return Ok(()) };
+        let kept = self.rounds.wait(self, prefix, history).await;
+        if kept.is_err() {
+            // Whatever it was: the next connection says which server and which history there is.
+            self.drop_connection(connection.generation).await;
         }
-        Ok(connection)
+        kept
     }
 
-    /// From now on only this data is ours.
-    pub(super) fn expect_epoch(&self, epoch: Vec<u8>) {
-        self.epoch.get_or_init(|| epoch);
+    async fn drop_connection(&self, generation: u64) {
+        let mut state = self.state.lock().await;
+        if state.connection.as_ref().is_some_and(|now| now.generation == generation) {
+            state.connection = None;
+        }
     }
-}
 
-fn is_forgotten(error: &RedisError) -> bool {
-    error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
+    /// What an error says for a caller. A connection that is to blame for it is used no more.
+    pub(super) async fn judge(&self, error: RedisError, generation: u64) -> StoreError {
+        if verdict(&error) == Verdict::Drop {
+            self.drop_connection(generation).await;
+        }
+        store_error(error)
+    }
+
+    /// Runs commands that concern the server, and no shard.
+    pub(super) async fn ask<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, StoreError> {
+        let mut connection = self.connection().await?;
+        match pipeline.query_async(&mut connection.way).await {
+            Ok(answer) => Ok(answer),
+            Err(error) => Err(self.judge(error, connection.generation).await),
+        }
+    }
 }

@@ -2,7 +2,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::reading::{first_id, id, key, list_of};
+use super::reading::{first_id, id, list_of};
+use super::shard::Shard;
 use super::{Shared, form};
 use crate::context::{CallId, CallKey};
 use crate::event::{AccountName, DeliveryId, EventId};
@@ -31,7 +32,8 @@ impl Shared {
         before: Option<EventId>,
         limit: usize,
     ) -> Result<Found<EventRow, EventId>, StoreError> {
-        let events = key("ie:", account.as_bytes());
+        let shard = self.of(account);
+        let events = shard.key("ie:", account.as_bytes());
         let bound = |at: Timestamp| first_id(at.as_millisecond());
         let lowest = filter.since.map_or_else(
             || b"-".to_vec(),
@@ -50,13 +52,13 @@ impl Shared {
             let from = highest.map_or_else(|| b"+".to_vec(), |highest| [b"(".as_slice(), &highest].concat());
             let mut pipeline = redis::pipe();
             pipeline.cmd("ZREVRANGEBYLEX").arg(&events).arg(from).arg(&lowest).arg("LIMIT").arg(0).arg(CHUNK);
-            let (ids,): (Vec<Vec<u8>>,) = self.link.ask(&pipeline).await?;
+            let (ids,): (Vec<Vec<u8>>,) = shard.ask(&pipeline).await?;
             let ids: Vec<EventId> =
                 ids.iter().map(|bytes| id(bytes).map(EventId::from_bytes)).collect::<Result<_, _>>()?;
             let is_last = ids.len() < CHUNK;
             let mut unread = ids.as_slice();
             while !unread.is_empty() {
-                let heads = self.heads(unread).await?;
+                let heads = self.heads(account, unread).await?;
                 for (event, head) in unread.iter().zip(heads.iter()) {
                     if rows.len() == limit || looked_at == SCAN_LIMIT {
                         return Ok(Found { rows, next: last });
@@ -80,8 +82,12 @@ impl Shared {
         }
     }
 
-    pub(super) async fn heads(&self, events: &[EventId]) -> Result<Vec<Vec<u8>>, StoreError> {
-        self.link
+    pub(super) async fn heads(
+        &self,
+        account: &AccountName,
+        events: &[EventId],
+    ) -> Result<Vec<Vec<u8>>, StoreError> {
+        self.of(account)
             .run(&self.scripts.heads, |command| {
                 command.arg(HEADS_LIMIT);
                 for event in events {
@@ -98,7 +104,8 @@ impl Shared {
         after: Option<DeliveryId>,
         limit: usize,
     ) -> Result<Found<DeliveryRow, DeliveryId>, StoreError> {
-        let source = list_of(account, filter);
+        let shard = self.of(account);
+        let source = list_of(shard, account, filter);
         let bound = |at: Timestamp| first_id(at.as_millisecond());
         let highest = filter.until.map_or_else(
             || b"+".to_vec(),
@@ -130,7 +137,7 @@ impl Shared {
                 .arg("LIMIT")
                 .arg(0)
                 .arg(CHUNK);
-            let (ids,): (Vec<Vec<u8>>,) = self.link.ask(&pipeline).await?;
+            let (ids,): (Vec<Vec<u8>>,) = shard.ask(&pipeline).await?;
             for row in self.rows(&ids, account).await? {
                 // One more than is wanted, to know whether there is one more.
                 if rows.len() == limit {
@@ -201,12 +208,13 @@ impl Shared {
         account: &AccountName,
         marks: &[CallMark],
     ) -> Result<Vec<Option<(StoredCall, Option<i64>)>>, StoreError> {
-        let names: Vec<Vec<u8>> = marks.iter().map(|mark| call_key(account, mark)).collect();
+        let shard = self.of(account);
+        let names: Vec<Vec<u8>> = marks.iter().map(|mark| call_key(shard, account, mark)).collect();
         let mut pipeline = redis::pipe();
         for name in &names {
             pipeline.cmd("HSTRLEN").arg(name).arg("b");
         }
-        let sizes: Vec<usize> = self.link.ask(&pipeline).await?;
+        let sizes: Vec<usize> = shard.ask(&pipeline).await?;
         let mut bytes = 0;
         let fitting = sizes.iter().take_while(|size| {
             let fits = bytes <= CONTEXTS_LIMIT;
@@ -217,7 +225,7 @@ impl Shared {
         for name in names.iter().take(fitting.count()) {
             pipeline.cmd("HMGET").arg(name).arg("v").arg("b").arg("m");
         }
-        let calls: Vec<Stored> = self.link.ask(&pipeline).await?;
+        let calls: Vec<Stored> = shard.ask(&pipeline).await?;
         let stored = |(version, context, made): Stored| {
             version.zip(context).map(|(version, context)| (StoredCall { version, context }, made))
         };
@@ -230,7 +238,8 @@ impl Shared {
         before: Option<&CallMark>,
         count: usize,
     ) -> Result<Vec<CallMark>, StoreError> {
-        let list = key("il:", account.as_bytes());
+        let shard = self.of(account);
+        let list = shard.key("il:", account.as_bytes());
         let highest = before.map_or_else(|| "+inf".to_owned(), |mark| mark.place.to_string());
         let (mut marks, mut offset) = (Vec::new(), 0);
         loop {
@@ -244,7 +253,7 @@ impl Shared {
                 .arg("LIMIT")
                 .arg(offset)
                 .arg(CHUNK);
-            let (found,): (Vec<(Vec<u8>, i64)>,) = self.link.ask(&pipeline).await?;
+            let (found,): (Vec<(Vec<u8>, i64)>,) = shard.ask(&pipeline).await?;
             let is_last = found.len() < CHUNK;
             offset += found.len();
             for (name, created_at) in found {
@@ -264,8 +273,8 @@ impl Shared {
     }
 }
 
-fn call_key(account: &AccountName, mark: &CallMark) -> Vec<u8> {
-    key("c:", &[account.as_bytes(), b"\0", mark.name.as_bytes()].concat())
+fn call_key(shard: &Shard, account: &AccountName, mark: &CallMark) -> Vec<u8> {
+    shard.key("c:", &[account.as_bytes(), b"\0", mark.name.as_bytes()].concat())
 }
 
 /// Its name is its space and its id.

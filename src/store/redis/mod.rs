@@ -1,4 +1,5 @@
-//! The Redis store: several processes on several machines share one Redis, and any may die.
+//! The Redis store: several processes on several machines share one Redis, or a Redis Cluster, and any
+//! may die.
 //!
 //! Every write is one script (the `.lua` files beside this one), so it happens as a whole or not
 //! at all. Scripts take the time from Redis; what a process knows as a time of its own clock is
@@ -10,13 +11,23 @@
 //! left over of one that died; what a registration may have in flight, and how often, is counted
 //! in Redis and holds over all of them.
 //!
+//! # Shards
+//!
+//! Everything of an account is in one shard, chosen by a hash of its name, and nothing is in two: a
+//! script writes one shard and knows of no other. In a single Redis there is one. In a Cluster there
+//! are as many as its first start has recorded, each in a slot of its own, wherever that is at the
+//! time. What goes over accounts goes over the shards: claims begin with another shard each time, each
+//! shard has its own upkeep and its own waiters, and one that is away holds up no other. A lease's
+//! token says in its first byte which shard it is of. How often a source's provider may be asked is
+//! counted in the shard of the source's name.
+//!
 //! # Keys
 //!
-//! All begin with `{rb0}:`. Ids are 16 bytes, times are µs.
+//! All of a shard begin with `{rb0}:`, `{rb1}:` … Ids are 16 bytes, times are µs.
 //!
 //! | key | type | holds |
 //! | --- | --- | --- |
-//! | `n` | hash | `F` format, `E` the name of the data, `k` last token, `t` last time, `v` last revision, `C` no calls of a format before 4 wait for the index |
+//! | `n` | hash | `F` format, `E` the name of the data, `S` how many shards (if there are several), `k` last token, `t` last time, `v` last revision, `C` no calls of a format before 4 wait for the index |
 //! | `b` | hash | how many bytes are stored for each account |
 //! | `e:<event>` | hash | `b` record, `s` its dedupe key, `a` account, `z` bytes that are counted for it, `c` its call |
 //! | `ce:<account>\0<space>\0<call>` | zset | the events of a call, in the order of ids; those of a format before 4 are missing |
@@ -60,8 +71,12 @@
 //! | `jc:<account>\0<space>\0<call>` | set | the jobs of a call |
 //! | `jo:<account>`, `xj` | set, zset | jobs that are not over; all of them, by their end or else their deadline |
 
+#![allow(clippy::similar_names, reason = "a shard, and what its tasks have shared, are called so")]
+
+mod address;
 mod audit;
 mod claiming;
+mod cluster;
 mod erasing;
 mod failure;
 mod form;
@@ -69,13 +84,17 @@ mod inspection;
 mod jobs;
 mod link;
 mod lists;
+mod nodes;
 mod reading;
 #[cfg(test)]
 #[allow(dead_code, reason = "it serves the tests outside too")]
 #[path = "../../../tests/redis_server.rs"]
 mod redis_server;
+mod replicas;
+mod revisions;
 mod scripts;
 mod search;
+mod shard;
 mod shared;
 mod speech_requests;
 #[cfg(test)]
@@ -83,6 +102,7 @@ mod tests;
 mod upkeep;
 mod writing;
 
+pub use self::address::nodes_of_cluster;
 pub use self::audit::audit;
 
 use std::sync::atomic::Ordering;
@@ -91,7 +111,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use redis::Client;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -109,7 +128,7 @@ use crate::context::CallKey;
 use crate::event::{AccountName, CallbackId, DeliveryId, EventId};
 
 /// The version of the keys. A newer binary reads an older one's, an older binary refuses newer.
-const FORMAT: u32 = 4;
+const FORMAT: u32 = 5;
 
 /// Deliveries of one account that may be open at once; past it, its events are refused. What
 /// bounds all accounts together is Redis' `maxmemory`.
@@ -133,6 +152,16 @@ const LEASE_TIME: Duration = Duration::from_secs(LONGEST_DEADLINE.as_secs() + LE
 /// How long a close waits for leases to be given back. What is not given back runs out by itself.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 
+/// What an answer stands for, where it says that something is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// Redis has it, as well as its `appendfsync` keeps things.
+    #[default]
+    Local,
+    /// It is on the disk of the master, and on that of a replica (`WAITAOF`, Redis 7.2 and later).
+    Replica,
+}
+
 /// The settings of a store in Redis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -142,11 +171,18 @@ pub struct Options {
     pub retention: Retention,
     /// When a receiver is only probed. Processes of one Redis should agree.
     pub circuit: CircuitRules,
+    /// What answers stand for.
+    pub durability: Durability,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { max_in_flight: 512, retention: Retention::default(), circuit: CircuitRules::default() }
+        Self {
+            max_in_flight: 512,
+            retention: Retention::default(),
+            circuit: CircuitRules::default(),
+            durability: Durability::Local,
+        }
     }
 }
 
@@ -163,37 +199,42 @@ pub struct Redis {
 
 impl Redis {
     /// Opens the store at `url` (`redis://` or `rediss://`, with user, password and database as
-    /// needed), looks at the server's settings, and says in the log what they can lose.
+    /// needed; `redis-cluster://` or `rediss-cluster://` and some of its nodes), looks at the servers'
+    /// settings, and says in the log what they can lose.
     ///
     /// # Errors
-    /// [`StoreError::Unusable`]: the server cannot be reached, is too old, is a replica, throws data
+    /// [`StoreError::Unusable`]: a server cannot be reached, is too old, is a replica, throws data
     /// away when its memory is full, or holds what a newer version wrote.
     pub async fn open(url: &str, options: Options) -> Result<Self, StoreError> {
-        // The library's words may hold the URL, and with it the password.
-        let client = Client::open(url)
-            .map_err(|_| StoreError::Unusable("the URL of the store is not one of a Redis".to_owned()))?;
-        let place = client.get_connection_info().addr().to_string();
-        let shared = Shared::connect(client, options, None).await.map_err(|error| unusable(&place, error))?;
-        Ok(Self::start(Arc::new(shared)))
+        Ok(Self::start(Arc::new(Shared::connect(url, options, None).await?)))
     }
 
     fn start(shared: Arc<Shared>) -> Self {
         let (claims, requests) = mpsc::channel(WAITING_CLAIMS);
         let (idle, is_idle) = watch::channel(false);
         let woken = Arc::new(Notify::new());
-        let claimer = Claimer { shared: Arc::clone(&shared), requests, idle, woken: Arc::clone(&woken) };
-        let tasks = vec![
-            tokio::spawn(claimer.run()),
-            tokio::spawn(claiming::wait_for_work(Arc::clone(&shared), claiming::DELIVERIES, is_idle, woken)),
-            tokio::spawn(claiming::wait_for_work(
-                Arc::clone(&shared),
-                claiming::JOBS,
-                shared.idle_for_jobs.subscribe(),
-                Arc::clone(&shared.woken_for_jobs),
-            )),
-            tokio::spawn(upkeep::run(Arc::clone(&shared))),
-            tokio::spawn(search::index(Arc::clone(&shared))),
-        ];
+        let claimer = Claimer::new(Arc::clone(&shared), requests, idle, Arc::clone(&woken));
+        let mut tasks = vec![tokio::spawn(claimer.run())];
+        for shard in 0..shared.shards.len() {
+            tasks.extend([
+                tokio::spawn(claiming::wait_for_work(
+                    Arc::clone(&shared),
+                    shard,
+                    claiming::DELIVERIES,
+                    is_idle.clone(),
+                    Arc::clone(&woken),
+                )),
+                tokio::spawn(claiming::wait_for_work(
+                    Arc::clone(&shared),
+                    shard,
+                    claiming::JOBS,
+                    shared.idle_for_jobs.subscribe(),
+                    Arc::clone(&shared.woken_for_jobs),
+                )),
+                tokio::spawn(upkeep::run(Arc::clone(&shared), shard)),
+                tokio::spawn(search::index(Arc::clone(&shared), shard)),
+            ]);
+        }
         Self { shared, claims, turns: Semaphore::new(WAITING_WRITES), tasks: Mutex::new(tasks) }
     }
 
@@ -213,18 +254,6 @@ impl Redis {
     /// For writes that anybody may ask for: at most so many are under way.
     fn turn(&self) -> Result<tokio::sync::SemaphorePermit<'_>, StoreError> {
         self.turns.try_acquire().map_err(|_| full())
-    }
-}
-
-/// An error that says which Redis it is about.
-fn unusable(place: &str, error: StoreError) -> StoreError {
-    match error {
-        StoreError::Unusable(reason) => StoreError::Unusable(format!("Redis at {place}: {reason}")),
-        StoreError::Unavailable { reason, source, .. } => {
-            let cause = source.map_or_else(String::new, |source| format!(": {source}"));
-            StoreError::Unusable(format!("Redis at {place}: {reason}{cause}"))
-        }
-        error @ StoreError::Corrupt { .. } => error,
     }
 }
 
@@ -300,7 +329,7 @@ impl Store for Redis {
     }
 
     async fn callbacks_changed(&self, since: u64) {
-        let mut revision = self.shared.revision.subscribe();
+        let mut revision = self.shared.revisions.subscribe();
         if revision.wait_for(|now| *now != since).await.is_err() {
             std::future::pending::<()>().await;
         }

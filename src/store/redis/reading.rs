@@ -1,11 +1,11 @@
 //! What is read: by commands that change nothing, a bounded number of rows at a time.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::link::PREFIX;
+use super::shard::Shard;
 use super::writing::{answered_name, call_name, seen_name};
 use super::{Shared, form};
 use crate::context::{CallId, CallKey};
@@ -23,10 +23,6 @@ const CHUNK: usize = 500;
 const ID_SLACK_MS: i64 = 3_600_000;
 
 type Fields = HashMap<String, Vec<u8>>;
-
-pub(super) fn key(kind: &str, name: &[u8]) -> Vec<u8> {
-    [PREFIX.as_bytes(), kind.as_bytes(), name].concat()
-}
 
 /// The fields of one hash.
 pub(super) struct Row {
@@ -78,12 +74,13 @@ impl Shared {
         dedupe: &DedupeKey,
         call: Option<&CallKey>,
     ) -> Result<Recall, StoreError> {
+        let shard = self.of(&dedupe.account);
         let mut pipeline = redis::pipe();
-        pipeline.cmd("GET").arg(key("s:", &seen_name(dedupe)));
+        pipeline.cmd("GET").arg(shard.key("s:", &seen_name(dedupe)));
         if let Some(call) = call {
-            pipeline.cmd("HMGET").arg(key("c:", &call_name(call))).arg("v").arg("b");
+            pipeline.cmd("HMGET").arg(shard.key("c:", &call_name(call))).arg("v").arg("b");
         }
-        let mut answers: Vec<redis::Value> = self.link.ask(&pipeline).await?;
+        let (mut answers, witness): (Vec<redis::Value>, _) = shard.ask_with(&pipeline).await?;
         let stored =
             if call.is_some() { answers.pop().map(stored_call).transpose()?.flatten() } else { None };
         let seen: Option<Vec<u8>> = read(answers.pop().unwrap_or_default())?;
@@ -95,17 +92,22 @@ impl Shared {
                     .ok()
                     .and_then(|text| text.parse().ok())
                     .ok_or_else(damaged)?;
-                (expires_at > self.link.now()).then(|| id(first)).transpose()?.map(EventId::from_bytes)
+                (expires_at > shard.now()).then(|| id(first)).transpose()?.map(EventId::from_bytes)
             }
             None => None,
         };
+        if duplicate_of.is_some() {
+            // Whoever posts it again may have been told that it is not kept.
+            shard.keep(&witness).await?;
+        }
         Ok(Recall { duplicate_of, call: stored })
     }
 
     pub(super) async fn call(&self, call: &CallKey) -> Result<Option<StoredCall>, StoreError> {
+        let shard = self.of(&call.account);
         let mut pipeline = redis::pipe();
-        pipeline.cmd("HMGET").arg(key("c:", &call_name(call))).arg("v").arg("b");
-        let (answer,): (redis::Value,) = self.link.ask(&pipeline).await?;
+        pipeline.cmd("HMGET").arg(shard.key("c:", &call_name(call))).arg("v").arg("b");
+        let (answer,): (redis::Value,) = shard.ask(&pipeline).await?;
         stored_call(answer)
     }
 
@@ -114,67 +116,103 @@ impl Shared {
         account: &AccountName,
         key_of: &[u8; 32],
     ) -> Result<Option<Answered>, StoreError> {
+        let shard = self.of(account);
         let mut pipeline = redis::pipe();
-        pipeline.cmd("GET").arg(key("y:", &answered_name(account, key_of)));
-        let (record,): (Option<Vec<u8>>,) = self.link.ask(&pipeline).await?;
+        pipeline.cmd("GET").arg(shard.key("y:", &answered_name(account, key_of)));
+        let ((record,), witness): ((Option<Vec<u8>>,), _) = shard.ask_with(&pipeline).await?;
+        if record.is_some() {
+            shard.keep(&witness).await?;
+        }
         record.map(|record| form::read_answered(&record)).transpose()
     }
 
     /// The bytes of the records that are kept for an account. Those that a version wrote which did
     /// not count are missing, until they are written again or go.
     pub(super) async fn stored(&self, account: &AccountName) -> Result<u64, StoreError> {
+        let shard = self.of(account);
         let mut pipeline = redis::pipe();
-        pipeline.cmd("HGET").arg(key("b", b"")).arg(account.as_bytes());
-        let (stored,): (Option<i64>,) = self.link.ask(&pipeline).await?;
+        pipeline.cmd("HGET").arg(shard.key("b", b"")).arg(account.as_bytes());
+        let (stored,): (Option<i64>,) = shard.ask(&pipeline).await?;
         Ok(stored.map_or(0, |stored| u64::try_from(stored).unwrap_or(0)))
     }
 
-    /// Registrations whose revision is later than `since`. Reads the newest revision first: what
+    /// Registrations whose revision is later than `since`. Reads the newest revisions first: what
     /// changes meanwhile is read again the next time.
     pub(super) async fn callback_changes(&self, since: u64) -> Result<CallbackChanges, StoreError> {
-        let mut pipeline = redis::pipe();
-        pipeline.cmd("HGET").arg(key("n", b"")).arg("v");
-        let (revision,): (Option<u64>,) = self.link.ask(&pipeline).await?;
-        let revision = revision.unwrap_or(0);
-        // Redis may have lost its last second; then all is read again.
-        let is_complete = since == 0 || revision < since;
-        let from = if is_complete { "-inf".to_owned() } else { format!("({since}") };
-        let mut pipeline = redis::pipe();
-        pipeline.cmd("ZRANGEBYSCORE").arg(key("kr", b"")).arg(from).arg("+inf");
-        let (ids,): (Vec<Vec<u8>>,) = self.link.ask(&pipeline).await?;
-        let mut changes = CallbackChanges { revision, is_complete, changed: Vec::new(), removed: Vec::new() };
-        for chunk in ids.chunks(CHUNK) {
-            let mut pipeline = redis::pipe();
-            for id in chunk {
-                pipeline.cmd("HGETALL").arg(key("k:", id));
-            }
-            let rows: Vec<Fields> = self.link.ask(&pipeline).await?;
-            for (bytes, fields) in chunk.iter().zip(rows) {
-                let id = CallbackId::from_bytes(id(bytes)?);
-                let row = Row { what: "registration", fields };
-                if row.has("r") {
-                    changes.removed.push(id);
-                } else {
-                    changes.changed.push(callback_row(id, &row)?);
-                }
-            }
+        let from = if since == 0 { None } else { self.revisions.up_to(since) };
+        match self.changes_from(from).await? {
+            Some(changes) => Ok(changes),
+            // Redis has lost its last second; then all is read again.
+            None => Ok(self.changes_from(None).await?.expect("nothing is before the beginning")),
         }
-        changes.changed.sort_unstable_by_key(|row| row.id);
-        self.revision.send_if_modified(|known| std::mem::replace(known, revision) != revision);
-        Ok(changes)
     }
 
+    /// Registrations of all shards that were changed after these revisions, or all of them. Nothing if
+    /// a shard is further back than that.
+    async fn changes_from(&self, from: Option<Vec<u64>>) -> Result<Option<CallbackChanges>, StoreError> {
+        let is_complete = from.is_none();
+        let mut read = from.unwrap_or_else(|| vec![0; self.shards.len()]);
+        let (mut changed, mut removed) = (Vec::new(), Vec::new());
+        let mut refused = None;
+        for (shard, read) in self.shards.iter().zip(&mut read) {
+            match changes_of(shard, *read, is_complete, &mut changed, &mut removed).await {
+                Ok(Some(revision)) => {
+                    *read = revision;
+                    self.revisions.note(shard.number(), revision);
+                }
+                Ok(None) => return Ok(None),
+                // All, or nothing: what is missing would be taken for removed.
+                Err(error) if is_complete => return Err(error),
+                // The others go on; it is read when it is back.
+                Err(error) => refused = Some(error),
+            }
+        }
+        if let Some(error) = refused.filter(|_| changed.is_empty() && removed.is_empty()) {
+            return Err(error);
+        }
+        changed.sort_unstable_by_key(|row: &CallbackRow| row.id);
+        let revision = self.revisions.remember(read);
+        Ok(Some(CallbackChanges { revision, is_complete, changed, removed }))
+    }
+
+    /// Announcements of those shards that answer; an error, if none has any and some do not.
     pub(super) async fn announcements(&self, limit: usize) -> Result<Vec<Announcement>, StoreError> {
-        let mut pipeline = redis::pipe();
-        pipeline.cmd("ZRANGE").arg(key("an", b"")).arg(0).arg(limit.max(1) - 1);
-        let (marks,): (Vec<Vec<u8>>,) = self.link.ask(&pipeline).await?;
-        marks.into_iter().map(announcement).collect()
+        let (mut found, mut refused) = (Vec::new(), None);
+        for shard in &self.shards {
+            let wanted = limit.max(1) - found.len();
+            if wanted == 0 {
+                break;
+            }
+            let mut pipeline = redis::pipe();
+            pipeline.cmd("ZRANGE").arg(shard.key("an", b"")).arg(0).arg(wanted - 1);
+            match shard.ask::<(Vec<Vec<u8>>,)>(&pipeline).await {
+                Ok((marks,)) => {
+                    for mark in marks {
+                        found.push(announcement(mark)?);
+                    }
+                }
+                Err(error) => refused = Some(error),
+            }
+        }
+        match refused.filter(|_| found.is_empty()) {
+            Some(error) => Err(error),
+            None => Ok(found),
+        }
     }
 
     pub(super) async fn forget_announcements(&self, marks: &[Vec<u8>]) -> Result<(), StoreError> {
-        let mut pipeline = redis::pipe();
-        pipeline.cmd("ZREM").arg(key("an", b"")).arg(marks).ignore();
-        self.link.ask(&pipeline).await
+        let mut by_shard: BTreeMap<usize, Vec<&[u8]>> = BTreeMap::new();
+        for mark in marks {
+            let shard = self.of(&announcement(mark.clone())?.account).number();
+            by_shard.entry(shard).or_default().push(mark);
+        }
+        for (number, marks) in by_shard {
+            let shard = &self.shards[number];
+            let mut pipeline = redis::pipe();
+            pipeline.cmd("ZREM").arg(shard.key("an", b"")).arg(marks).ignore();
+            shard.ask::<()>(&pipeline).await?;
+        }
+        Ok(())
     }
 
     pub(super) async fn event(
@@ -182,9 +220,10 @@ impl Shared {
         account: &AccountName,
         id: EventId,
     ) -> Result<Option<EventView>, StoreError> {
+        let shard = self.of(account);
         let mut pipeline = redis::pipe();
-        pipeline.cmd("HGET").arg(key("e:", &id.to_bytes())).arg("b");
-        let (record,): (Option<Vec<u8>>,) = self.link.ask(&pipeline).await?;
+        pipeline.cmd("HGET").arg(shard.key("e:", &id.to_bytes())).arg("b");
+        let (record,): (Option<Vec<u8>>,) = shard.ask(&pipeline).await?;
         let event = record.map(|record| form::read_event(id, record)).transpose()?;
         Ok(event.filter(|event| event.account == *account))
     }
@@ -194,8 +233,8 @@ impl Shared {
         account: &AccountName,
         id: DeliveryId,
     ) -> Result<Option<DeliveryView>, StoreError> {
-        let (fields, request, attempts): (Fields, Option<Vec<u8>>, Vec<Vec<u8>>) = self
-            .link
+        let shard = self.of(account);
+        let (fields, request, attempts): (Fields, Option<Vec<u8>>, Vec<Vec<u8>>) = shard
             .run(&self.scripts.view, |command| {
                 command.arg(&id.to_bytes());
             })
@@ -217,10 +256,11 @@ impl Shared {
         filter: &DeliveryFilter,
         page: Page,
     ) -> Result<Vec<DeliveryRow>, StoreError> {
+        let shard = self.of(account);
         if filter.state == Some(DeliveryState::Leased) {
             return self.leased_deliveries(account, filter, page).await;
         }
-        let list = list_of(account, filter);
+        let list = list_of(shard, account, filter);
         let lowest = filter.since.map_or_else(
             || b"-".to_vec(),
             |since| [b"[".as_slice(), &first_id(since.as_millisecond() - ID_SLACK_MS)].concat(),
@@ -242,7 +282,7 @@ impl Shared {
                 .arg("LIMIT")
                 .arg(0)
                 .arg(CHUNK);
-            let (ids,): (Vec<Vec<u8>>,) = self.link.ask(&pipeline).await?;
+            let (ids,): (Vec<Vec<u8>>,) = shard.ask(&pipeline).await?;
             let is_last = ids.len() < CHUNK;
             before = ids.last().map(|bytes| id(bytes)).transpose()?;
             for row in self.rows(&ids, account).await? {
@@ -266,9 +306,10 @@ impl Shared {
         filter: &DeliveryFilter,
         page: Page,
     ) -> Result<Vec<DeliveryRow>, StoreError> {
+        let shard = self.of(account);
         let mut pipeline = redis::pipe();
-        pipeline.cmd("ZRANGE").arg(key("l", b"")).arg(0).arg(-1);
-        let (mut ids,): (Vec<Vec<u8>>,) = self.link.ask(&pipeline).await?;
+        pipeline.cmd("ZRANGE").arg(shard.key("l", b"")).arg(0).arg(-1);
+        let (mut ids,): (Vec<Vec<u8>>,) = shard.ask(&pipeline).await?;
         ids.sort_unstable_by(|one, other| other.cmp(one));
         let mut found = Vec::new();
         for chunk in ids.chunks(CHUNK) {
@@ -288,14 +329,15 @@ impl Shared {
         ids: &[Vec<u8>],
         account: &AccountName,
     ) -> Result<Vec<DeliveryRow>, StoreError> {
+        let shard = self.of(account);
         if ids.is_empty() {
             return Ok(Vec::new());
         }
         let mut pipeline = redis::pipe();
         for id in ids {
-            pipeline.cmd("HGETALL").arg(key("h:", id));
+            pipeline.cmd("HGETALL").arg(shard.key("h:", id));
         }
-        let rows: Vec<Fields> = self.link.ask(&pipeline).await?;
+        let rows: Vec<Fields> = shard.ask(&pipeline).await?;
         let mut found = Vec::new();
         for (bytes, fields) in ids.iter().zip(rows) {
             let row = Row { what: "delivery", fields };
@@ -308,10 +350,50 @@ impl Shared {
     }
 }
 
+/// Reads the registrations of a shard that were changed after a revision, or all; up to which revision
+/// that went. Nothing, if it is further back than that.
+async fn changes_of(
+    shard: &Shard,
+    since: u64,
+    is_complete: bool,
+    changed: &mut Vec<CallbackRow>,
+    removed: &mut Vec<CallbackId>,
+) -> Result<Option<u64>, StoreError> {
+    let mut pipeline = redis::pipe();
+    pipeline.cmd("HGET").arg(shard.key("n", b"")).arg("v");
+    let (revision,): (Option<u64>,) = shard.ask(&pipeline).await?;
+    let revision = revision.unwrap_or(0);
+    if !is_complete && revision <= since {
+        return Ok((revision == since).then_some(revision));
+    }
+    let from = if is_complete { "-inf".to_owned() } else { format!("({since}") };
+    let mut pipeline = redis::pipe();
+    pipeline.cmd("ZRANGEBYSCORE").arg(shard.key("kr", b"")).arg(from).arg("+inf");
+    let (ids,): (Vec<Vec<u8>>,) = shard.ask(&pipeline).await?;
+    for chunk in ids.chunks(CHUNK) {
+        let mut pipeline = redis::pipe();
+        for id in chunk {
+            pipeline.cmd("HGETALL").arg(shard.key("k:", id));
+        }
+        let rows: Vec<Fields> = shard.ask(&pipeline).await?;
+        for (bytes, fields) in chunk.iter().zip(rows) {
+            let id = CallbackId::from_bytes(id(bytes)?);
+            let row = Row { what: "registration", fields };
+            if row.has("r") {
+                removed.push(id);
+            } else {
+                changed.push(callback_row(id, &row)?);
+            }
+        }
+    }
+    Ok(Some(revision))
+}
+
 /// The list with the fewest deliveries beside those that the filter takes. Most deliveries end well,
 /// and a call has few.
-pub(super) fn list_of(account: &AccountName, filter: &DeliveryFilter) -> Vec<u8> {
+pub(super) fn list_of(shard: &Shard, account: &AccountName, filter: &DeliveryFilter) -> Vec<u8> {
     let account = account.as_bytes();
+    let key = |kind: &str, name: &[u8]| shard.key(kind, name);
     if let Some(call) = &filter.call {
         return key("ik:", &[account, b"\0", call.as_str().as_bytes()].concat());
     }

@@ -1,6 +1,6 @@
 //! The scripts, each with what stands before it.
 
-use super::link::Script;
+use super::shard::Script;
 
 /// All of them. What each does, and its arguments, is told at its beginning.
 #[derive(Debug)]

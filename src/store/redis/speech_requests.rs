@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::failure::{full, taken};
-use super::reading::{Row, id, key};
+use super::reading::{Row, id};
 use super::writing::{add_answer, add_deliveries, call_name};
 use super::{BACKLOG, Redis, Shared, form};
 use crate::context::{CallId, CallKey};
@@ -27,9 +27,10 @@ impl SpeechRequests for Redis {
     }
 
     async fn waiting_for(&self, call: &CallKey) -> Result<Vec<SpeechRequestId>, StoreError> {
+        let shard = self.open_only()?.of(&call.account);
         let mut pipeline = redis::pipe();
-        pipeline.cmd("HKEYS").arg(key("uw:", &call_name(call)));
-        let (waiting,): (Vec<Vec<u8>>,) = self.open_only()?.link.ask(&pipeline).await?;
+        pipeline.cmd("HKEYS").arg(shard.key("uw:", &call_name(call)));
+        let (waiting,): (Vec<Vec<u8>>,) = shard.ask(&pipeline).await?;
         let ids = waiting.iter().map(|bytes| id(bytes).map(SpeechRequestId::from_bytes));
         let mut ids: Vec<_> = ids.collect::<Result<_, _>>()?;
         ids.sort_unstable();
@@ -39,10 +40,10 @@ impl SpeechRequests for Redis {
 
 impl Shared {
     async fn put_speech_request(&self, new: &NewSpeechRequest) -> Result<PutSpeechRequest, StoreError> {
-        let now = self.link.now();
-        let answer: Vec<Vec<u8>> = self
-            .link
-            .run(&self.scripts.put_speech_request, |command| {
+        let shard = self.of(&new.account);
+        let now = shard.now();
+        let answer: Vec<Vec<u8>> = shard
+            .run_kept(&self.scripts.put_speech_request, |command| {
                 command
                     .arg(&new.id.to_bytes())
                     .arg(new.account.as_ref())
@@ -83,9 +84,10 @@ impl Shared {
         account: &AccountName,
         id: SpeechRequestId,
     ) -> Result<Option<SpeechRequestView>, StoreError> {
+        let shard = self.of(account);
         let mut pipeline = redis::pipe();
-        pipeline.cmd("HGETALL").arg(key("u:", &id.to_bytes()));
-        let (fields,) = self.link.ask(&pipeline).await?;
+        pipeline.cmd("HGETALL").arg(shard.key("u:", &id.to_bytes()));
+        let (fields,) = shard.ask(&pipeline).await?;
         let row = Row { what: "speech request", fields };
         if row.fields.is_empty() || row.bytes("a")? != account.as_bytes() {
             return Ok(None);

@@ -48,9 +48,9 @@ impl Bench {
         server.ask(&[b"FLUSHALL"]);
         let time = Arc::new(AtomicI64::new(START));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let client = redis::Client::open(server.url()).unwrap();
         let options = Options { max_in_flight: MAX_IN_FLIGHT, circuit: RULES, ..Options::default() };
-        let shared = runtime.block_on(Shared::connect(client, options, Some(Arc::clone(&time)))).unwrap();
+        let shared =
+            runtime.block_on(Shared::connect(&server.url(), options, Some(Arc::clone(&time)))).unwrap();
         Self { shared, time, runtime }
     }
 
@@ -78,7 +78,7 @@ impl Bench {
 
     /// What is granted, and when to come again.
     fn claim(&self, slots: usize) -> (Vec<Lease>, Option<i64>) {
-        let found = self.runtime.block_on(self.shared.claim_some(slots)).unwrap();
+        let found = self.runtime.block_on(self.shared.claim_some(&self.shared.shards[0], slots)).unwrap();
         let next = found.next.map(|wait| self.now() + i64::try_from(wait.as_micros()).unwrap());
         (found.claims.iter().map(|claim| claim.lease).collect(), next)
     }
@@ -130,7 +130,12 @@ fn acceptance(callback: CallbackId, delivery: DeliveryId, now: i64, due: i64) ->
     let mut digest = [0; 32];
     digest[..16].copy_from_slice(&event.id.to_bytes());
     Acceptance {
-        dedupe: DedupeKey { source: "pbx".to_owned(), digest, expires_at: at(now + 3_600 * SECOND) },
+        dedupe: DedupeKey {
+            account: AccountName::clone(&account),
+            source: "pbx".to_owned(),
+            digest,
+            expires_at: at(now + 3_600 * SECOND),
+        },
         call: None,
         deliveries: vec![NewDelivery {
             id: delivery,
@@ -342,7 +347,10 @@ impl Pair<'_> {
                     known.crashes += 1;
                     let (ours, theirs) = known.leases.take().unwrap();
                     self.server.ask(&[b"ZADD", b"{rb0}:l", b"1", &known.id.to_bytes()]);
-                    self.bench.runtime.block_on(upkeep::tick(&self.bench.shared, 2)).unwrap();
+                    self.bench
+                        .runtime
+                        .block_on(upkeep::tick(&self.bench.shared, &self.bench.shared.shards[0], 2))
+                        .unwrap();
                     self.bench.shared.forget(ours);
                     assert!(self.scheduler.expire(theirs, true));
                 }

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::jobs::KEEP_INTERVAL;
+use super::shard::Shard;
 use super::{LEASE_TIME, Shared, becomes_true};
 use crate::store::{Lease, StoreError};
 
@@ -48,11 +49,10 @@ pub(super) struct Ticked {
     pub(super) has_more: bool,
 }
 
-/// One look: ends leases that ran out before `before` (µs of Redis' time), and the rest.
-pub(super) async fn tick(shared: &Shared, before: i64) -> Result<Ticked, StoreError> {
+/// One look at a shard: ends leases that ran out before `before` (µs of Redis' time), and the rest.
+pub(super) async fn tick(shared: &Shared, shard: &Shard, before: i64) -> Result<Ticked, StoreError> {
     let (now, revision, ended, cancelled, announces, lost_jobs): (i64, u64, usize, usize, bool, usize) =
-        shared
-            .link
+        shard
             .run(&shared.scripts.tick, |command| {
                 command
                     .arg(before)
@@ -75,7 +75,7 @@ pub(super) async fn tick(shared: &Shared, before: i64) -> Result<Ticked, StoreEr
     if announces {
         shared.announcing.notify_one();
     }
-    shared.revision.send_if_modified(|known| std::mem::replace(known, revision) != revision);
+    shared.revisions.note(shard.number(), revision);
     Ok(Ticked { now, has_more: ended.max(lost_jobs) == EXPIRE_CHUNK || cancelled > 0 })
 }
 
@@ -118,8 +118,9 @@ impl Patience {
     }
 }
 
-/// Looks again and again, until the store is closed.
-pub(super) async fn run(shared: Arc<Shared>) {
+/// Looks at a shard again and again, until the store is closed.
+pub(super) async fn run(shared: Arc<Shared>, shard: usize) {
+    let shard = &shared.shards[shard];
     let mut closing = shared.closing.subscribe();
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -130,28 +131,30 @@ pub(super) async fn run(shared: Arc<Shared>) {
         tokio::select! {
             biased;
             () = becomes_true(&mut closing) => return,
-            () = shared.given_back_some.notified() => {
-                give_back(&shared).await;
+            () = shard.has_given_back() => {
+                give_back(&shared, shard).await;
                 continue;
             }
             _ = ticks.tick() => {}
         }
-        give_back(&shared).await;
+        give_back(&shared, shard).await;
         shared.forget_expired();
         // Before anybody's lease is ended: those of this process are alive.
         if next_keep <= Instant::now() {
-            match shared.keep_jobs().await {
+            match shared.keep_jobs(shard).await {
                 Ok(()) => next_keep = Instant::now() + KEEP_INTERVAL,
                 Err(error) => {
                     tracing::debug!(%error, "leases of jobs could not be kept; trying again");
+                    note_answer(&shared, shard, false);
                     patience.note_failure(Instant::now());
                     continue;
                 }
             }
         }
         let now = Instant::now();
-        match tick(&shared, patience.before(now)).await {
+        match tick(&shared, shard, patience.before(now)).await {
             Ok(ticked) => {
+                note_answer(&shared, shard, true);
                 patience.note(ticked.now, now);
                 if ticked.has_more {
                     ticks.reset_immediately();
@@ -159,13 +162,14 @@ pub(super) async fn run(shared: Arc<Shared>) {
             }
             Err(error) => {
                 tracing::debug!(%error, "upkeep failed; trying again");
+                note_answer(&shared, shard, false);
                 patience.note_failure(Instant::now());
                 continue;
             }
         }
         if next_sweep <= now {
             // A bit at every look while there is more.
-            match shared.sweep(Timestamp::now()).await {
+            match shared.sweep_shard(shard, Timestamp::now()).await {
                 Ok(0) => next_sweep = now + SWEEP_INTERVAL,
                 Ok(_) => {}
                 Err(error) => tracing::debug!(%error, "retention failed; trying again"),
@@ -174,17 +178,25 @@ pub(super) async fn run(shared: Arc<Shared>) {
     }
 }
 
+/// Notes whether a shard answers. When it does again, whoever waits looks at it.
+fn note_answer(shared: &Shared, shard: &Shard, answers: bool) {
+    if shard.note_away(!answers) && answers {
+        shard.wake();
+        shared.freed.notify_one();
+        shared.woken_for_jobs.notify_one();
+    }
+}
+
 /// Gives back what nobody took; what cannot be given back now waits for the next time, and runs out
 /// in the end.
-async fn give_back(shared: &Shared) {
-    let leases: Vec<Lease> =
-        std::mem::take(&mut *shared.given_back.lock().expect("no holder of this lock panics"));
+async fn give_back(shared: &Shared, shard: &Shard) {
+    let leases: Vec<Lease> = std::mem::take(&mut *shard.given_back());
     if leases.is_empty() {
         return;
     }
     if let Err(error) = shared.release(&leases).await {
         tracing::debug!(%error, "leases could not be given back yet");
-        shared.given_back.lock().expect("no holder of this lock panics").extend(leases);
+        shard.given_back().extend(leases);
     }
 }
 
@@ -197,6 +209,9 @@ impl Shared {
         held.retain(|_, one| now.saturating_duration_since(one.since) < LEASE_TIME);
         if held.len() < before {
             drop(held);
+            for shard in &self.shards {
+                shard.wake();
+            }
             self.freed.notify_one();
         }
     }

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use redis::Cmd;
 
 use super::failure::{full, taken};
+use super::shard::{Shard, of_token};
 use super::{BACKLOG, LEASE_SLACK, LONGEST_DEADLINE, Shared, form};
 use crate::context::{CallId, CallKey};
 use crate::event::{AccountName, CallbackId, DeliveryId, EventId};
@@ -66,10 +67,10 @@ impl Shared {
         new: &Acceptance,
         job: Option<(JobLease, &JobEnd)>,
     ) -> Result<FinishJob, StoreError> {
-        let now = self.link.now();
-        let answer: Vec<Vec<u8>> = self
-            .link
-            .run(&self.scripts.accept, |command| {
+        let shard = self.of(&new.event.account);
+        let now = shard.now();
+        let answer: Vec<Vec<u8>> = shard
+            .run_kept(&self.scripts.accept, |command| {
                 let expires_at = new.dedupe.expires_at.as_microsecond();
                 command
                     .arg(new.event.account.as_ref())
@@ -89,7 +90,7 @@ impl Shared {
                 command.arg(BACKLOG);
                 match job {
                     Some((lease, end)) => {
-                        command.arg(&lease.job.to_bytes()).arg(lease.token).arg(match end {
+                        command.arg(&lease.job.to_bytes()).arg(of_token(lease.token).1).arg(match end {
                             JobEnd::Completed => "c".to_owned(),
                             JobEnd::Failed(reason) => format!("f{reason}"),
                         })
@@ -119,8 +120,8 @@ impl Shared {
     }
 
     pub(super) async fn reject(&self, event: &EventRow) -> Result<(), StoreError> {
-        self.link
-            .run(&self.scripts.reject, |command| {
+        self.of(&event.account)
+            .run_kept(&self.scripts.reject, |command| {
                 command
                     .arg(&event.id.to_bytes())
                     .arg(event.received_at.as_microsecond())
@@ -131,7 +132,7 @@ impl Shared {
     }
 
     pub(super) async fn put_callback(&self, row: &CallbackRow) -> Result<(), StoreError> {
-        self.link.run(&self.scripts.put_callback, |command| add_callback(command, row)).await
+        self.of(&row.account).run_kept(&self.scripts.put_callback, |command| add_callback(command, row)).await
     }
 
     pub(super) async fn put_callback_once(
@@ -140,8 +141,8 @@ impl Shared {
         remember: &Remember,
     ) -> Result<Option<Answered>, StoreError> {
         let answer: redis::Value = self
-            .link
-            .run(&self.scripts.put_callback, |command| {
+            .of(&row.account)
+            .run_kept(&self.scripts.put_callback, |command| {
                 add_callback(command, row);
                 add_answer(command, &row.account, remember);
             })
@@ -157,8 +158,8 @@ impl Shared {
         account: &AccountName,
         id: CallbackId,
     ) -> Result<bool, StoreError> {
-        self.link
-            .run(&self.scripts.remove_callback, |command| {
+        self.of(account)
+            .run_kept(&self.scripts.remove_callback, |command| {
                 command.arg(&id.to_bytes()).arg(account.as_ref());
             })
             .await
@@ -166,14 +167,14 @@ impl Shared {
 
     /// What a settlement did to its destination's circuit; `None` if the lease is not held.
     pub(super) async fn settle(&self, settlement: &Settlement) -> Result<Option<CircuitChange>, StoreError> {
-        let now = self.link.now();
+        let (shard, token) = self.of_token(settlement.lease.token);
+        let now = shard.now();
         let attempt = &settlement.attempt;
         let ended_at = attempt.started_at.as_microsecond().saturating_add(span_micros(attempt.latency));
         let rules = self.options.circuit;
-        let (change, callback): (u8, Vec<u8>) = self
-            .link
+        let (change, callback): (u8, Vec<u8>) = shard
             .run(&self.scripts.settle, |command| {
-                command.arg(&settlement.lease.delivery.to_bytes()).arg(settlement.lease.token);
+                command.arg(&settlement.lease.delivery.to_bytes()).arg(token);
                 let (next, due, delay, reason) = match &settlement.next {
                     Next::Delivered => ("d", 0, 0, ""),
                     Next::Dead(reason) => ("x", 0, 0, reason.as_str()),
@@ -218,17 +219,18 @@ impl Shared {
     }
 
     pub(super) async fn release(&self, leases: &[Lease]) -> Result<(), StoreError> {
-        for chunk in leases.chunks(RELEASE_CHUNK) {
-            let _: () = self
-                .link
-                .run(&self.scripts.release, |command| {
-                    for lease in chunk {
-                        command.arg(&lease.delivery.to_bytes()).arg(lease.token);
-                    }
-                })
-                .await?;
-            for lease in chunk {
-                self.forget(*lease);
+        for (shard, leases) in self.by_shard(leases) {
+            for chunk in leases.chunks(RELEASE_CHUNK) {
+                let _: () = shard
+                    .run(&self.scripts.release, |command| {
+                        for lease in chunk {
+                            command.arg(&lease.delivery.to_bytes()).arg(of_token(lease.token).1);
+                        }
+                    })
+                    .await?;
+                for lease in chunk {
+                    self.forget(*lease);
+                }
             }
         }
         Ok(())
@@ -239,9 +241,10 @@ impl Shared {
         account: &AccountName,
         ids: &[DeliveryId],
     ) -> Result<usize, StoreError> {
-        let now = self.link.now();
-        self.link
-            .run(&self.scripts.retry, |command| {
+        let shard = self.of(account);
+        let now = shard.now();
+        shard
+            .run_kept(&self.scripts.retry, |command| {
                 command.arg(account.as_ref()).arg(now);
                 for id in ids {
                     command.arg(&id.to_bytes());
@@ -251,11 +254,11 @@ impl Shared {
     }
 
     pub(super) async fn replay(&self, replay: &Replay) -> Result<Replayed, StoreError> {
-        let now = self.link.now();
+        let shard = self.of(&replay.account);
+        let now = shard.now();
         let Replay { account, deliveries, again, remember } = replay;
-        let answer: Vec<Vec<u8>> = self
-            .link
-            .run(&self.scripts.replay, |command| {
+        let answer: Vec<Vec<u8>> = shard
+            .run_kept(&self.scripts.replay, |command| {
                 command.arg(account.as_ref()).arg(u8::from(*again)).arg(BACKLOG);
                 match remember {
                     Some(remember) => add_answer(command, account, remember),
@@ -282,10 +285,19 @@ impl Shared {
         }
     }
 
+    /// Of all shards.
     pub(super) async fn sweep(&self, now: Timestamp) -> Result<usize, StoreError> {
+        let mut removed = 0;
+        for shard in &self.shards {
+            removed += self.sweep_shard(shard, now).await?;
+        }
+        Ok(removed)
+    }
+
+    pub(super) async fn sweep_shard(&self, shard: &Shard, now: Timestamp) -> Result<usize, StoreError> {
         let before = |keep| now.as_microsecond().saturating_sub(span_micros(keep));
         let retention = self.options.retention;
-        self.link
+        shard
             .run(&self.scripts.sweep, |command| {
                 command
                     .arg(SWEEP_CHUNK)
@@ -297,11 +309,19 @@ impl Shared {
             .await
     }
 
-    /// A write that Redis refuses whenever it would refuse an event.
+    /// Whether some shard takes a write, which Redis refuses whenever it would refuse an event. While
+    /// others are away, their accounts are answered so; that is no reason to take none of any.
     pub(super) async fn probe(&self) -> Result<(), StoreError> {
-        let mut pipeline = redis::pipe();
-        pipeline.cmd("HSET").arg(format!("{}n", super::link::PREFIX)).arg("P").arg(1).ignore();
-        self.link.ask(&pipeline).await
+        let mut refused = None;
+        for shard in &self.shards {
+            let mut pipeline = redis::pipe();
+            pipeline.cmd("HSET").arg(shard.key("n", b"")).arg("P").arg(1).ignore();
+            match shard.ask(&pipeline).await {
+                Ok(()) => return Ok(()),
+                Err(error) => refused = Some(error),
+            }
+        }
+        Err(refused.expect("there is a shard"))
     }
 }
 
@@ -390,7 +410,8 @@ impl Shared {
             lease,
             attempt: Attempt {
                 number: attempt,
-                started_at: Timestamp::from_microsecond(self.link.now()).unwrap_or_default(),
+                started_at: Timestamp::from_microsecond(self.of_token(lease.token).0.now())
+                    .unwrap_or_default(),
                 latency: Duration::ZERO,
                 outcome: OutcomeKind::Unsendable,
                 status: None,

@@ -4,7 +4,7 @@
 use super::{BlockOf, VACATED, column_key, is_name, read_places};
 use crate::event::AccountName;
 use crate::store::redis::lists::listed;
-use crate::store::redis::reading::key;
+use crate::store::redis::shard::Shard;
 use crate::store::redis::{Shared, form};
 use crate::store::seats::{Column, Condition, SeatSet};
 use crate::store::{
@@ -31,6 +31,7 @@ type Block = (u64, u64);
 /// What is read once a look.
 struct Search<'s> {
     shared: &'s Shared,
+    shard: &'s Shard,
     account: &'s AccountName,
     token: Option<&'s str>,
     conditions: Vec<(Column, Condition)>,
@@ -83,17 +84,18 @@ impl<'s> Search<'s> {
         before: Option<&CallMark>,
         limit: usize,
     ) -> Result<Option<Self>, StoreError> {
+        let shard = shared.of(account);
         let before = before.map_or(u64::MAX, |mark| mark.place);
         let highest = if before == u64::MAX { "+inf".to_owned() } else { format!("({before}") };
         // One more than a look reads.
         let most = CALLS_LIMIT.saturating_add(limit).saturating_add(1);
         let mut pipeline = redis::pipe();
-        pipeline.cmd("HEXISTS").arg(key("np", b"")).arg(account.as_bytes());
+        pipeline.cmd("HEXISTS").arg(shard.key("np", b"")).arg(account.as_bytes());
         // The notes before the blocks: what leaves the one is in the other.
         for (kind, most) in [("in:", most), ("ib:", BLOCKS + 1)] {
             pipeline
                 .cmd("ZREVRANGEBYSCORE")
-                .arg(key(kind, account.as_bytes()))
+                .arg(shard.key(kind, account.as_bytes()))
                 .arg(&highest)
                 .arg("-inf")
                 .arg("WITHSCORES")
@@ -101,8 +103,7 @@ impl<'s> Search<'s> {
                 .arg(0)
                 .arg(most);
         }
-        let (is_known, notes, mut blocks): (bool, Vec<Noted>, Vec<Block>) =
-            shared.link.ask(&pipeline).await?;
+        let (is_known, notes, mut blocks): (bool, Vec<Noted>, Vec<Block>) = shard.ask(&pipeline).await?;
         if !is_known {
             return Ok(None);
         }
@@ -120,6 +121,7 @@ impl<'s> Search<'s> {
         unindexed.reverse();
         Ok(Some(Self {
             shared,
+            shard,
             account,
             token: query.token.as_deref(),
             conditions: Condition::of(&query.filter),
@@ -171,8 +173,7 @@ impl<'s> Search<'s> {
             let wanted = if look.query.filter.has_texts() { CALLS_AT_ONCE } else { look.wanted() };
             let chunk = &unread[..unread.len().min(wanted)];
             let calls: Vec<Vec<Vec<u8>>> = self
-                .shared
-                .link
+                .shard
                 .run(&self.shared.scripts.found, |command| {
                     command.arg(self.account.as_bytes()).arg(BYTES_AT_ONCE).arg(chunk);
                 })
@@ -202,7 +203,7 @@ impl<'s> Search<'s> {
             self.ask_for_values(&mut pipeline, block);
         }
         for block in lane.iter().flatten() {
-            pipeline.cmd("GET").arg(column_key(self.account, block, Column::Present));
+            pipeline.cmd("GET").arg(column_key(self.shard, self.account, block, Column::Present));
         }
         let mut answers = self.answers(&pipeline).await?;
         let mut seats: Vec<SeatSet> = own.iter().map(|_| self.narrow(SeatSet::all(), &mut answers)).collect();
@@ -225,7 +226,7 @@ impl<'s> Search<'s> {
             .filter(|index| !seats[*index].is_empty() || lanes.iter().any(|(lane, _)| lane == index))
             .collect();
         for index in &hits {
-            pipeline.cmd("GET").arg(column_key(self.account, &own[*index], Column::Calls));
+            pipeline.cmd("GET").arg(column_key(self.shard, self.account, &own[*index], Column::Calls));
         }
         if hits.is_empty() {
             return Ok(Vec::new());
@@ -246,12 +247,12 @@ impl<'s> Search<'s> {
 
     fn ask_for_values(&self, pipeline: &mut redis::Pipeline, block: &BlockOf) {
         for (column, _) in &self.conditions {
-            pipeline.cmd("GET").arg(column_key(self.account, block, *column));
+            pipeline.cmd("GET").arg(column_key(self.shard, self.account, block, *column));
         }
     }
 
     async fn answers(&self, pipeline: &redis::Pipeline) -> Result<Answers, StoreError> {
-        let columns = if pipeline.is_empty() { Vec::new() } else { self.shared.link.ask(pipeline).await? };
+        let columns = if pipeline.is_empty() { Vec::new() } else { self.shard.ask(pipeline).await? };
         Ok(Answers(columns.into_iter()))
     }
 

@@ -12,7 +12,7 @@ use crate::context::{CallContext, Values};
 use crate::event::AccountName;
 use crate::filter::Occasion;
 use crate::store::StoreError;
-use crate::store::redis::reading::key;
+use crate::store::redis::shard::Shard;
 use crate::store::redis::{Shared, becomes_true};
 use crate::store::seats::{Column, SEATS, VALUES, values, width, write_numbers};
 
@@ -46,12 +46,13 @@ const OLD_CALLS: usize = 500;
 /// Keys that Redis is asked for at a time, more or less, where it looks through all of them.
 const SCAN: usize = 1_000;
 
-/// Puts what is noted into the index, again and again, until the store is closed.
-pub(in super::super) async fn index(shared: Arc<Shared>) {
+/// Puts what is noted in a shard into the index, again and again, until the store is closed.
+pub(in super::super) async fn index(shared: Arc<Shared>, shard: usize) {
     let mut closing = shared.closing.subscribe();
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let indexer = Indexer { shared: &shared, name: Some(ulid::Ulid::generate().to_string()) };
+    let shard = &shared.shards[shard];
+    let indexer = Indexer { shared: &shared, shard, name: Some(ulid::Ulid::generate().to_string()) };
     let mut next_round = Instant::now();
     loop {
         tokio::select! {
@@ -76,11 +77,15 @@ pub(in super::super) async fn index(shared: Arc<Shared>) {
 
 /// Puts everything that is noted now into the index, whosever turn it is.
 pub(in super::super) async fn index_all(shared: &Shared) -> Result<(), StoreError> {
-    Indexer { shared, name: None }.look(1).await
+    for shard in &shared.shards {
+        Indexer { shared, shard, name: None }.look(1).await?;
+    }
+    Ok(())
 }
 
 struct Indexer<'s> {
     shared: &'s Shared,
+    shard: &'s Shard,
     /// Under which it has its turn; one that has none needs no turn.
     name: Option<String>,
 }
@@ -121,14 +126,13 @@ impl Indexer<'_> {
     async fn turn(&self, least: usize, most: usize) -> Result<(bool, bool, Vec<AccountName>), StoreError> {
         let Some(name) = &self.name else {
             let mut pipeline = redis::pipe();
-            pipeline.cmd("HEXISTS").arg(key("n", b"")).arg("C");
-            pipeline.cmd("ZREVRANGE").arg(key("nu", b"")).arg(0).arg(-1);
-            let (is_all_noted, accounts): (bool, Vec<String>) = self.shared.link.ask(&pipeline).await?;
+            pipeline.cmd("HEXISTS").arg(self.shard.key("n", b"")).arg("C");
+            pipeline.cmd("ZREVRANGE").arg(self.shard.key("nu", b"")).arg(0).arg(-1);
+            let (is_all_noted, accounts): (bool, Vec<String>) = self.shard.ask(&pipeline).await?;
             return Ok((true, is_all_noted, accounts.into_iter().map(AccountName::from).collect()));
         };
         let (is_ours, is_all_noted, accounts): (bool, bool, Vec<String>) = self
-            .shared
-            .link
+            .shard
             .run(&self.shared.scripts.index_turn, |command| {
                 let turn = u64::try_from(TURN.as_millis()).expect("it is short");
                 command.arg(name).arg(turn).arg(least).arg(most);
@@ -156,12 +160,12 @@ impl Indexer<'_> {
     /// Notes the calls of accounts of a format before 4, and puts them into the index.
     async fn note_old_accounts(&self) -> Result<(), StoreError> {
         let mut cursor = "0".to_owned();
-        let list = key("il:", b"");
+        let list = self.shard.key("il:", b"");
         loop {
             let mut pipeline = redis::pipe();
             let pattern = [list.as_slice(), b"*"].concat();
             pipeline.cmd("SCAN").arg(&cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(SCAN);
-            let ((next, keys),): ((String, Vec<Vec<u8>>),) = self.shared.link.ask(&pipeline).await?;
+            let ((next, keys),): ((String, Vec<Vec<u8>>),) = self.shard.ask(&pipeline).await?;
             for name in keys.iter().filter_map(|key| std::str::from_utf8(key.get(list.len()..)?).ok()) {
                 if !self.note_old_calls(&AccountName::from(name)).await? {
                     return Ok(());
@@ -173,8 +177,8 @@ impl Indexer<'_> {
             cursor = next;
         }
         let mut pipeline = redis::pipe();
-        pipeline.cmd("HSET").arg(key("n", b"")).arg("C").arg(1).ignore();
-        self.shared.link.ask(&pipeline).await
+        pipeline.cmd("HSET").arg(self.shard.key("n", b"")).arg("C").arg(1).ignore();
+        self.shard.ask(&pipeline).await
     }
 
     /// A few at a time, so that there are never many notes; whether it came to the end. Only what is
@@ -183,8 +187,7 @@ impl Indexer<'_> {
         let mut after: i64 = -1;
         loop {
             let last: Option<i64> = self
-                .shared
-                .link
+                .shard
                 .run(&self.shared.scripts.note_calls, |command| {
                     command.arg(account.as_bytes()).arg(after).arg(OLD_CALLS);
                 })
@@ -198,15 +201,14 @@ impl Indexer<'_> {
     }
 
     async fn batch(&self, account: &AccountName, after: u64, up_to: u64) -> Result<Indexed, StoreError> {
-        let Some(read) = Read::read(self.shared, account, after, up_to).await? else {
+        let Some(read) = Read::read(self.shard, account, after, up_to).await? else {
             return Ok(Indexed::All);
         };
         let Some(last) = read.notes.last().map(|note| note.place) else { return Ok(Indexed::All) };
         let generation = read.generation.clone();
         let draft = Draft::make(read);
         let is_written: bool = self
-            .shared
-            .link
+            .shard
             .run(&self.shared.scripts.index, |command| draft.write(command, account, &generation))
             .await?;
         Ok(if is_written { Indexed::UpTo(last) } else { Indexed::TooLate })
@@ -254,21 +256,21 @@ type Stored = (Option<String>, Option<Vec<u8>>, Option<u64>);
 impl Read {
     /// The first notes behind a place; `None` if calls behind them may not be noted yet.
     async fn read(
-        shared: &Shared,
+        shard: &Shard,
         account: &AccountName,
         after: u64,
         up_to: u64,
     ) -> Result<Option<Self>, StoreError> {
         let name = account.as_bytes();
         let mut pipeline = redis::pipe();
-        pipeline.cmd("HGET").arg(key("ng", b"")).arg(name);
-        pipeline.cmd("HEXISTS").arg(key("np", b"")).arg(name);
-        pipeline.cmd("ZRANGE").arg(key("ib:", name)).arg(0).arg(-1).arg("WITHSCORES");
-        pipeline.cmd("SMEMBERS").arg(key("it:", name));
-        pipeline.cmd("ZRANGEBYSCORE").arg(key("in:", name)).arg(format!("({after}"));
+        pipeline.cmd("HGET").arg(shard.key("ng", b"")).arg(name);
+        pipeline.cmd("HEXISTS").arg(shard.key("np", b"")).arg(name);
+        pipeline.cmd("ZRANGE").arg(shard.key("ib:", name)).arg(0).arg(-1).arg("WITHSCORES");
+        pipeline.cmd("SMEMBERS").arg(shard.key("it:", name));
+        pipeline.cmd("ZRANGEBYSCORE").arg(shard.key("in:", name)).arg(format!("({after}"));
         pipeline.arg(if up_to == u64::MAX { "+inf".to_owned() } else { up_to.to_string() });
         pipeline.arg("WITHSCORES").arg("LIMIT").arg(0).arg(NOTES);
-        let (generation, is_known, blocks, tokens, found): Answer = shared.link.ask(&pipeline).await?;
+        let (generation, is_known, blocks, tokens, found): Answer = shard.ask(&pipeline).await?;
         if !is_known && up_to == u64::MAX {
             return Ok(None);
         }
@@ -282,16 +284,16 @@ impl Read {
             fits
         });
         let within = within.count();
-        let notes = Self::calls(shared, account, &found[..within]).await?;
+        let notes = Self::calls(shard, account, &found[..within]).await?;
         let mut touched: BTreeSet<usize> = notes.iter().filter_map(|note| block_of(note.place)).collect();
         touched.extend(blocks.len().checked_sub(1));
         let touched: Vec<(u64, u64)> = touched.into_iter().map(|index| blocks[index]).collect();
         let mut pipeline = redis::pipe();
         for (block, _) in &touched {
-            pipeline.cmd("GET").arg(column_key(account, &BlockOf::own(*block), Column::Calls));
+            pipeline.cmd("GET").arg(column_key(shard, account, &BlockOf::own(*block), Column::Calls));
         }
         let columns: Vec<Option<Vec<u8>>> =
-            if touched.is_empty() { Vec::new() } else { shared.link.ask(&pipeline).await? };
+            if touched.is_empty() { Vec::new() } else { shard.ask(&pipeline).await? };
         let columns = columns.into_iter().map(|column| read_places(&column.unwrap_or_default()));
         Ok(Some(Self {
             generation: generation.unwrap_or_else(|| "0".to_owned()),
@@ -308,19 +310,19 @@ impl Read {
 
     /// What is known of those calls that are noted: of as many as fit, and of one at least.
     async fn calls(
-        shared: &Shared,
+        shard: &Shard,
         account: &AccountName,
         noted: &[(Vec<u8>, u64)],
     ) -> Result<Vec<Note>, StoreError> {
         if noted.is_empty() {
             return Ok(Vec::new());
         }
-        let name = |member: &[u8]| key("c:", &[account.as_bytes(), b"\0", member].concat());
+        let name = |member: &[u8]| shard.key("c:", &[account.as_bytes(), b"\0", member].concat());
         let mut pipeline = redis::pipe();
         for (member, _) in noted {
             pipeline.cmd("HSTRLEN").arg(name(member)).arg("b");
         }
-        let sizes: Vec<usize> = shared.link.ask(&pipeline).await?;
+        let sizes: Vec<usize> = shard.ask(&pipeline).await?;
         let mut bytes = 0;
         let fitting = sizes.iter().take_while(|size| {
             let fits = bytes <= BYTES;
@@ -332,7 +334,7 @@ impl Read {
         for (member, _) in noted {
             pipeline.cmd("HMGET").arg(name(member)).arg("v").arg("b").arg("p");
         }
-        let calls: Vec<Stored> = shared.link.ask(&pipeline).await?;
+        let calls: Vec<Stored> = shard.ask(&pipeline).await?;
         let mut read = Vec::new();
         for ((member, place), (version, context, now_at)) in noted.iter().zip(calls) {
             let about = match version.zip(context) {

@@ -20,7 +20,7 @@ mod indexer;
 
 pub(super) use indexer::{index, index_all};
 
-use super::reading::key;
+use super::shard::Shard;
 use crate::event::AccountName;
 use crate::store::seats::{Column, VALUES};
 
@@ -59,8 +59,8 @@ impl BlockOf {
     }
 }
 
-fn column_key(account: &AccountName, block: &BlockOf, column: Column) -> Vec<u8> {
-    key("iv:", &block.column(account, column))
+fn column_key(shard: &Shard, account: &AccountName, block: &BlockOf, column: Column) -> Vec<u8> {
+    shard.key("iv:", &block.column(account, column))
 }
 
 /// Whether a note is of a call as it is, by its name, which holds a NUL; any other is the place of one
