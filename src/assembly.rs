@@ -30,7 +30,7 @@ use crate::job;
 use crate::limit::Limiter;
 use crate::network::Networks;
 use crate::provider;
-use crate::registration::{Callback, DefinitionLimits, Ledger, Registry, StoredCallbackError};
+use crate::registration::{Callback, DefinitionLimits, LateRenderer, Ledger, Registry, StoredCallbackError};
 use crate::shutdown::{DRAIN_DEADLINE, Shutdown};
 use crate::speech_request::SpeechDesk;
 use crate::store::embedded::{Embedded, Options as EmbeddedOptions};
@@ -180,6 +180,7 @@ async fn build(
         Arc::clone(&store),
         client.clone(),
         ledger.clone(),
+        LateRenderer::new(Arc::clone(&store), Arc::clone(&registry), settings.limits.rendering),
         settings.delivery.max_in_flight,
         move |id, reason| paused.follow_pause(id, reason),
     );

@@ -322,7 +322,7 @@ impl Intake {
                     self.pass_on(source, &noticed, key.as_ref(), first, received_at).await?;
                     return Ok(Receipt { event: first, duplicate: true });
                 }
-                Accepted::Conflict => {}
+                Accepted::Conflict => self.ledger.refresh().await?,
             }
         }
         Err(conflict().into())

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hyper::body::Bytes;
 use jiff::Timestamp;
 
-use super::{AnsweredRequest, FailedDelivery, NewDelivery};
+use super::{AnsweredRequest, DefinitionVersion, FailedDelivery, NewDelivery, Snapshot};
 use crate::context::CallKey;
 use crate::event::{AccountName, CallbackId, DeliveryId, EventId, EventType};
 pub use crate::limit::Rate;
@@ -51,6 +51,8 @@ pub struct Acceptance {
     pub call: Option<CallWrite>,
     /// What must be delivered because of it.
     pub deliveries: Vec<NewDelivery>,
+    /// What those of them are rendered from that are late.
+    pub snapshot: Option<Snapshot>,
     /// What should have been delivered but could not be rendered: kept and shown, never sent.
     pub failed: Vec<FailedDelivery>,
     /// Speech requests that wait for the call no more.
@@ -76,7 +78,8 @@ pub enum Accepted {
     Stored,
     /// The same event was written before, under this id; nothing was written now.
     Duplicate(EventId),
-    /// The call has changed since it was read; nothing was written. Read, merge and try again.
+    /// The call has changed since it was read, or the registration of a late delivery has another
+    /// definition than it says; nothing was written. Read, merge and try again.
     Conflict,
 }
 
@@ -171,6 +174,9 @@ pub struct CallbackRow {
     pub deadline: Duration,
     /// The registration room's own JSON, opaque to the store.
     pub definition: Vec<u8>,
+    /// Which this is of the definitions that it has had. With another than the stored one, that one
+    /// is kept as long as a late delivery names it.
+    pub version: DefinitionVersion,
 }
 
 /// An answer that is remembered, so that whoever asks again with the same key gets it again.

@@ -1,6 +1,7 @@
 //! The real process: what it promises across restarts and kills.
 
 mod demo;
+mod late;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

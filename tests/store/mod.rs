@@ -11,6 +11,7 @@ mod crashing;
 mod embedded;
 mod erasing;
 mod jobs;
+mod late;
 mod listing;
 mod ordering;
 mod outages;
@@ -130,7 +131,7 @@ impl Place for EmbeddedPlace {
 
     fn weigh(&self) -> u64 {
         let sum = "SELECT coalesce(sum(bytes), 0) FROM (SELECT length(body) AS bytes FROM event \
-                   UNION ALL SELECT length(context) FROM call UNION ALL SELECT length(body) FROM request)";
+                   UNION ALL SELECT length(context) FROM call UNION ALL SELECT length(body) FROM request UNION ALL SELECT length(bytes) FROM snapshot)";
         let file = rusqlite::Connection::open(self.path()).unwrap();
         file.query_row(sum, [], |row| row.get::<_, i64>(0)).unwrap().unsigned_abs()
     }
@@ -170,6 +171,8 @@ impl Place for RedisPlace {
     fn weigh(&self) -> u64 {
         let script = "local sum = 0 \
                       for _, key in ipairs(redis.call('KEYS', '{rb0}:[ec]:*')) do \
+                      sum = sum + redis.call('HSTRLEN', key, 'b') end \
+                      for _, key in ipairs(redis.call('KEYS', '{rb0}:sn:*')) do \
                       sum = sum + redis.call('HSTRLEN', key, 'b') end \
                       for _, key in ipairs(redis.call('KEYS', '{rb0}:r:*')) do \
                       sum = sum + redis.call('STRLEN', key) end return sum";

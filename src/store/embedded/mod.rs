@@ -24,6 +24,7 @@ mod erasing;
 mod failure;
 mod intake;
 mod jobs;
+mod late;
 mod lists;
 mod reader;
 mod recovery;
@@ -47,6 +48,7 @@ use std::time::Duration;
 pub use self::audit::audit;
 
 use async_trait::async_trait;
+use hyper::body::Bytes;
 use jiff::Timestamp;
 use rusqlite::Connection;
 use tokio::sync::{Notify, Semaphore, oneshot};
@@ -62,9 +64,9 @@ use self::writer::{ClaimRequest, GivenBack, Message, Pending, Write, Writer};
 use super::scheduler::{CircuitRules, Scheduler};
 use super::{
     Acceptance, Accepted, Announcement, Answered, CallMark, CallQuery, CallbackChanges, CallbackRow, Claim,
-    DedupeKey, DeliveryFilter, DeliveryRow, DeliveryView, EventFilter, EventRow, EventView, Found, Lease,
-    ListedCall, Page, Recall, Remember, Replay, Replayed, Retention, Settlement, Store, StoreError,
-    StoredCall,
+    DedupeKey, DefinitionVersion, DeliveryFilter, DeliveryRow, DeliveryView, EventFilter, EventRow,
+    EventView, Found, LateRendering, Lease, ListedCall, Page, Recall, Remember, Replay, Replayed, Retention,
+    Settlement, Store, StoreError, StoredCall,
 };
 use crate::context::CallKey;
 use crate::event::{AccountName, CallbackId, DeliveryId, EventId};
@@ -302,6 +304,24 @@ impl Store for Embedded {
 
     async fn settle(&self, settlement: Settlement) -> Result<bool, StoreError> {
         self.write_first(Box::new(settlement)).await
+    }
+
+    async fn put_rendering(&self, rendering: LateRendering) -> Result<bool, StoreError> {
+        self.write_first(Box::new(rendering)).await
+    }
+
+    async fn snapshot(&self, account: &AccountName, event: EventId) -> Result<Option<Bytes>, StoreError> {
+        let account = Arc::clone(account);
+        let read = self.readers.read(move |connection| late::snapshot(connection, &account, event)).await?;
+        Ok(read.map(Bytes::from))
+    }
+
+    async fn definition(
+        &self,
+        id: CallbackId,
+        version: DefinitionVersion,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        self.readers.read(move |connection| late::definition(connection, id, version)).await
     }
 
     async fn release(&self, leases: Vec<Lease>) -> Result<(), StoreError> {

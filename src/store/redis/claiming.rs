@@ -106,7 +106,7 @@ impl Shared {
         for (delivery, token, callback, attempt, on_trial, request) in granted {
             let lease = Lease { delivery: DeliveryId::from_bytes(delivery), token };
             self.held().insert(lease.delivery, Held { token, on_trial, since: Instant::now() });
-            match form::read_request(request) {
+            match form::read_rendition(request) {
                 Ok((account, request)) => claims.push(Claim {
                     lease,
                     account,

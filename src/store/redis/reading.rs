@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use hyper::body::Bytes;
 use jiff::Timestamp;
 
 use super::link::PREFIX;
@@ -12,8 +13,8 @@ use crate::context::{CallId, CallKey};
 use crate::event::{AccountName, CallbackId, DeliveryId, EventId};
 use crate::store::{
     Announced, Announcement, Answered, CallbackChanges, CallbackRow, CallbackState, DedupeKey,
-    DeliveryFilter, DeliveryRow, DeliveryState, DeliveryView, DestinationLimits, EventView, Page, Rate,
-    Recall, StoreError, StoredCall,
+    DefinitionVersion, DeliveryFilter, DeliveryRow, DeliveryState, DeliveryView, DestinationLimits,
+    EventView, Page, Rate, Recall, Rendition, StoreError, StoredCall,
 };
 
 /// Rows that are read at once.
@@ -23,6 +24,9 @@ const CHUNK: usize = 500;
 const ID_SLACK_MS: i64 = 3_600_000;
 
 type Fields = HashMap<String, Vec<u8>>;
+
+/// One field, if it is there.
+type Field = Option<Vec<u8>>;
 
 pub(super) fn key(kind: &str, name: &[u8]) -> Vec<u8> {
     [PREFIX.as_bytes(), kind.as_bytes(), name].concat()
@@ -189,6 +193,36 @@ impl Shared {
         Ok(event.filter(|event| event.account == *account))
     }
 
+    pub(super) async fn snapshot(
+        &self,
+        account: &AccountName,
+        event: EventId,
+    ) -> Result<Option<Bytes>, StoreError> {
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("HMGET").arg(key("sn:", &event.to_bytes())).arg("a").arg("b");
+        let ((owner, bytes),): ((Field, Field),) = self.link.ask(&pipeline).await?;
+        Ok(bytes.filter(|_| owner.as_deref() == Some(account.as_bytes())).map(Bytes::from))
+    }
+
+    pub(super) async fn definition(
+        &self,
+        callback: CallbackId,
+        version: DefinitionVersion,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        let callback = callback.to_bytes();
+        let mut pipeline = redis::pipe();
+        // In this order: one that is replaced in between is found among the former ones.
+        pipeline.cmd("HMGET").arg(key("k:", &callback)).arg("r").arg("V").arg("b");
+        pipeline.cmd("GET").arg(key("vd:", &[callback, version.0].concat()));
+        let ((removed, stored, definition), former): ((Field, Field, Field), Field) =
+            self.link.ask(&pipeline).await?;
+        if removed.is_some() {
+            return Ok(None);
+        }
+        let is_current = stored.as_deref().unwrap_or(&DefinitionVersion::default().0) == version.0;
+        Ok(if is_current { definition } else { former })
+    }
+
     pub(super) async fn delivery(
         &self,
         account: &AccountName,
@@ -204,9 +238,15 @@ impl Shared {
         if row.fields.is_empty() || row.bytes("a")? != account.as_bytes() {
             return Ok(None);
         }
+        let (request, is_late) = match request.map(form::read_rendition).transpose()? {
+            Some((_, Rendition::Done(request))) => (Some(request), false),
+            Some((_, Rendition::Late(_))) => (None, true),
+            None => (None, false),
+        };
         Ok(Some(DeliveryView {
             row: delivery_row(id, &row)?,
-            request: request.map(|record| Ok(form::read_request(record)?.1)).transpose()?,
+            request,
+            is_late,
             attempts: attempts.into_iter().map(form::read_attempt).collect::<Result<_, _>>()?,
         }))
     }
@@ -377,6 +417,7 @@ fn callback_row(id: CallbackId, row: &Row) -> Result<CallbackRow, StoreError> {
         limits: DestinationLimits { max_in_flight: row.number("m")?, rate, paused: row.bytes("p")? == b"1" },
         definition: row.bytes("b")?.to_vec(),
         deadline: Duration::from_micros(row.number("t")?),
+        version: if row.has("V") { DefinitionVersion(row.id("V")?) } else { DefinitionVersion::default() },
     })
 }
 
