@@ -1,47 +1,58 @@
 //! Short texts, and sixteen bytes at a time.
 
-use super::{Cursor, ESCAPES};
+use super::{Cursor, ESCAPES, SHORT_ROOM, Window};
 
 /// Writes a short text (shorter than [`super::LONG`]) as the content of a JSON string, into room
-/// for at least [`super::SHORT_ROOM`] bytes.
+/// for at least [`SHORT_ROOM`] bytes.
+#[inline]
+pub(crate) fn short<'c>(text: &[u8], cursor: Cursor<'c>) -> Cursor<'c> {
+    let Ok(window) = Window::<SHORT_ROOM>::new(cursor) else { panic!("callers make room") };
+    short_within::<_, 0>(text, window).end()
+}
+
+/// As [`short`], into a window.
 ///
 /// Most short texts have nothing to escape. A text of any length up to a size is two pieces of half
 /// that size, its first bytes and its last, which may overlap: neither a loop nor a copy of the
 /// tail is needed.
 #[expect(clippy::inline_always, reason = "a call costs as much as it does")]
 #[inline(always)]
-pub(crate) fn short<'c>(text: &[u8], cursor: Cursor<'c>) -> Cursor<'c> {
+pub(crate) fn short_within<'a, const ROOM: usize, const REST: usize>(
+    text: &[u8],
+    window: Window<'a, ROOM>,
+) -> Window<'a, REST> {
+    const { assert!(ROOM == SHORT_ROOM + REST) }
     let count = text.len();
     if let (Some(first), Some(last)) = (text.first_chunk::<32>(), text.last_chunk::<32>())
         && count <= super::LONG
     {
         if !any_escaped(joined::<32, 64>(first, last)) {
-            return cursor.put(*first, count - 32).put(*last, 32);
+            return window.put_ends(first, last, count);
         }
     } else if let (Some(first), Some(last)) = (text.first_chunk::<16>(), text.last_chunk::<16>()) {
         if !any_escaped(joined::<16, 32>(first, last)) {
-            return cursor.put(*first, count - 16).put(*last, 16);
+            return window.put_ends(first, last, count);
         }
     } else if let (Some(first), Some(last)) = (text.first_chunk::<8>(), text.last_chunk::<8>()) {
         let both = u128::from(u64::from_le_bytes(*first)) | u128::from(u64::from_le_bytes(*last)) << 64;
         if escaped(both) == 0 {
-            return cursor.put(*first, count - 8).put(*last, 8);
+            return window.put_ends(first, last, count);
         }
     } else if let (Some(first), Some(last)) = (text.first_chunk::<4>(), text.last_chunk::<4>()) {
         let both = u64::from(u32::from_le_bytes(*first)) | u64::from(u32::from_le_bytes(*last)) << 32;
         if escaped(twice(both)) == 0 {
-            return cursor.put(*first, count - 4).put(*last, 4);
+            return window.put_ends(first, last, count);
         }
     } else if let (Some(first), Some(last)) = (text.first(), text.last()) {
         let bytes = [*first, text[count / 2], *last];
-        let [first, middle, last] = bytes;
-        if escaped(twice(u64::from(u32::from_le_bytes([first, middle, last, first])) * 0x1_0000_0001)) == 0 {
-            return cursor.put(bytes, count);
+        let [is_plain_first, is_plain_middle, is_plain_last] = bytes.map(|byte| PLAIN[usize::from(byte)]);
+        if is_plain_first & is_plain_middle & is_plain_last {
+            return window.put(&bytes, count);
         }
     } else {
-        return cursor;
+        return window.put(&[], 0);
     }
-    with_escapes(text, cursor)
+    window.put_by(|cursor| with_escapes(text, cursor))
 }
 
 /// Whether any byte must be escaped. Not by [`escaped`]: the compiler makes of this what the vectors
@@ -53,6 +64,17 @@ fn any_escaped<const N: usize>(bytes: [u8; N]) -> bool {
     let is_escaped = |byte: &u8| u8::from(byte ^ 2 <= 0x20) | u8::from(*byte == b'\\');
     bytes.iter().fold(0, |any, byte| any | is_escaped(byte)) != 0
 }
+
+/// Whether a byte stays as it is.
+static PLAIN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = ESCAPES[byte] >> 56 == 1;
+        byte += 1;
+    }
+    table
+};
 
 /// The same eight bytes two times.
 #[inline]

@@ -1,5 +1,6 @@
 //! Writing into a buffer's spare room.
 
+use std::hint;
 use std::mem::MaybeUninit;
 
 /// Writes from the front of a buffer's spare room to its back, in pieces of a fixed size: a piece
@@ -68,6 +69,99 @@ impl Cursor<'_> {
         let (written, room) = self.room.split_at_mut_checked(bytes.len()).expect("callers make room");
         written.write_copy_of_slice(bytes);
         Self { room }
+    }
+}
+
+/// A [`Cursor`] that is known to have room for at least `ROOM` bytes: what an operation writes asks
+/// for room once, when it begins. Each piece says in its type how much room is left behind it.
+pub(crate) struct Window<'a, const ROOM: usize> {
+    /// At least `ROOM` bytes.
+    room: &'a mut [MaybeUninit<u8>],
+}
+
+#[expect(
+    clippy::inline_always,
+    reason = "what it knows of its room is of use only where the compiler sees it"
+)]
+impl<'a, const ROOM: usize> Window<'a, ROOM> {
+    /// The cursor, if it has that much room; else it is given back as it was.
+    #[inline(always)]
+    pub(crate) fn new(cursor: Cursor<'a>) -> Result<Self, Cursor<'a>> {
+        if cursor.room.len() < ROOM { Err(cursor) } else { Ok(Self { room: cursor.room }) }
+    }
+
+    /// Writes all of the bytes, of which the first `count` count.
+    ///
+    /// # Panics
+    /// More of them are to count than there are.
+    #[inline(always)]
+    pub(crate) fn put<const N: usize, const REST: usize>(
+        mut self,
+        bytes: &[u8; N],
+        count: usize,
+    ) -> Window<'a, REST> {
+        assert!(count <= N, "no more counts than there is");
+        self.piece(0, bytes);
+        self.over(count)
+    }
+
+    /// Writes the first bytes and the last ones of a text of `count` bytes: all of it, if these are no
+    /// more than both.
+    ///
+    /// # Panics
+    /// The text is shorter than one of them or longer than both.
+    #[inline(always)]
+    pub(super) fn put_ends<const N: usize, const REST: usize>(
+        mut self,
+        first: &[u8; N],
+        last: &[u8; N],
+        count: usize,
+    ) -> Window<'a, REST> {
+        assert!(N <= count && count <= 2 * N, "nothing is left out between the two");
+        self.piece(0, first);
+        self.piece(count - N, last);
+        self.over(count)
+    }
+
+    /// Writes what a cursor writes into no more than the room that is not to be left.
+    ///
+    /// # Panics
+    /// Less than `REST` is left.
+    #[inline(always)]
+    pub(super) fn put_by<const REST: usize>(
+        self,
+        write: impl FnOnce(Cursor<'a>) -> Cursor<'a>,
+    ) -> Window<'a, REST> {
+        let Ok(window) = Window::new(write(self.end())) else { panic!("so much was not to be written") };
+        window
+    }
+
+    /// The cursor behind what was written.
+    #[inline(always)]
+    pub(crate) fn end(self) -> Cursor<'a> {
+        Cursor { room: self.room }
+    }
+
+    #[inline(always)]
+    fn piece<const N: usize>(&mut self, at: usize, bytes: &[u8; N]) {
+        self.assume_room();
+        self.room[at..][..N].write_copy_of_slice(bytes);
+    }
+
+    /// Goes over bytes that were written.
+    #[inline(always)]
+    fn over<const REST: usize>(self, count: usize) -> Window<'a, REST> {
+        assert!(count <= const { ROOM - REST }, "no more counts than there is room for");
+        self.assume_room();
+        Window { room: &mut self.room[count..] }
+    }
+
+    /// Tells the compiler.
+    #[inline(always)]
+    fn assume_room(&self) {
+        // SAFETY: every window has that much room when it is made, by `new` or by `over`, and loses
+        // none before it is gone.
+        unsafe { hint::assert_unchecked(self.room.len() >= ROOM) };
     }
 }
 

@@ -12,12 +12,13 @@
 //!
 //! # Where `unsafe` is, and why
 //!
-//! This room is the only one that allows it, for three things that safe code cannot say: that what
+//! This room is the only one that allows it, for four things that safe code cannot say: that what
 //! the [`Cursor`] has written is initialised ([`fill`]; else the buffer would have to be filled with
-//! zeros first), that every x86-64 has SSE2, and that AVX2 was asked for before it is used. Every
+//! zeros first), that a [`Window`] has the room that its type says (which is asked once, and then known
+//! to the compiler), that every x86-64 has SSE2, and that AVX2 was asked for before it is used. Every
 //! load and store is checked, and every intrinsic is one of the safe ones.
 
-#![expect(unsafe_code, reason = "for three reasons; see the text above")]
+#![expect(unsafe_code, reason = "for four reasons; see the text above")]
 #![allow(
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,
@@ -31,8 +32,8 @@ mod block;
 mod cursor;
 mod long;
 
-pub(crate) use block::short;
-pub(crate) use cursor::{Cursor, fill};
+pub(crate) use block::{short, short_within};
+pub(crate) use cursor::{Cursor, Window, fill};
 pub(crate) use long::long;
 
 /// From how many bytes on a text is a long one. Shorter ones are written by [`short`], which needs

@@ -27,10 +27,9 @@ pub(super) fn compile(
     if !problems.is_empty() {
         return Program::default();
     }
-    let mut emitter = Emitter { source, tree, program: Program::default(), copied: 0, counted: 0 };
+    let mut emitter = Emitter { source, tree, program: Program::default(), copied: 0 };
     emitter.program.escaping = escaping;
     emitter.program.limit = limits.rendering;
-    emitter.program.literals.reserve_exact(source.len() + Program::PIECE);
     emitter.program.operations.reserve(tree.placeholders.len() + 1);
     emitter.program.paths.reserve_exact(tree.placeholders.len());
     emitter.emit(resolved);
@@ -137,8 +136,9 @@ fn check_first_step(name: Name, placeholder: &Placeholder, problems: &mut Proble
     }
 }
 
-/// The name of operations that write no value.
-const NO_NAME: Name = Name::ALL[0];
+/// How many literals are copied from the arena, and not from pieces of it in operations: with more of
+/// them the call that copies costs less than the operations.
+const MANY_LITERALS: usize = 4 * Program::PIECE;
 
 /// An object around the place that is being compiled.
 struct Open {
@@ -151,10 +151,8 @@ struct Emitter<'a> {
     source: &'a str,
     tree: &'a Tree,
     program: Program,
-    /// How much of the source is in the literals, or left out of them.
+    /// How much of the source is in the program, or left out of it.
     copied: usize,
-    /// How many of the literals an operation counts already.
-    counted: usize,
 }
 
 impl Emitter<'_> {
@@ -202,8 +200,7 @@ impl Emitter<'_> {
             self.end_object(&object);
         }
         let end = self.source.len();
-        self.operation(end, end, OperationKind::Literals, NO_NAME);
-        self.program.literals.resize(self.program.literals.len() + Program::PIECE, 0);
+        self.operation(end, end, OperationKind::Piece, Operation::NO_NAME);
         for (members, node) in objects.into_iter().enumerate() {
             self.program.objects[members].fixed = self.fixed_names(node, &rendered);
         }
@@ -211,25 +208,26 @@ impl Emitter<'_> {
 
     /// Copies the literals before `from`, leaves out what is before `to`, and adds an operation.
     fn operation(&mut self, from: usize, to: usize, kind: OperationKind, name: Name) {
-        self.program.literals.extend_from_slice(&self.source.as_bytes()[self.copied..from]);
+        let mut literals = &self.source.as_bytes()[self.copied..from];
         self.copied = to;
-        let mut more = self.program.literals.len() - self.counted;
-        self.counted = self.program.literals.len();
-        while more > Program::PIECE || (more > 0 && kind == OperationKind::Literals) {
-            let literals = u16::try_from(more).unwrap_or(u16::MAX);
-            let copy = Operation { literals, kind: OperationKind::Literals, name: NO_NAME };
-            self.program.operations.push(copy);
-            more -= usize::from(literals);
+        self.program.fixed += literals.len();
+        if literals.len() > MANY_LITERALS {
+            self.program.literals.extend_from_slice(literals);
+            self.program.operations.push(Operation::literals(literals.len()));
+            literals = &[];
         }
-        if kind != OperationKind::Literals {
-            let literals = u16::try_from(more).expect("no more than a piece is left");
-            self.program.operations.push(Operation { literals, kind, name });
+        while let Some((piece, rest)) = literals.split_first_chunk::<{ Program::PIECE }>() {
+            self.program.operations.push(Operation::new(piece, OperationKind::Piece, Operation::NO_NAME));
+            literals = rest;
+        }
+        if !literals.is_empty() || kind != OperationKind::Piece {
+            self.program.operations.push(Operation::new(literals, kind, name));
         }
     }
 
     /// An operation that leaves nothing out and stands where the last one did.
     fn mark(&mut self, kind: OperationKind) {
-        self.operation(self.copied, self.copied, kind, NO_NAME);
+        self.operation(self.copied, self.copied, kind, Operation::NO_NAME);
     }
 
     fn placeholder(&mut self, placeholder: &Placeholder, name: Name, expression: Option<Expression>) {
@@ -256,12 +254,12 @@ impl Emitter<'_> {
         let span = self.tree.nodes[node].span;
         self.program.names.push(RenderedName { members, offset: span.start });
         let content = span.range().start + 1;
-        self.operation(content, content, OperationKind::NameBegin, NO_NAME);
+        self.operation(content, content, OperationKind::NameBegin, Operation::NO_NAME);
     }
 
     fn end_name(&mut self, node: usize) {
         let quote = self.tree.nodes[node].span.range().end - 1;
-        self.operation(quote, quote, OperationKind::NameEnd, NO_NAME);
+        self.operation(quote, quote, OperationKind::NameEnd, Operation::NO_NAME);
     }
 
     fn end_object(&mut self, object: &Open) {

@@ -1,22 +1,24 @@
-//! What a template compiles to: a flat list of small operations over one arena of literal bytes.
+//! What a template compiles to: a flat list of small operations.
 //!
-//! Operations carry no places: each says how many literal bytes come before it, and every table is
-//! read from front to back, so that rendering walks everything once, in the order of the output.
+//! Each carries the few literal bytes that come before it; more of them are in an arena. No operation
+//! carries a place: every table is read from front to back, so that rendering walks everything once,
+//! in the order of the output.
 
 use super::escaping::Escaping;
 use super::filter::Filter;
 use super::tree::{Span, StepKind};
 use crate::context::Name;
 
-const _: () = assert!(size_of::<Operation>() == 4, "programs are small");
+const _: () = assert!(size_of::<Operation>() == Program::PIECE + 3, "programs are small");
 
 /// A template, ready to render.
 #[derive(Debug, Default)]
 pub(super) struct Program {
     pub(super) operations: Vec<Operation>,
-    /// Everything outside the placeholders, and [`Self::PIECE`] bytes more, so that all of it can be
-    /// read in pieces of that size.
+    /// What the operations of the kind [`OperationKind::Literals`] copy.
     pub(super) literals: Vec<u8>,
+    /// How many bytes are outside the placeholders.
+    pub(super) fixed: usize,
     /// The operands of [`OperationKind::ExpressionValue`] and [`OperationKind::ExpressionText`].
     pub(super) expressions: Vec<Expression>,
     /// The operands of [`OperationKind::NameEnd`].
@@ -32,17 +34,45 @@ pub(super) struct Program {
 }
 
 impl Program {
-    /// How many literals an operation copies at most, other than [`OperationKind::Literals`].
-    pub(super) const PIECE: usize = 64;
+    /// How many literals an operation carries at most.
+    pub(super) const PIECE: usize = 32;
 }
 
-/// Four bytes: copy this many literals, then do this.
+/// Copy these literals, then do this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Operation {
-    pub(super) literals: u16,
+    /// The literals, and whatever behind them.
+    pub(super) piece: [u8; Program::PIECE],
+    /// How many bytes of the piece are literals.
+    pub(super) count: u8,
     pub(super) kind: OperationKind,
     /// The name whose value is written, where one is.
     pub(super) name: Name,
+}
+
+impl Operation {
+    /// The name of operations that write no value.
+    pub(super) const NO_NAME: Name = Name::ALL[0];
+
+    /// Copies these literals, at most [`Program::PIECE`], then does this.
+    pub(super) fn new(literals: &[u8], kind: OperationKind, name: Name) -> Self {
+        let mut piece = [0; Program::PIECE];
+        piece[..literals.len()].copy_from_slice(literals);
+        let count = u8::try_from(literals.len()).expect("a piece is short");
+        Self { piece, count, kind, name }
+    }
+
+    /// Copies so many of the program's literals. Its piece has their number in the place of literals.
+    pub(super) fn literals(count: usize) -> Self {
+        let count = u32::try_from(count).expect("texts are shorter than that");
+        Self { count: 0, ..Self::new(&count.to_le_bytes(), OperationKind::Literals, Self::NO_NAME) }
+    }
+
+    /// How many of the program's literals [`OperationKind::Literals`] copies.
+    pub(super) fn literals_count(&self) -> usize {
+        let count = self.piece.first_chunk().expect("a piece is longer than a number");
+        u32::from_le_bytes(*count) as usize
+    }
 }
 
 /// What follows the literals.
@@ -53,7 +83,9 @@ pub(super) enum OperationKind {
     Value,
     /// The name's value as text in a JSON string. The kinds behind this one are not so plain.
     Text,
-    /// Nothing more: these are more literals than the other operations copy.
+    /// Nothing more.
+    Piece,
+    /// Copies some of the program's literals: there are more than operations should carry.
     Literals,
     /// The name's value as text, escaped in another way.
     OtherText,

@@ -5,8 +5,8 @@ use super::filter::{Datum, Stop, Work};
 use super::program::{Expression, Operation, OperationKind, Program};
 use super::tree::StepKind;
 use crate::context::writer::{self, Writing};
-use crate::context::{Value, Values};
-use crate::escape::{self, Cursor};
+use crate::context::{Name, Value, Values};
+use crate::escape::{self, Cursor, Window};
 
 /// Why a program did not run to its end.
 pub(super) enum Stopped {
@@ -35,15 +35,17 @@ const EXPECTED_VALUE: usize = 24;
 /// How many bytes the filters of one rendering may read or make for each byte that it may have.
 pub(super) const WORK_PER_BYTE: usize = 16;
 
-/// How much room an operation of [`Position::write_plain`] needs beside its literals, at most: a
-/// short text, its quotes, and what is written beyond the end.
-const ROOM: usize = escape::SHORT_ROOM + 2 + Cursor::BEYOND;
+/// How much room a short text needs, at most, with its quotes; for what is within a window, how much
+/// is left where it begins.
+const TEXT_ROOM: usize = 1 + escape::SHORT_ROOM + 1;
 
-const _: () = assert!(Program::PIECE <= Cursor::BEYOND, "a piece of literals may go beyond the end");
+/// How much room an operation of [`Position::write_plain`] needs, at most: its literals, and a short
+/// text or another short value.
+const ROOM: usize = Program::PIECE + TEXT_ROOM;
 
 /// Appends the rendering; behind an error `out` holds a part of it.
 pub(super) fn run(program: &Program, values: &Values<'_>, out: &mut Vec<u8>) -> Result<(), Stopped> {
-    out.reserve(program.literals.len() + program.paths.len() * EXPECTED_VALUE + ROOM);
+    out.reserve(program.fixed + program.paths.len() * EXPECTED_VALUE + ROOM);
     let mut rest = Rest::new(program, out.len());
     let mut position = Position { operations: &program.operations, literals: &program.literals };
     let mut writing = Writing::array(&[]);
@@ -56,9 +58,13 @@ pub(super) fn run(program: &Program, values: &Values<'_>, out: &mut Vec<u8>) -> 
         );
         match halt {
             Halt::End => return rest.check_length(out.len()),
-            Halt::Room(room) => {
+            Halt::Room => {
                 rest.check_length(out.len())?;
-                out.reserve(room);
+                out.reserve(ROOM);
+            }
+            Halt::Literals(literals) => {
+                out.extend_from_slice(literals);
+                rest.check_length(out.len())?;
             }
             Halt::Text { text, quotes } => {
                 escape::json_bytes(text, out);
@@ -70,7 +76,7 @@ pub(super) fn run(program: &Program, values: &Values<'_>, out: &mut Vec<u8>) -> 
                 rest.check_length(out.len())?;
             }
             Halt::Operation(operation) => {
-                rest.operation(operation, values, out)?;
+                rest.operation(operation.kind, operation.name, values, out)?;
                 rest.check_length(out.len())?;
             }
         }
@@ -85,20 +91,22 @@ struct Position<'p> {
 }
 
 /// Why [`Position::write_plain`] halts.
-enum Halt<'v> {
+enum Halt<'p, 'v> {
     /// There are no more operations.
     End,
-    /// The next operation needs that much room.
-    Room(usize),
+    /// There may not be room for the next operation.
+    Room,
+    /// There is no room for these literals.
+    Literals(&'p [u8]),
     /// This is left of a text for which there may not be room.
     Text { text: &'v [u8], quotes: usize },
     /// Of an array or object that is written something is left.
     Writing(writer::Halt<'v>),
     /// The literals of this operation are written, but what it does is not plain.
-    Operation(Operation),
+    Operation(&'p Operation),
 }
 
-impl Position<'_> {
+impl<'p> Position<'p> {
     /// Runs the operations that are plain, while there is room. Everything else is left to
     /// [`Rest::operation`], so that nothing but this loop's own state is in registers here.
     #[expect(clippy::inline_always, reason = "it is compiled for the machine at hand; see `escape::fill`")]
@@ -108,28 +116,34 @@ impl Position<'_> {
         values: &Values<'v>,
         writing: &mut Writing<'v>,
         mut cursor: Cursor<'c>,
-    ) -> (Cursor<'c>, (Self, Halt<'v>)) {
+    ) -> (Cursor<'c>, (Self, Halt<'p, 'v>)) {
         let mut operations = self.operations.iter();
         let mut literals = self.literals;
         let halt = loop {
             let Some(operation) = operations.as_slice().first() else { break Halt::End };
-            let count = usize::from(operation.literals);
-            if cursor.room() < count + ROOM {
-                break Halt::Room(count + ROOM);
-            }
+            let window = match Window::<ROOM>::new(cursor) {
+                Ok(window) => window,
+                Err(unchanged) => {
+                    cursor = unchanged;
+                    break Halt::Room;
+                }
+            };
             operations.next();
-            if operation.kind == OperationKind::Literals {
+            let window = window.put::<_, TEXT_ROOM>(&operation.piece, usize::from(operation.count));
+            if operation.kind > OperationKind::Text {
+                cursor = window.end();
+                match operation.kind {
+                    OperationKind::Piece => continue,
+                    OperationKind::Literals => {}
+                    _ => break Halt::Operation(operation),
+                }
                 let copied;
-                (copied, literals) = literals.split_at(count);
+                (copied, literals) = literals.split_at(operation.literals_count());
+                if cursor.room() < copied.len() {
+                    break Halt::Literals(copied);
+                }
                 cursor = cursor.put_all(copied);
                 continue;
-            }
-            let piece =
-                literals.first_chunk::<{ Program::PIECE }>().expect("there is a piece behind the last");
-            cursor = cursor.put(*piece, count);
-            literals = &literals[count..];
-            if operation.kind > OperationKind::Text {
-                break Halt::Operation(*operation);
             }
             // One way for texts and numbers, as values and within texts: what differs is how much of the
             // same bytes counts.
@@ -138,21 +152,24 @@ impl Position<'_> {
             if let Value::Text(text) | Value::Number(text) = value {
                 let quotes = usize::from(is_value & matches!(value, Value::Text(_)));
                 let mut text = text.as_bytes();
-                cursor = cursor.put([b'"'], quotes);
-                if text.len() >= escape::LONG {
-                    (cursor, text) = escape::long(text, cursor);
-                    if cursor.room() < ROOM {
-                        break Halt::Text { text, quotes };
-                    }
+                let window = window.put::<_, { TEXT_ROOM - 1 }>(b"\"", quotes);
+                if text.len() < escape::LONG {
+                    let window = escape::short_within::<_, 1>(text, window);
+                    cursor = window.put::<_, 0>(b"\"", quotes).end();
+                    continue;
+                }
+                (cursor, text) = escape::long(text, window.end());
+                if cursor.room() < TEXT_ROOM {
+                    break Halt::Text { text, quotes };
                 }
                 cursor = escape::short(text, cursor).put([b'"'], quotes);
                 continue;
             }
             let is_done;
-            (cursor, is_done) = write_other(values, *operation, writing, cursor);
+            (cursor, is_done) = write_other(values, operation, writing, window.end());
             match is_done {
                 None => {}
-                Some(Other::Not) => break Halt::Operation(*operation),
+                Some(Other::Not) => break Halt::Operation(operation),
                 Some(Other::Writing(halt)) => break Halt::Writing(halt),
             }
         };
@@ -172,7 +189,7 @@ enum Other<'v> {
 #[inline(never)]
 fn write_other<'v, 'c>(
     values: &Values<'v>,
-    operation: Operation,
+    operation: &Operation,
     writing: &mut Writing<'v>,
     cursor: Cursor<'c>,
 ) -> (Cursor<'c>, Option<Other<'v>>) {
@@ -228,13 +245,14 @@ impl<'p> Rest<'p> {
 
     fn operation(
         &mut self,
-        operation: Operation,
+        kind: OperationKind,
+        name: Name,
         values: &Values<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), Stopped> {
-        let value = values.get(operation.name);
-        match operation.kind {
-            OperationKind::Literals => unreachable!("written already"),
+        let value = values.get(name);
+        match kind {
+            OperationKind::Piece | OperationKind::Literals => unreachable!("written already"),
             OperationKind::Value => value.write(out),
             OperationKind::Text => write_text(value, Escaping::Json, out),
             OperationKind::OtherText => write_text(value, self.program.escaping, out),

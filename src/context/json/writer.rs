@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::Json;
 use crate::context::Value;
-use crate::escape::{self, Cursor, fill, json_string};
+use crate::escape::{self, Cursor, Window, fill, json_string};
 
 /// How many arrays and objects may be open around another before an allocation is needed.
 const FEW: usize = 8;
@@ -15,6 +15,10 @@ const FEW: usize = 8;
 /// How much room a step needs, at most: a comma, a short name and a short text with their quotes,
 /// a colon, and a bracket.
 const ROOM: usize = 2 * (escape::SHORT_ROOM + 4);
+
+/// How much room a member of [`write_short_members`] needs, at most: a comma, a quote, a short name,
+/// what is between the two, a short text and a quote.
+const MEMBER_ROOM: usize = 2 + escape::SHORT_ROOM + 3 + escape::SHORT_ROOM + 1;
 
 impl Value<'_> {
     /// Appends the value as compact JSON; numbers keep their spelling, and what is missing is
@@ -220,12 +224,22 @@ fn write_short_members<'c>(members: &[(Box<str>, Json)], mut cursor: Cursor<'c>)
     let mut written = 0;
     for (name, json) in members {
         let Json::Text(text) = json else { break };
-        if name.len() >= escape::LONG || text.len() >= escape::LONG || cursor.room() < ROOM {
+        if name.len() >= escape::LONG || text.len() >= escape::LONG {
             break;
         }
-        cursor = cursor.put([b','], usize::from(written > 0));
-        cursor = short_string(name, cursor).put([b':'], 1);
-        cursor = short_string(text, cursor);
+        let before: (&[u8; 2], usize) = if written > 0 { (b",\"", 2) } else { (b"\" ", 1) };
+        let window = match Window::<MEMBER_ROOM>::new(cursor) {
+            Ok(window) => window,
+            Err(unchanged) => {
+                cursor = unchanged;
+                break;
+            }
+        };
+        let window = window.put::<_, { MEMBER_ROOM - 2 }>(before.0, before.1);
+        let window = escape::short_within::<_, { 3 + escape::SHORT_ROOM + 1 }>(name.as_bytes(), window);
+        let window = window.put::<_, { escape::SHORT_ROOM + 1 }>(b"\":\"", 3);
+        let window = escape::short_within::<_, 1>(text.as_bytes(), window);
+        cursor = window.put::<_, 0>(b"\"", 1).end();
         written += 1;
     }
     (cursor, written)
