@@ -11,7 +11,7 @@
 //! | `main`, [`command`] | the command line: `serve`, `demo`, `check`, `render`, `verify`, `placeholders`, `token`, `store`; `callbacks`, `deliveries`, `events`, `calls` at a running server |
 //! | [`assembly`] | builds every room from the settings and joins them; alone imports all |
 //! | [`config`] | typed settings; every problem at once; the only reader of the environment |
-//! | [`telemetry`], [`shutdown`] | the log; signals and the drain |
+//! | [`telemetry`], [`metric`], [`shutdown`] | the log; what is counted, for Prometheus; signals and the drain |
 //! | [`http`] | the accept loop, capped bodies, answers and problems, shared by the next two |
 //! | [`intake`] | provider-facing: raw bytes → verified → event → one durable write → 200 |
 //! | [`job`] | speech jobs: submitted, polled, fetched; what they make goes to `intake` |
@@ -69,6 +69,7 @@ pub mod http;
 pub mod intake;
 pub mod job;
 pub mod limit;
+pub mod metric;
 pub mod network;
 pub mod provider;
 pub mod quantity;

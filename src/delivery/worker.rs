@@ -19,6 +19,7 @@ use tracing::Instrument;
 
 use super::back_off::{BackOff, random_share};
 use super::client::{Client, Outgoing};
+use super::meter::Meter;
 use super::outcome::attempt_of;
 use super::schedule::{Decision, next};
 use crate::event::CallbackId;
@@ -44,6 +45,7 @@ struct Parts {
     client: Client,
     ledger: Ledger,
     late: LateRenderer,
+    meter: Meter,
     on_paused: Box<OnPaused>,
 }
 
@@ -68,11 +70,12 @@ impl Worker {
         client: Client,
         ledger: Ledger,
         late: LateRenderer,
+        meter: Meter,
         max_in_flight: usize,
         on_paused: impl Fn(CallbackId, &str) + Send + Sync + 'static,
     ) -> Self {
         let slots = Arc::new(Semaphore::new(max_in_flight.clamp(1, Semaphore::MAX_PERMITS)));
-        let parts = Parts { store, client, ledger, late, on_paused: Box::new(on_paused) };
+        let parts = Parts { store, client, ledger, late, meter, on_paused: Box::new(on_paused) };
         Self { slots, parts: Arc::new(parts) }
     }
 
@@ -95,6 +98,7 @@ impl Worker {
             let pause = match claimed {
                 Ok((claims, permits)) if !claims.is_empty() => {
                     back_off = BackOff::default();
+                    self.parts.meter.claimed();
                     self.start(claims, permits, &mut under_way);
                     continue;
                 }
@@ -139,7 +143,9 @@ impl Worker {
                 "attempt",
                 delivery = %lease.delivery, callback = %claim.callback, attempt = claim.attempt
             );
+            let is_under_way = parts.meter.begin();
             let attempt = async move {
+                let _is_under_way = is_under_way;
                 parts.deliver(claim).await;
                 drop(permit);
             };
@@ -221,9 +227,11 @@ impl Parts {
             next: decision.next,
             pause_callback: decision.pause.map(str::to_owned),
         };
-        if self.settle(&settlement).await
-            && let Some(reason) = &settlement.pause_callback
-        {
+        let is_settled = self.settle(&settlement).await;
+        if is_settled {
+            self.meter.settled(&settlement);
+        }
+        if is_settled && let Some(reason) = &settlement.pause_callback {
             (self.on_paused)(claim.callback, reason);
         }
     }

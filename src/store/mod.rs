@@ -43,7 +43,7 @@ pub use quota::{NoRoom, Quotas, SharedQuotas};
 pub use record::{
     Acceptance, Accepted, Announced, Announcement, Answered, CallWrite, CallbackChanges, CallbackRow,
     CallbackState, DedupeKey, DestinationLimits, EventRow, EventState, EventView, Rate, Recall, Remember,
-    Retention, StoredCall,
+    Retention, Standing, StoredCall,
 };
 pub use speech_requests::{
     AnsweredRequest, NewSpeechRequest, PutSpeechRequest, RequestedCall, RequestedState, SharedSpeechRequests,
@@ -230,6 +230,9 @@ pub trait Store: Send + Sync + 'static {
     /// Removes some of what has outlived its retention at `now`, a bounded bit that stops nobody,
     /// and says how many rows that were; 0 when nothing is left. A store does this by itself.
     async fn sweep(&self, now: Timestamp) -> Result<usize, StoreError>;
+
+    /// How much waits, and for how long.
+    async fn standing(&self) -> Result<Standing, StoreError>;
 
     /// Whether a write would succeed now; for readiness.
     async fn ready(&self) -> Result<(), StoreError>;

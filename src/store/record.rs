@@ -225,6 +225,26 @@ pub struct CallbackChanges {
 /// An event with everything.
 pub type EventView = EventRow;
 
+/// How a store stands, for operators. Looked up without going through what is stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Deliveries that wait: for their time, their turn, their registration or a limit.
+    pub queued: u64,
+    /// Deliveries that are leased, to whichever process.
+    pub leased: u64,
+    /// When the oldest delivery was due that could be sent now, had anybody a free slot; as far as it
+    /// is among those of the destinations that were served least recently.
+    pub oldest_due: Option<Timestamp>,
+    /// Destinations that are only probed.
+    pub open_circuits: u64,
+    /// Registrations that are paused.
+    pub paused_callbacks: u64,
+    /// Speech jobs that are not over and wait for their time.
+    pub waiting_jobs: u64,
+    /// Speech jobs of which a step is under way.
+    pub leased_jobs: u64,
+}
+
 /// How long things are kept after they are finished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {

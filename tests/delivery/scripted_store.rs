@@ -13,7 +13,7 @@ use ringback::event::{AccountName, CallbackId, DeliveryId, EventId};
 use ringback::store::{
     Acceptance, Accepted, Announcement, Answered, CallMark, CallQuery, CallbackRow, Claim, DedupeKey,
     DefinitionVersion, DeliveryFilter, DeliveryRow, DeliveryView, EventFilter, EventRow, EventView, Found,
-    LateRendering, Lease, ListedCall, Page, Recall, Remember, Replay, Replayed, Settlement, Store,
+    LateRendering, Lease, ListedCall, Page, Recall, Remember, Replay, Replayed, Settlement, Standing, Store,
     StoreError, StoredCall,
 };
 use tokio::sync::Notify;
@@ -269,6 +269,10 @@ impl Store for ScriptedStore {
     async fn announces(&self) {}
 
     async fn sweep(&self, _: Timestamp) -> Result<usize, StoreError> {
+        Err(unavailable())
+    }
+
+    async fn standing(&self) -> Result<Standing, StoreError> {
         Err(unavailable())
     }
 

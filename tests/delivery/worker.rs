@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use ringback::delivery::Worker;
+use ringback::delivery::{Meter, Worker};
 use ringback::destination::TargetUrl;
 use ringback::event::{AccountName, CallbackId, DeliveryId, EventId, EventType};
+use ringback::metric::Metrics;
 use ringback::registration::{
     Callback, CallbackUrl, DeliverySettings, Filter, LateRenderer, Ledger, Method, Registry, RequestTemplate,
     RetrySchedule, SigningSecrets,
@@ -99,9 +100,17 @@ impl Running {
         let kept = Arc::clone(&paused);
         let ledger = Ledger::new(Arc::clone(&store), Arc::clone(&registry), None, 1, 1 << 20);
         let late = LateRenderer::new(Arc::clone(&store), registry, 1 << 20);
-        let worker = Worker::new(store, client(), ledger, late, slots, move |id, reason| {
-            kept.lock().unwrap().push((id, reason.to_owned()));
-        });
+        let worker = Worker::new(
+            store,
+            client(),
+            ledger,
+            late,
+            Meter::new(&Metrics::default()),
+            slots,
+            move |id, reason| {
+                kept.lock().unwrap().push((id, reason.to_owned()));
+            },
+        );
         let stopped = async { stopped.await.unwrap_or(()) };
         Self { stop, task: tokio::spawn(worker.run(stopped, drain)), paused }
     }
@@ -241,7 +250,10 @@ async fn a_panic_costs_no_slot() {
     let (stop, stopped) = oneshot::channel::<()>();
     let ledger = Ledger::new(store.clone(), Arc::clone(&registry), None, 1, 1 << 20);
     let late = LateRenderer::new(store.clone(), registry, 1 << 20);
-    let worker = Worker::new(store.clone(), client(), ledger, late, 2, |_, _| panic!("for the test"));
+    let worker =
+        Worker::new(store.clone(), client(), ledger, late, Meter::new(&Metrics::default()), 2, |_, _| {
+            panic!("for the test")
+        });
     let task = tokio::spawn(worker.run(async { stopped.await.unwrap_or(()) }, AMPLE));
     store.wait_for(4).await;
     stop.send(()).unwrap();

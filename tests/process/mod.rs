@@ -2,6 +2,7 @@
 
 mod demo;
 mod late;
+mod metrics;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

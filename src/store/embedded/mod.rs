@@ -32,6 +32,7 @@ mod replay;
 mod schema;
 mod search;
 mod speech_requests;
+mod standing;
 mod stored;
 #[cfg(test)]
 mod tests;
@@ -60,13 +61,14 @@ use self::failure::{closed, full};
 use self::reader::Readers;
 use self::schema::Ownership;
 use self::search::Indexer;
+use self::standing::Meter;
 use self::writer::{ClaimRequest, GivenBack, Message, Pending, Write, Writer};
 use super::scheduler::{CircuitRules, Scheduler};
 use super::{
     Acceptance, Accepted, Announcement, Answered, CallMark, CallQuery, CallbackChanges, CallbackRow, Claim,
     DedupeKey, DefinitionVersion, DeliveryFilter, DeliveryRow, DeliveryView, EventFilter, EventRow,
     EventView, Found, LateRendering, Lease, ListedCall, Page, Recall, Remember, Replay, Replayed, Retention,
-    Settlement, Store, StoreError, StoredCall,
+    Settlement, Standing, Store, StoreError, StoredCall,
 };
 use crate::context::CallKey;
 use crate::event::{AccountName, CallbackId, DeliveryId, EventId};
@@ -109,6 +111,7 @@ pub struct Embedded {
     readers: Readers,
     pauses: Arc<Pauses>,
     announcing: Arc<Notify>,
+    meter: Meter,
     closed: AtomicBool,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -154,7 +157,8 @@ impl Embedded {
         let (outbox, inbox) = sync_channel(WAITING_WRITES + options.max_in_flight + WAITING_OTHERS);
         let outbox = Arc::new(outbox);
         let indexer = Arc::new(Indexer::start(path, to_index, Arc::downgrade(&outbox))?);
-        let writer = Writer::new(desk, inbox, GivenBack::default(), checkpoints);
+        let meter = Meter::new();
+        let writer = Writer::new(desk, inbox, GivenBack::default(), checkpoints, meter.clone());
         let thread = std::thread::Builder::new()
             .name("ringback-store".to_owned())
             .spawn(move || {
@@ -170,6 +174,7 @@ impl Embedded {
             readers,
             pauses,
             announcing,
+            meter,
             closed: AtomicBool::new(false),
             thread: Mutex::new(Some(thread)),
         })
@@ -424,6 +429,10 @@ impl Store for Embedded {
 
     async fn sweep(&self, now: Timestamp) -> Result<usize, StoreError> {
         self.write(chores::Sweep(now)).await
+    }
+
+    async fn standing(&self) -> Result<Standing, StoreError> {
+        self.look_at_standing().await
     }
 
     async fn ready(&self) -> Result<(), StoreError> {

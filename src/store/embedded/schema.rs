@@ -325,7 +325,7 @@ fn prepare(connection: &Connection, format: Option<i32>) -> rusqlite::Result<()>
             stored = super::stored::TRIGGERS,
             late = super::late::TABLES,
         ))?;
-        return connection.execute_batch(LATER);
+        return connection.execute_batch(&[LATER, super::standing::INDEX].concat());
     };
     if format < FORMAT {
         let steps = MIGRATIONS.iter().filter(|(to, _)| format < *to).map(|(_, step)| *step);
@@ -333,7 +333,7 @@ fn prepare(connection: &Connection, format: Option<i32>) -> rusqlite::Result<()>
         connection
             .execute_batch(&format!("BEGIN IMMEDIATE; {steps} PRAGMA user_version = {FORMAT}; COMMIT;"))?;
     }
-    connection.execute_batch(LATER)?;
+    connection.execute_batch(&[LATER, super::standing::INDEX].concat())?;
     Ok(())
 }
 

@@ -20,6 +20,9 @@ const SCAN: usize = 1_000;
 /// Of how many one script looks at all that belongs to them: Redis does nothing else meanwhile.
 const CHUNK: usize = 100;
 
+/// What the names of sets begin with that are not sorted.
+const SETS: [&[u8]; 6] = [b"ja:", b"jo:", b"jc:", b"su:", b"vu:", b"co"];
+
 /// The most leases that are counted against what destinations say of them.
 const MOST_LEASES: usize = 20_000;
 
@@ -186,6 +189,7 @@ impl Auditor {
                 let id = memchr::memchr(0, rest).map_or(rest, |at| &rest[at + 1..]);
                 self.look_at_members(members("j:", "i", id)).await?;
             }
+            b"co" => self.look_at_members(members("d:", "", b"")).await?,
             b"kr" | b"kp" => self.look_at_members(members("k:", "", b"")).await?,
             b"w" | b"lp" | b"lt" => {
                 let mut cursor = "0".to_owned();
@@ -211,8 +215,7 @@ impl Auditor {
         }
         let mut pipeline = redis::pipe();
         let key = [PREFIX.as_bytes(), set].concat();
-        let is_sorted =
-            ![b"ja:", b"jo:", b"jc:", b"su:", b"vu:"].iter().any(|begins| set.starts_with(*begins));
+        let is_sorted = !SETS.iter().any(|begins| set.starts_with(begins));
         let scan = if is_sorted { "ZSCAN" } else { "SSCAN" };
         pipeline.cmd(scan).arg(key).arg(cursor).arg("COUNT").arg(SCAN);
         let ((next, found),): ((String, Vec<Vec<u8>>),) = self.link.ask(&pipeline).await?;

@@ -14,6 +14,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::failure::{Verdict, away, lost, store_error, verdict};
+use crate::metric::{Histogram, durations};
 use crate::store::StoreError;
 
 /// What every key begins with. The hash tag keeps all of it in one slot of a Cluster.
@@ -46,6 +47,7 @@ pub(super) struct Link {
     /// The name of the data that was found first; other data is not ours.
     epoch: std::sync::OnceLock<Vec<u8>>,
     is_lost: AtomicBool,
+    meter: Histogram,
     /// The time in place of Redis' own, in µs; tests only.
     time: Option<std::sync::Arc<std::sync::atomic::AtomicI64>>,
 }
@@ -72,6 +74,10 @@ impl Link {
             state: Mutex::default(),
             epoch: std::sync::OnceLock::new(),
             is_lost: AtomicBool::new(false),
+            meter: durations(
+                "ringback_store_script_duration_seconds",
+                "How long scripts of the store in Redis took, with the way there and back.",
+            ),
             time,
         }
     }
@@ -106,6 +112,7 @@ impl Link {
         };
         arguments(&mut command);
         let (mut connection, generation) = self.connection().await?;
+        let began = Instant::now();
         let mut answer = command.query_async(&mut connection).await;
         if answer.as_ref().is_err_and(is_forgotten) {
             answer = match script.0.load_async(&mut connection).await {
@@ -113,6 +120,7 @@ impl Link {
                 Err(error) => Err(error),
             };
         }
+        self.meter.observe(began.elapsed().as_secs_f64());
         self.judge(answer, generation).await
     }
 
@@ -186,6 +194,11 @@ impl Link {
             }
         }
         Ok(connection)
+    }
+
+    /// How long scripts take.
+    pub(super) const fn meter(&self) -> &Histogram {
+        &self.meter
     }
 
     /// From now on only this data is ours.

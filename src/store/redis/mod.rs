@@ -35,6 +35,7 @@
 //! | `q:<destination>` | zset | what waits for it, by time |
 //! | `g:<destination><order>` | zset | deliveries that go out in this order, by their place in it |
 //! | `qx:<destination>`, `zx` | zset, set | what waited for a removed registration; which those are |
+//! | `co` | set | destinations whose circuit is open |
 //! | `w`, `lp`, `lt` | zset | destinations whose time will come, in line, in line on trial |
 //! | `l` | zset | leased deliveries, by when the lease runs out |
 //! | `an` | zset | what is to be announced, by time |
@@ -99,10 +100,11 @@ use super::{
     Acceptance, Accepted, Announcement, Answered, CallMark, CallQuery, CallbackChanges, CallbackRow, Claim,
     DedupeKey, DefinitionVersion, DeliveryFilter, DeliveryRow, DeliveryView, EventFilter, EventRow,
     EventView, Found, LateRendering, Lease, ListedCall, Page, Recall, Remember, Replay, Replayed, Retention,
-    Settlement, Store, StoreError, StoredCall,
+    Settlement, Standing, Store, StoreError, StoredCall,
 };
 use crate::context::CallKey;
 use crate::event::{AccountName, CallbackId, DeliveryId, EventId};
+use crate::metric::Histogram;
 
 /// The version of the keys. A newer binary reads an older one's, an older binary refuses newer.
 const FORMAT: u32 = 6;
@@ -171,6 +173,12 @@ impl Redis {
         let place = client.get_connection_info().addr().to_string();
         let shared = Shared::connect(client, options, None).await.map_err(|error| unusable(&place, error))?;
         Ok(Self::start(Arc::new(shared)))
+    }
+
+    /// What is measured of its scripts, for those who show it.
+    #[must_use]
+    pub fn meter(&self) -> Histogram {
+        self.shared.link.meter().clone()
     }
 
     fn start(shared: Arc<Shared>) -> Self {
@@ -419,6 +427,10 @@ impl Store for Redis {
 
     async fn sweep(&self, now: Timestamp) -> Result<usize, StoreError> {
         self.open_only()?.sweep(now).await
+    }
+
+    async fn standing(&self) -> Result<Standing, StoreError> {
+        self.open_only()?.standing().await
     }
 
     async fn ready(&self) -> Result<(), StoreError> {

@@ -81,6 +81,7 @@ local function refile(d)
   local key = P .. "d:" .. d.id
   if filed == "" and not d.configured and d.in_flight == 0 then
     call("DEL", key)
+    if d.since then call("SREM", P .. "co", d.id) end
   elseif d.interval and d.even then
     call("HSET", key, "f", d.in_flight, "v", d.proven and 1 or 0, "s", d.served, "z", filed, "e", d.even)
   else
@@ -91,6 +92,7 @@ end
 -- Closes a destination's circuit, and forgets what was counted for it.
 local function close_circuit(d)
   call("HDEL", P .. "d:" .. d.id, "O", "P", "N", "T", "x", "y")
+  if d.since then call("SREM", P .. "co", d.id) end
   d.since, d.probes, d.probe_at, d.from_token = nil, nil, nil, nil
 end
 

@@ -14,7 +14,7 @@ use crate::event::{AccountName, CallbackId, DeliveryId, EventId};
 use crate::store::{
     Announced, Announcement, Answered, CallbackChanges, CallbackRow, CallbackState, DedupeKey,
     DefinitionVersion, DeliveryFilter, DeliveryRow, DeliveryState, DeliveryView, DestinationLimits,
-    EventView, Page, Rate, Recall, Rendition, StoreError, StoredCall,
+    EventView, Page, Rate, Recall, Rendition, Standing, StoreError, StoredCall,
 };
 
 /// Rows that are read at once.
@@ -24,6 +24,12 @@ const CHUNK: usize = 500;
 const ID_SLACK_MS: i64 = 3_600_000;
 
 type Fields = HashMap<String, Vec<u8>>;
+
+/// What `standing.lua` answers.
+type StandingNow = (u64, u64, i64, u64, u64, u64, u64);
+
+/// Of how many destinations of each line the oldest delivery is looked for.
+const LINE: usize = 100;
 
 /// One field, if it is there.
 type Field = Option<Vec<u8>>;
@@ -191,6 +197,28 @@ impl Shared {
         let (record,): (Option<Vec<u8>>,) = self.link.ask(&pipeline).await?;
         let event = record.map(|record| form::read_event(id, record)).transpose()?;
         Ok(event.filter(|event| event.account == *account))
+    }
+
+    /// How much waits. Accounts are those for which something is stored.
+    pub(super) async fn standing(&self) -> Result<Standing, StoreError> {
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("HKEYS").arg(key("b", b""));
+        let (accounts,): (Vec<Vec<u8>>,) = self.link.ask(&pipeline).await?;
+        let (open, leased, oldest, open_circuits, paused_callbacks, jobs, leased_jobs): StandingNow = self
+            .link
+            .run(&self.scripts.standing, |command| {
+                command.arg(LINE).arg(&accounts);
+            })
+            .await?;
+        Ok(Standing {
+            queued: open.saturating_sub(leased),
+            leased,
+            oldest_due: if oldest == 0 { None } else { Some(form::time("delivery", oldest)?) },
+            open_circuits,
+            paused_callbacks,
+            waiting_jobs: jobs.saturating_sub(leased_jobs),
+            leased_jobs,
+        })
     }
 
     pub(super) async fn snapshot(

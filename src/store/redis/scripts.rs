@@ -30,6 +30,7 @@ pub(super) struct Scripts {
     pub(super) hasten_job: Script,
     pub(super) keep_jobs: Script,
     pub(super) take_turn: Script,
+    pub(super) standing: Script,
 }
 
 impl Scripts {
@@ -63,6 +64,7 @@ impl Scripts {
             hasten_job: of_jobs(include_str!("hasten_job.lua")),
             keep_jobs: Script::new(include_str!("keep_jobs.lua")),
             take_turn: Script::new(include_str!("take_turn.lua")),
+            standing: Script::new(include_str!("standing.lua")),
         }
     }
 }
