@@ -1,12 +1,16 @@
-//! How long a search over a million calls takes, by what it asks for; and how long the calls take to
-//! be put into the index.
+//! How long a search over a million calls takes, by what it asks for, and over a hundred thousand in a
+//! Redis; and how long the calls take to be put into the index.
 //!
-//! `cargo bench --bench search`; with `-- --test` over a few calls, once. The file, of about 2 GB,
-//! lies in `RINGBACK_BENCH_DIR`, or in the system's temporary folder. Calls are put into it past the
-//! store, which would take several minutes to accept them.
+//! `cargo bench --bench search`; with `-- --test` over a few calls, once; with a name, `embedded` or
+//! `redis`, in that store. The file, of about 2 GB, lies in `RINGBACK_BENCH_DIR`, or in the system's
+//! temporary folder. Calls are put into it, and into Redis, past the store, which would take several
+//! minutes to accept them.
 
 #[allow(dead_code, reason = "it makes texts too")]
 mod chance;
+#[allow(dead_code, reason = "it can be stopped too")]
+#[path = "../tests/redis_server.rs"]
+mod redis_server;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -16,10 +20,12 @@ use ringback::context::{CallContext, Facts, Json, Name};
 use ringback::event::AccountName;
 use ringback::filter::Filter;
 use ringback::store::embedded::{Embedded, Options};
+use ringback::store::redis::{Options as RedisOptions, Redis};
 use ringback::store::{CallMark, CallQuery, Store};
 use rusqlite::params;
 
 use self::chance::Chance;
+use self::redis_server::RedisServer;
 
 /// Results of a search that are asked for.
 const LIMIT: usize = 50;
@@ -31,26 +37,92 @@ const COMMON: [&str; 24] = [
 
 fn main() {
     let is_test = std::env::args().any(|argument| argument == "--test");
-    let (calls, times) = if is_test { (2_000, 1) } else { (1_000_000, 100) };
+    let times = if is_test { 1 } else { 100 };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads start");
+    let is_named = |name| std::env::args().any(|argument| argument == name);
+    let either = is_named("embedded") || is_named("redis");
+    if !either || is_named("embedded") {
+        runtime.block_on(embedded(if is_test { 2_000 } else { 1_000_000 }, times));
+    }
+    if !either || is_named("redis") {
+        runtime.block_on(redis(if is_test { 2_000 } else { 100_000 }, times));
+    }
+}
+
+async fn embedded(calls: u64, times: usize) {
     let place = std::env::var_os("RINGBACK_BENCH_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
     let folder = tempfile::tempdir_in(place).expect("the folder can be written");
     let path = folder.path().join("search.db");
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads start");
-    runtime.block_on(async {
-        drop(Embedded::open(&path, Options::default()).expect("a new file opens"));
-        let started = Instant::now();
-        fill(&path, calls);
-        println!("{calls} calls written in {:.1?}", started.elapsed());
-        let store = Embedded::open(&path, Options::default()).expect("the file opens");
-        let started = Instant::now();
-        store.indexed().await;
-        println!("and indexed in {:.1?}", started.elapsed());
-        println!("{:<58} {:>6} {:>6} {:>10} {:>10}", "", "found", "looks", "p50", "p99");
-        for (name, filter) in searches(calls) {
-            measure(&store, name, filter, times).await;
+    drop(Embedded::open(&path, Options::default()).expect("a new file opens"));
+    let started = Instant::now();
+    fill(&path, calls);
+    println!("{calls} calls written in {:.1?}", started.elapsed());
+    let store = Embedded::open(&path, Options::default()).expect("the file opens");
+    let started = Instant::now();
+    store.indexed().await;
+    println!("and indexed in {:.1?}", started.elapsed());
+    measure_all(&store, calls, times).await;
+    store.close().await;
+}
+
+/// The calls are those of a key space of a format before the index, which is brought up.
+async fn redis(calls: u64, times: usize) {
+    let server = RedisServer::start(&[]);
+    fill_redis(&server, calls).await;
+    let memory = || {
+        let info = server.ask(&[b"INFO", b"memory"]);
+        let info = String::from_utf8_lossy(&info).into_owned();
+        let line = info.lines().find_map(|line| line.strip_prefix("used_memory:")).map(str::to_owned);
+        line.and_then(|bytes| bytes.trim().parse::<u64>().ok()).expect("Redis tells it")
+    };
+    let before = memory();
+    let started = Instant::now();
+    let store = Redis::open(&server.url(), RedisOptions::default()).await.expect("it opens");
+    store.indexed().await.expect("it writes");
+    println!(
+        "{calls} calls in a Redis indexed in {:.1?}, with {} bytes each",
+        started.elapsed(),
+        memory().saturating_sub(before) / calls
+    );
+    measure_all(&store, calls, times).await;
+    store.close().await;
+}
+
+async fn fill_redis(server: &RedisServer, calls: u64) {
+    let client = ::redis::Client::open(server.url()).expect("it is a URL");
+    let mut connection = client.get_multiplexed_async_connection().await.expect("it answers");
+    let mut chance = Chance::new(7);
+    let mut pipeline = ::redis::pipe();
+    pipeline.cmd("HSET").arg("{rb0}:n").arg(&["F", "3", "E", "search"]).ignore();
+    for call in 0..calls {
+        let context = context(call, &mut chance).to_bytes();
+        let at = start(call).as_microsecond();
+        let name = format!("default\0{call}");
+        let key = format!("{{rb0}}:c:acme\0{name}");
+        pipeline
+            .cmd("HSET")
+            .arg(key)
+            .arg("v")
+            .arg(1)
+            .arg("b")
+            .arg(&context)
+            .arg("z")
+            .arg(context.len())
+            .ignore();
+        pipeline.cmd("ZADD").arg("{rb0}:il:acme").arg(at).arg(&name).ignore();
+        pipeline.cmd("ZADD").arg("{rb0}:xc").arg(at).arg(format!("acme\0{name}")).ignore();
+        if call % 1_000 == 999 || call + 1 == calls {
+            let _: () = pipeline.query_async(&mut connection).await.expect("there is room");
+            pipeline = ::redis::pipe();
         }
-        store.close().await;
-    });
+    }
+}
+
+async fn measure_all(store: &dyn Store, calls: u64, times: usize) {
+    println!("{:<58} {:>6} {:>6} {:>10} {:>10}", "", "found", "looks", "p50", "p99");
+    for (name, filter) in searches(calls) {
+        measure(store, name, filter, times).await;
+    }
 }
 
 fn start(call: u64) -> Timestamp {
@@ -177,7 +249,7 @@ fn searches(calls: u64) -> Vec<(&'static str, Filter)> {
     ]
 }
 
-async fn measure(store: &Embedded, name: &str, filter: Filter, times: usize) {
+async fn measure(store: &dyn Store, name: &str, filter: Filter, times: usize) {
     let account = AccountName::from("acme");
     let query = CallQuery { filter, token: Some("crm".into()) };
     // How many looks it takes until there are 50, or no more.

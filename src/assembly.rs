@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use self::operators::Operators;
-use self::service::Service;
+use self::service::{Customers, Service};
 use crate::api::{AccountRules, Api, Rooms};
 use crate::config::{self, Settings, StoreAddress, Tls};
 use crate::delivery::client::{InvalidCaFile, InvalidProxy, Proxy};
@@ -169,7 +169,6 @@ async fn build(
     let (provider_client, client) = clients(settings, &policy)?;
     let (paused, following) = (ledger.clone(), ledger.clone());
     let meter = delivery::Meter::new(&metrics);
-    let operators = Arc::new(Operators::new(Arc::clone(&store), Arc::clone(&metrics), meter.clone()));
     let worker = Worker::new(
         Arc::clone(&store),
         client.clone(),
@@ -220,11 +219,13 @@ async fn build(
     ));
     let job_worker = job::Worker::new(Arc::clone(&desk), asker, Arc::clone(&intake) as Arc<dyn job::Accept>);
     let announcer = Arc::clone(&intake);
+    let customers = Customers { api: Arc::new(api(settings, &policy, rooms)) };
+    let operators =
+        Arc::new(Operators::new(Arc::clone(&store), customers.clone(), Arc::clone(&metrics), meter));
     let service = Arc::new(Service {
         intake,
-        api: api(settings, &policy, rooms),
-        operators_here: settings.operator_listen.is_none(),
-        operators: Arc::clone(&operators),
+        customers: customers.clone(),
+        operators: settings.operator_listen.is_none().then(|| Arc::clone(&operators)),
     });
     let listener = match bound {
         Some(listener) => listener,

@@ -244,6 +244,12 @@ fn text(value: Value<'_>) -> Option<&str> {
 }
 
 impl Filter {
+    /// Whether the filter looks for something in texts.
+    #[must_use]
+    pub fn has_texts(&self) -> bool {
+        self.phrase.is_some() || self.summary.is_some() || self.rank_description.is_some()
+    }
+
     /// Whether the filter takes this event, or this call.
     #[must_use]
     pub fn takes(&self, occasion: &Occasion<'_>) -> bool {

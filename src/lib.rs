@@ -17,6 +17,7 @@
 //! | [`job`] | speech jobs: submitted, polled, fetched; what they make goes to `intake` |
 //! | [`speech_request`] | calls searched, transcribed and delivered at a token's request |
 //! | [`api`] | customer-facing: registrations, speech requests, previews, deliveries |
+//! | [`console`] | the page: what came in, what went out, templates tried |
 //! | [`signature`] | schemes that verify and sign; secrets that never print |
 //! | [`provider`] | one adapter a file: verified request → event; how it is asked; presets |
 //! | [`stand_in`] | servers in the place of providers that are asked, for the demo and the tests |
@@ -58,6 +59,7 @@ pub mod api;
 pub mod assembly;
 pub mod command;
 pub mod config;
+pub mod console;
 pub mod context;
 pub mod delivery;
 pub mod destination;

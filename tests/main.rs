@@ -5,6 +5,7 @@
 mod api;
 mod command;
 mod config;
+mod console;
 mod delivery;
 mod docs;
 mod fixtures;

@@ -65,17 +65,26 @@ impl Api {
         shown
     }
 
-    fn show_view(&self, call: &Call<'_>, view: &DeliveryView) -> Body {
+    async fn show_view(&self, call: &Call<'_>, mut view: DeliveryView) -> Result<Body, Problem> {
         let mut shown = self.show_row(call, &view.row);
-        add_request(&mut shown, view);
-        shown
+        let is_seen = self.sees_request(call, &view.row).await?;
+        if !is_seen {
+            view.request = None;
+            // A receiver may say again what it was told.
+            for attempt in &mut view.attempts {
+                attempt.response.clear();
+            }
+        }
+        add_request(&mut shown, &view);
+        shown["withheld"] = if is_seen { Body::Null } else { json!(WITHHELD) };
+        Ok(shown)
     }
 
     pub(super) async fn show_delivery(&self, call: &Call<'_>, id: &str) -> Result<Answer, Problem> {
         let id: DeliveryId = id.parse().map_err(|_| no_such_delivery())?;
         let view = self.find_delivery(call, id).await?;
         call.takes_nothing()?;
-        Ok(answer(StatusCode::OK, self.show_view(call, &view).to_string()))
+        Ok(answer(StatusCode::OK, self.show_view(call, view).await?.to_string()))
     }
 
     pub(super) async fn retry_delivery(&self, call: &Call<'_>, id: &str) -> Result<Answer, Problem> {
@@ -130,6 +139,9 @@ impl Api {
         Ok(answer(StatusCode::OK, json!({"retried": retried, "next": next}).to_string()))
     }
 }
+
+/// Why a delivery's request and its receiver's answers are not shown.
+const WITHHELD: &str = "it may hold speech that belongs to the token which registered the callback";
 
 fn no_such_delivery() -> Problem {
     Problem::not_found("this account has no such delivery")

@@ -1,6 +1,8 @@
 //! `/v1/speech-requests` and `/v1/calls/{id}/speech`: what is transcribed at a token's request is
 //! the token's own.
 
+use std::sync::Arc;
+
 use hyper::StatusCode;
 use hyper::body::Bytes;
 use jiff::Timestamp;
@@ -8,8 +10,8 @@ use serde_json::{Map, Value as Body, json};
 
 use super::callbacks::show_issue;
 use super::{Api, Call, once};
-use crate::context::{CallKey, Json};
-use crate::event::{JobId, SpeechRequestId};
+use crate::context::{CallContext, CallKey, Json};
+use crate::event::{AccountName, JobId, SpeechRequestId};
 use crate::http::{Answer, Problem, Query, json as answer};
 use crate::registration::{Issue, NewRequest};
 use crate::speech_request::{Made, MakeError, Spell};
@@ -154,6 +156,49 @@ impl Api {
     pub(super) fn sees_delivery(&self, call: &Call<'_>, row: &DeliveryRow) -> bool {
         let request = self.registry.speech_request(&call.account, row.callback.into());
         request.is_none_or(|request| request.token.as_deref() == Some(&*call.token))
+    }
+
+    /// Whether what a delivery sent, and was answered, is for this caller to see: what a registration
+    /// sends may hold speech of the token that registered it.
+    pub(super) async fn sees_request(&self, call: &Call<'_>, row: &DeliveryRow) -> Result<bool, Problem> {
+        if self.registry.speech_request(&call.account, row.callback.into()).is_some() {
+            return Ok(true);
+        }
+        // Of one that was removed nobody knows any more who registered it.
+        let registration = self.registry.get(&call.account, row.callback);
+        let registered_by = registration.as_ref().map(|registration| registration.token.as_deref());
+        if registered_by.is_some_and(|by| by.is_none_or(|by| by == &*call.token)) {
+            return Ok(true);
+        }
+        let is_anothers =
+            |owner: &str| owner != &*call.token && registered_by.is_none_or(|by| by == Some(owner));
+        let event = self.store.event(&call.account, row.event).await?;
+        let calls: Vec<CallKey> = match (event.as_ref().and_then(|event| event.call.clone()), &row.call) {
+            (Some(key), _) => vec![key],
+            // Its event is gone, and with it the space.
+            (None, Some(id)) => {
+                let of_space = |space: &Arc<str>| CallKey {
+                    account: AccountName::clone(&call.account),
+                    space: Arc::clone(space),
+                    id: id.clone(),
+                };
+                call.rules.call_spaces.iter().map(of_space).collect()
+            }
+            (None, None) => Vec::new(),
+        };
+        for key in calls {
+            let Some(stored) = self.store.call(&key).await? else { continue };
+            let context = CallContext::from_bytes(&stored.context);
+            if context.is_err() || context.is_ok_and(|context| context.owners().any(is_anothers)) {
+                return Ok(false);
+            }
+        }
+        match event {
+            Some(event) if !self.sees_body(Some(&call.token), &event).await? => {
+                Ok(!self.sees_body(registered_by.flatten(), &event).await? && registered_by.is_some())
+            }
+            _ => Ok(true),
+        }
     }
 
     /// Whether an event's body is for this token to see: that of a job only for the token which

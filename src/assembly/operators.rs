@@ -1,4 +1,5 @@
-//! What operators ask: whether the process lives, whether it can do its work, and its numbers.
+//! What operators ask: whether the process lives, whether it can do its work, and its numbers; and the
+//! console, with what it asks for, since a page may ask only where it came from.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,6 +9,8 @@ use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 use jiff::Timestamp;
 
+use super::service::{Customers, INGEST, not_found};
+use crate::console;
 use crate::delivery;
 use crate::http::{Answer, Handler, Problem, json, text};
 use crate::metric::{CONTENT_TYPE, Gauge, Metrics};
@@ -20,6 +23,7 @@ const STILL: Duration = Duration::from_mins(2);
 /// Answers operators.
 pub(super) struct Operators {
     store: SharedStore,
+    customers: Customers,
     metrics: Arc<Metrics>,
     meter: delivery::Meter,
     up: Gauge,
@@ -91,12 +95,17 @@ fn stands_still(due_for: i64, last_claim: i64, now: i64) -> bool {
 }
 
 impl Operators {
-    pub(super) fn new(store: SharedStore, metrics: Arc<Metrics>, meter: delivery::Meter) -> Self {
+    pub(super) fn new(
+        store: SharedStore,
+        customers: Customers,
+        metrics: Arc<Metrics>,
+        meter: delivery::Meter,
+    ) -> Self {
         let up = metrics.gauge(
             "ringback_store_up",
             "Whether the store says how it stands: 1, or 0 and its numbers are missing.",
         );
-        Self { store, metrics, meter, up, standing: Gauges::new() }
+        Self { store, customers, metrics, meter, up, standing: Gauges::new() }
     }
 
     /// Whether the store takes writes, and deliveries that are due are taken up.
@@ -135,7 +144,15 @@ impl Operators {
 impl Handler for Operators {
     async fn answer(&self, request: Request<Incoming>, _: SocketAddr) -> Answer {
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-        match request.uri().path() {
+        let path = request.uri().path();
+        if let Some(answer) = console::answer(request.method(), path) {
+            return answer;
+        }
+        // Providers are told another address.
+        if Customers::knows(path) && !path.starts_with(INGEST) {
+            return self.customers.answer(request).await;
+        }
+        match path {
             "/healthz" | "/readyz" | "/metrics" if !reads => Problem::method_not_allowed("GET, HEAD").into(),
             "/healthz" => json(StatusCode::OK, r#"{"status":"alive"}"#),
             "/readyz" => match self.ready().await {
@@ -143,7 +160,7 @@ impl Handler for Operators {
                 Err(problem) => problem.into(),
             },
             "/metrics" => text(StatusCode::OK, CONTENT_TYPE, self.numbers().await),
-            _ => Problem::not_found("there is no such path").into(),
+            _ => not_found(),
         }
     }
 }

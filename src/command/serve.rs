@@ -92,9 +92,14 @@ pub fn run(arguments: Arguments, environment: &Environment, out: &mut dyn Write,
         let scheme = if settings.tls.is_some() { "https" } else { "http" };
         let address = running.address();
         let _ = writeln!(out, "ringback {} listening on {scheme}://{address}", env!("CARGO_PKG_VERSION"));
-        if let Some(operators) = running.operator_address() {
-            let _ = writeln!(out, "operators: http://{operators}");
-        }
+        let console = match running.operator_address() {
+            Some(operators) => {
+                let _ = writeln!(out, "operators: http://{operators}");
+                format!("http://{operators}/")
+            }
+            None => format!("{scheme}://{address}/"),
+        };
+        let _ = writeln!(out, "the console: {console}");
         if settings.trying_out {
             say_how_to_begin(&settings, token.as_ref(), out);
         }

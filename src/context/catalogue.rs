@@ -219,6 +219,7 @@ impl Name {
     pub const SPEECH_CALLBACK_API: usize = 40;
 
     /// The name's place in the catalogue, below [`Name::COUNT`].
+    #[inline]
     #[must_use]
     pub const fn index(self) -> usize {
         self as usize

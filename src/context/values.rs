@@ -41,6 +41,7 @@ pub struct Values<'a>([Value<'a>; Name::COUNT]);
 
 impl<'a> Values<'a> {
     /// All names missing.
+    #[inline]
     #[must_use]
     pub const fn new() -> Self {
         // A copy of a constant. Made at run time, it would be filled in one place and then moved.
@@ -49,11 +50,13 @@ impl<'a> Values<'a> {
     }
 
     /// Sets the value of a name; an earlier one is replaced.
+    #[inline]
     pub fn set(&mut self, name: Name, value: Value<'a>) {
         self.0[name.index()] = value;
     }
 
     /// The value of a name.
+    #[inline]
     #[must_use]
     pub fn get(&self, name: Name) -> Value<'a> {
         self.0[name.index()]

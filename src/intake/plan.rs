@@ -1,6 +1,6 @@
-//! What an event causes: its call's merged context and a delivery for each callback that
-//! wants it, rendered as far as that is not too much for one write. No I/O and no clock: the same event, context and registrations give the same plan,
-//! but for the new ids.
+//! What an event causes: its call's merged context and a delivery for each callback that wants it,
+//! rendered as far as that is not too much for one write. No I/O and no clock: the same event, context
+//! and registrations give the same plan, but for the new ids.
 
 use crate::context::{CallContext, CallKey, InvalidContext, Values};
 use crate::event::{DeliveryId, Event, EventType, SpeechRequestId};

@@ -17,6 +17,7 @@ mod quota;
 mod record;
 pub mod redis;
 pub mod scheduler;
+mod seats;
 mod speech_requests;
 
 use std::sync::Arc;

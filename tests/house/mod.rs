@@ -65,6 +65,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "template",
         ],
     ),
+    ("console", &["http"]),
     ("telemetry", &["config"]),
     ("shutdown", &[]),
     ("docs", &[]),

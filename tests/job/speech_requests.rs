@@ -297,6 +297,80 @@ async fn what_a_token_had_transcribed_only_this_token_sees() {
         .await;
 }
 
+/// Waits until a delivery is over, and shows it to whoever asks.
+async fn delivered_to(home: &Home, callback: &str, token: &str) -> Value {
+    loop {
+        let path = format!("/v1/deliveries?callback_id={callback}&state=delivered");
+        let (_, listed) = ask(home, token, "GET", &path, "").await;
+        if let Some(id) = listed["data"][0]["id"].as_str() {
+            let (status, shown) = ask(home, token, "GET", &format!("/v1/deliveries/{id}"), "").await;
+            assert_eq!(status, StatusCode::OK);
+            return shown;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_registration_sends_of_a_tokens_speech_is_not_shown_to_another_and_replayed_to_itself() {
+    let (provider, done) = symbl_at_work().await;
+    let home = home(&(symbl(&provider, "") + BY_SYMBL));
+    super::make_reachable(&home);
+    add_tokens(&home);
+    let _process = home.start();
+    let standing = async |token: &str| {
+        let receiver = Receiver::start(|_, _| StatusCode::OK).await;
+        let body = json!({
+            "callback_url": receiver.url(), "callback_method": "POST",
+            "callback_data": "[{call_id}, {speech_summary}, {raw}]", "events": ["speech.completed"],
+        });
+        let (status, made) = ask(&home, token, "POST", "/v1/callbacks", &body.to_string()).await;
+        assert_eq!(status, StatusCode::CREATED);
+        (made["id"].as_str().unwrap().to_owned(), receiver)
+    };
+    let ((of_mine, mine), (of_theirs, theirs)) = (standing(TOKEN).await, standing(OPS).await);
+    let asked_for = Receiver::start(|_, _| StatusCode::OK).await;
+    super::dial(&home, "call-7").await;
+    make(&home, TOKEN, &asked_for, json!({})).await;
+    let asked =
+        provider.wait_until(|asked| asked.iter().any(|asked| asked.path.starts_with("/v1/job/"))).await;
+    done.store(true, Ordering::SeqCst);
+    let submission = asked.iter().find(|asked| asked.is("POST", "/v1/process/audio/url")).unwrap().json();
+    let told = json!({"jobId": "job-1", "status": "completed"}).to_string();
+    Client::new().send("POST", submission["webhookUrl"].as_str().unwrap(), &[], told).await.unwrap();
+    let first = mine.wait_for(1).await[0].json();
+    assert_eq!((&first[0], &first[1]), (&json!("call-7"), &json!("An offer.")));
+    assert_eq!(theirs.wait_for(1).await[0].json(), json!(["call-7", null, null]));
+
+    for (callback, token, is_shown) in
+        [(&of_mine, TOKEN, true), (&of_mine, OPS, false), (&of_theirs, TOKEN, true), (&of_theirs, OPS, true)]
+    {
+        let shown = delivered_to(&home, callback, token).await;
+        assert_eq!(
+            (shown["request"].is_object(), shown["withheld"].is_null()),
+            (is_shown, is_shown),
+            "{shown}"
+        );
+        assert_eq!(shown.to_string().contains("An offer."), callback == &of_mine && is_shown);
+    }
+    // A replay is rendered as whoever registered sees the call, whoever asks for it.
+    for (callback, asks, receiver, expected) in
+        [(&of_mine, OPS, &mine, &first), (&of_theirs, TOKEN, &theirs, &json!(["call-7", null, null]))]
+    {
+        let path = format!("/v1/callbacks/{callback}/replay");
+        let again = json!({"since": "2020-01-01T00:00:00Z", "only": "all"}).to_string();
+        let (status, replayed) = ask(&home, asks, "POST", &path, &again).await;
+        assert!(status.is_success(), "{replayed}");
+        assert!(!replayed.to_string().contains("An offer."), "{replayed}");
+        assert_eq!(receiver.wait_for(2).await[1].json(), *expected);
+    }
+    // Nobody knows any more who registered what is removed.
+    let deleted = ask(&home, TOKEN, "DELETE", &format!("/v1/callbacks/{of_mine}"), "").await;
+    assert!(deleted.0.is_success());
+    let shown = delivered_to(&home, &of_mine, OPS).await;
+    assert!(shown["request"].is_null() && shown["withheld"].is_string(), "{shown}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn speech_that_a_webhook_brings_answers_a_request_and_a_job_that_fails_ends_it() {
     let provider = StandIn::start(|asked, before| {

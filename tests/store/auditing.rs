@@ -125,6 +125,28 @@ fn assert_counts(audit: &Audit) {
     );
 }
 
+fn eval(script: &str) -> Vec<Vec<u8>> {
+    vec![b"EVAL".to_vec(), script.as_bytes().to_vec(), b"0".to_vec()]
+}
+
+/// Puts a seat into the index in which there is no call.
+fn seat_of_nobody() -> Vec<Vec<u8>> {
+    eval(
+        "redis.call('ZADD', '{rb0}:ib:acme', 5, 0) \
+         redis.call('SET', '{rb0}:iv:acme\\0\\0000c', string.rep('\\0', 7) .. '\\5')",
+    )
+}
+
+/// Forgets what the index knows and what is noted for it, whichever there is.
+fn unknown_to_the_index() -> Vec<Vec<u8>> {
+    eval("redis.call('DEL', '{rb0}:in:acme', '{rb0}:ib:acme')")
+}
+
+/// Notes something, and not that there is something noted.
+fn note_for_nobody() -> Vec<Vec<u8>> {
+    eval("redis.call('ZADD', '{rb0}:in:acme', 7, 7) redis.call('DEL', '{rb0}:nu')")
+}
+
 fn hex(bytes: [u8; 16]) -> String {
     format!("x'{}'", crate::support::hex(&bytes))
 }
@@ -318,6 +340,24 @@ async fn every_damage_of_a_redis_is_found() {
         let of = |id: DeliveryId| id.to_string();
         let cases = [
             (remove(key("q:", &registration), id(waiting)), Kind::Lost, of(waiting)),
+            (unknown_to_the_index(), Kind::Unlisted, "call acme/main/42".to_owned()),
+            (note_for_nobody(), Kind::Stranded, "acme".to_owned()),
+            (
+                set(key("c:", b"acme\0main\x0042"), "p", "1"),
+                Kind::Disagreement,
+                "call acme/main/42".to_owned(),
+            ),
+            (
+                add(key("in:", b"acme"), *b"main\0no such one"),
+                Kind::Dangling,
+                "call acme/main/no such one".to_owned(),
+            ),
+            (seat_of_nobody(), Kind::Dangling, "call acme at 5".to_owned()),
+            (
+                remove(key("ce:", b"acme\0main\x0042"), there.event.to_bytes()),
+                Kind::Unlisted,
+                there.event.to_string(),
+            ),
             (remove(key("l", b""), id(leased)), Kind::Lost, of(leased)),
             (del(key("l", b"")), Kind::Disagreement, there.registration.to_string()),
             (add(key("q:", &registration), id(leased)), Kind::Misplaced, of(leased)),

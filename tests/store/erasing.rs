@@ -1,6 +1,7 @@
 //! The erasure of a call.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ringback::context::{CallContext, CallKey, Facts, Json, Name};
 use ringback::event::{CallbackId, DeliveryId};
@@ -8,7 +9,7 @@ use ringback::filter::Filter;
 use ringback::store::scheduler::CircuitRules;
 use ringback::store::{
     Acceptance, Accepted, CallQuery, CallWrite, DeliveryState, EventFilter, JobPhase, NewJob, Next, PutJob,
-    SharedStore,
+    PutSpeechRequest, RequestedCall, RequestedState, SharedStore,
 };
 use ringback::store::{embedded as embedded_store, redis as redis_store};
 
@@ -16,6 +17,7 @@ use super::jobs::{job, past, shares, standing};
 use super::sample::{
     UNLIMITED, acceptance, account, call_key, callback, claim_now, delivered, failed, name, now, prove,
 };
+use super::speech_requests::{put, request};
 use super::{every_store, open_embedded, open_redis};
 use crate::redis_server::RedisServer;
 
@@ -139,6 +141,65 @@ fn a_call_that_is_erased_leaves_nothing_but_that_there_were_deliveries() {
         assert_eq!(store.event(&account(), first.event.id).await.unwrap(), None);
         assert_eq!(found(&store).await.len(), 3);
     });
+}
+
+/// Whether what a delivery sends is still there.
+async fn has_request(store: &SharedStore, id: DeliveryId) -> bool {
+    store.delivery(&account(), id).await.unwrap().unwrap().request.is_some()
+}
+
+#[test]
+fn what_a_speech_request_delivers_is_erased_with_its_own_call() {
+    every_store(|place| async move {
+        let opened = place.open_all(CircuitRules::default()).await;
+        let store = SharedStore::clone(&opened.store);
+        let registration = callback(UNLIMITED);
+        let erased = call_key("42");
+        let namesake = CallKey { space: "other".into(), ..erased.clone() };
+        let of_event = store_it(&store, &event_of(&erased, 0, &[registration.id])).await[0];
+        store_it(&store, &event_of(&namesake, 0, &[])).await;
+        let delivery = DeliveryId::new();
+        let calls = vec![RequestedCall {
+            key: namesake.clone(),
+            read_version: 1,
+            state: RequestedState::Ready(delivery),
+        }];
+        assert_eq!(put(&opened, request(calls)).await, PutSpeechRequest::Stored);
+
+        assert!(store.erase_call(&erased).await.unwrap());
+        assert!(!has_request(&store, of_event).await);
+        assert!(has_request(&store, delivery).await);
+        assert!(store.erase_call(&namesake).await.unwrap());
+        assert!(!has_request(&store, delivery).await);
+    });
+}
+
+/// Deliveries that wait outlive their events.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delivery_knows_the_space_of_its_call_without_its_event() {
+    let server = RedisServer::start(&[]);
+    let store: SharedStore = Arc::new(open_redis(&server.url()).await);
+    let erased = call_key("42");
+    let namesake = CallKey { space: "other".into(), ..erased.clone() };
+    let paused = callback(UNLIMITED);
+    let mut deliveries = Vec::new();
+    for key in [&erased, &namesake] {
+        deliveries.extend(store_it(&store, &event_of(key, 0, &[paused.id])).await);
+    }
+    let later = now() + Duration::from_hours(8 * 24);
+    while store.sweep(later).await.unwrap() > 0 {}
+    assert!(store.events(&account(), &EventFilter::default(), None, 9).await.unwrap().rows.is_empty());
+    assert!(store.erase_call(&erased).await.unwrap());
+    assert!(!has_request(&store, deliveries[0]).await);
+    assert!(has_request(&store, deliveries[1]).await);
+    assert!(
+        redis_store::audit(&server.url())
+            .await
+            .unwrap()
+            .findings
+            .iter()
+            .all(|finding| { finding.detail.ends_with("a registration that there never was") })
+    );
 }
 
 #[test]

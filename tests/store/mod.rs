@@ -10,6 +10,7 @@ mod claiming;
 mod crashing;
 mod embedded;
 mod erasing;
+mod indexing;
 mod jobs;
 mod late;
 mod listing;

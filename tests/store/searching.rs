@@ -24,6 +24,8 @@ pub(super) struct World {
     /// In the order of their making.
     calls: Vec<(CallKey, CallContext)>,
     versions: HashMap<CallKey, u64>,
+    /// Which were erased.
+    erased: Vec<CallKey>,
 }
 
 /// What is told of a call: how long before now, by whose job, and its values.
@@ -127,6 +129,7 @@ impl World {
             told: 0,
             calls: Vec::new(),
             versions: HashMap::new(),
+            erased: Vec::new(),
         }
     }
 
@@ -140,8 +143,10 @@ impl World {
         self.told += 1;
         let index = told.known.filter(|known| *known < self.calls.len()).unwrap_or_else(|| {
             let id = CallId::from_text(&format!("call {}", self.told)).unwrap();
-            let key = CallKey { account: name(told.account), space: "main".into(), id };
-            self.calls.push((key, CallContext::default()));
+            let new = CallKey { account: name(told.account), space: "main".into(), id };
+            // Every other time, of one that was erased and is heard of again.
+            let again = if self.told.is_multiple_of(2) { self.erased.pop() } else { None };
+            self.calls.push((again.unwrap_or(new), CallContext::default()));
             self.calls.len() - 1
         });
         let mut facts = Facts::default();
@@ -170,6 +175,15 @@ impl World {
             answered: Vec::new(),
         };
         assert_eq!(store.accept(acceptance).await.unwrap(), Accepted::Stored);
+    }
+
+    /// Erases one of the calls.
+    pub(super) async fn erase(&mut self, store: &SharedStore) {
+        let index = self.some(&(0..self.calls.len()));
+        let (key, _) = self.calls.remove(index);
+        self.versions.remove(&key);
+        assert!(store.erase_call(&key).await.unwrap());
+        self.erased.push(key);
     }
 
     /// Searches so often for something, part by part.
@@ -212,6 +226,7 @@ fn a_search_finds_what_a_look_at_every_call_finds() {
                 for _ in 0..10 {
                     world.tell(&store).await;
                 }
+                world.erase(&store).await;
                 world.ask(&store, 3).await;
             }
         }

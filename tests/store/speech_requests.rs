@@ -16,7 +16,7 @@ use super::sample::{
 use super::{Opened, every_store};
 
 /// A request with these calls. What it delivers at once is for those that are ready.
-fn request(calls: Vec<RequestedCall>) -> NewSpeechRequest {
+pub(super) fn request(calls: Vec<RequestedCall>) -> NewSpeechRequest {
     let id = SpeechRequestId::new();
     let mut model = acceptance(&[id.into()]);
     let model_delivery = model.deliveries.remove(0);
@@ -73,7 +73,7 @@ fn speech(id: &str, read_version: u64, waiting: &[SpeechRequestId]) -> Acceptanc
 }
 
 /// Puts a request as its ledger does, after what it sends.
-async fn put(opened: &Opened, new: NewSpeechRequest) -> PutSpeechRequest {
+pub(super) async fn put(opened: &Opened, new: NewSpeechRequest) -> PutSpeechRequest {
     let sends = CallbackRow { id: new.id.into(), ..callback(UNLIMITED) };
     opened.store.put_callback(sends).await.unwrap();
     opened.requests.put_speech_request(new).await.unwrap()

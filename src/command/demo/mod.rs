@@ -167,9 +167,10 @@ async fn show(arguments: &Arguments, out: &mut dyn Write) -> Result<bool, Fault>
     if arguments.keep {
         writeln!(
             out,
-            "\nStill serving at {} with the token {} (Ctrl-C ends it).",
-            demo.url(""),
-            demo.token.expose()
+            "\nStill serving at {url} with the token {token} (Ctrl-C ends it).\n\
+             The console: {url}/#token={token}",
+            url = demo.url(""),
+            token = demo.token.expose()
         )?;
         out.flush()?;
     } else {

@@ -3,10 +3,11 @@
 -- which a Redis without memory refuses, and with it the whole script.
 --
 -- ARGV: 2 account, 3 event, 4 received at, 5 dedupe key, 6 until when it counts, 7 the same from now
--- in ms, 8 the event's record, 9 call ("" for none), 10 the version that was read, 11 context, 12 the
--- most that may be open, 13 the job that ends with it ("" for none), 14 the token of its lease,
--- 15 "c" if it was completed, else "f" and why it failed, 16 what its late deliveries are rendered
--- from ("" if none is late), 17 its deliveries as in deliveries.lua; behind them, how many speech requests do not wait for the call any more, then for each: which, the state
+-- in ms, 8 the event's record, 9 call ("" for none), 10 the version that was read ("" if nothing new is
+-- known of the call), 11 context, 12 the most that may be open, 13 the job that ends with it ("" for
+-- none), 14 the token of its lease, 15 "c" if it was completed, else "f" and why it failed, 16 what its
+-- late deliveries are rendered from ("" if none is late), 17 its deliveries as in deliveries.lua; behind
+-- them, how many speech requests do not wait for the call any more, then for each: which, the state
 -- of the call, and the reason or the delivery.
 local account, event, received = ARGV[2], ARGV[3], tonumber(ARGV[4])
 local job = ARGV[13] ~= "" and ARGV[13]
@@ -31,10 +32,8 @@ if seen and tonumber(string.sub(seen, 17)) > received then
   end_its_job()
   return { "duplicate", string.sub(seen, 1, 16) }
 end
-local call_key = P .. "c:" .. ARGV[9]
-if ARGV[9] ~= "" and (call("HGET", call_key, "v") or "0") ~= ARGV[10] then
-  return { "conflict" }
-end
+local known = ARGV[10] ~= "" and call("HMGET", P .. "c:" .. ARGV[9], "v", "z", "p")
+if known and (known[1] or "0") ~= ARGV[10] then return { "conflict" } end
 for at = deliveries.first, deliveries.last, 10 do
   local callback, version = ARGV[at + 1], late_version(ARGV[at + 8])
   if version and not is_definition(callback, version) then return { "conflict" } end
@@ -44,15 +43,14 @@ if refused then return refused end
 
 call("SET", seen_key, event .. ARGV[6], "PX", ARGV[7])
 write_event(account, event, ARGV[8], received, deliveries)
-call("HSET", P .. "e:" .. event, "s", ARGV[5])
-if ARGV[9] ~= "" then
-  count_stored(account, #ARGV[11] - (tonumber(call("HGET", call_key, "z")) or 0))
-  call("HSET", call_key, "v", tonumber(ARGV[10]) + 1, "b", ARGV[11], "z", #ARGV[11])
-  call("ZADD", P .. "xc", "GT", received, ARGV[9])
-  -- What follows the account in its name; the first event says its age.
-  call("ZADD", P .. "il:" .. account, "NX", received, string.sub(ARGV[9], #account + 2))
+if ARGV[9] == "" then
+  call("HSET", P .. "e:" .. event, "s", ARGV[5])
+else
+  call("HSET", P .. "e:" .. event, "s", ARGV[5], "c", ARGV[9])
+  call("ZADD", P .. "ce:" .. ARGV[9], 0, event)
 end
-write_deliveries(account, event, deliveries)
+if known then write_call(account, ARGV[9], known, ARGV[11], received) end
+write_deliveries(account, event, deliveries, string.match(ARGV[9], "^%Z*%z(%Z*)%z"))
 if call("EXISTS", P .. "su:" .. event) == 1 then
   call("HSET", P .. "sn:" .. event, "b", ARGV[16], "a", account, "z", #ARGV[16])
   count_stored(account, #ARGV[16])

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use redis::Client;
 
 use super::link::{Link, PREFIX, Script};
-use super::{FORMAT, inspection, unusable};
+use super::{FORMAT, inspection, search, unusable};
 use crate::event::{CallbackId, DeliveryId, EventId, JobId};
 use crate::store::StoreError;
 use crate::store::audit::{Audit, FindingKind};
@@ -45,6 +45,7 @@ pub async fn audit(url: &str) -> Result<Audit, StoreError> {
         records: Script::new(include_str!("audit_records.lua")),
         destinations: Script::new(include_str!("audit_destinations.lua")),
         jobs: Script::new(include_str!("audit_jobs.lua")),
+        index: Script::new(include_str!("audit_index.lua")),
         audit: Audit::default(),
         to_look_at: BTreeSet::new(),
     };
@@ -68,6 +69,7 @@ struct Auditor {
     records: Script,
     destinations: Script,
     jobs: Script,
+    index: Script,
     audit: Audit,
     /// Registrations and whatever else something waits for.
     to_look_at: BTreeSet<Vec<u8>>,
@@ -175,6 +177,13 @@ impl Auditor {
                 self.look_at_members(members("h:", "i", call)).await?;
             }
             b"ie" => self.look_at_members(members("e:", "a", rest)).await?,
+            b"ce" => self.look_at_members(members("e:", "c", rest)).await?,
+            b"in" => {
+                let begins = [b"c:", rest, b"\0"].concat();
+                self.look_at_members(Members { set: name, begins, field: "", value: b"" }).await?;
+                self.look_at_index(rest, &[], &[]).await?;
+            }
+            b"ib" => self.look_at_blocks(name, rest).await?,
             b"xe" | b"xk" => self.look_at_members(members("e:", "", b"")).await?,
             b"xc" => self.look_at_members(members("c:", "", b"")).await?,
             b"il" => {
@@ -227,6 +236,8 @@ impl Auditor {
     async fn look_at_members(&mut self, all: Members<'_>) -> Result<(), StoreError> {
         let mut cursor = "0".to_owned();
         while let Some((next, members)) = self.some_members(all.set, &cursor).await? {
+            let of_calls = |member: &Vec<u8>| !all.set.starts_with(b"in:") || search::is_name(member);
+            let members: Vec<Vec<u8>> = members.into_iter().filter(of_calls).collect();
             for chunk in members.chunks(CHUNK) {
                 let told: Vec<(Vec<u8>, String)> = self
                     .link
@@ -245,6 +256,52 @@ impl Auditor {
                 }
             }
             cursor = next;
+        }
+        Ok(())
+    }
+
+    /// Looks whether the calls that have seats in the index are there.
+    async fn look_at_blocks(&mut self, set: &[u8], account: &[u8]) -> Result<(), StoreError> {
+        let mut cursor = "0".to_owned();
+        while let Some((next, blocks)) = self.some_members(set, &cursor).await? {
+            for block in blocks {
+                let column = [account, b"\0\0", &block, b"c"].concat();
+                let mut pipeline = redis::pipe();
+                pipeline.cmd("GET").arg([PREFIX.as_bytes(), b"iv:", &column].concat());
+                let (calls,): (Option<Vec<u8>>,) = self.link.ask(&pipeline).await?;
+                let seats: Vec<(usize, u64)> = search::seated(&calls.unwrap_or_default());
+                for chunk in seats.chunks(CHUNK) {
+                    self.look_at_index(account, &column, chunk).await?;
+                }
+            }
+            cursor = next;
+        }
+        Ok(())
+    }
+
+    async fn look_at_index(
+        &mut self,
+        account: &[u8],
+        column: &[u8],
+        seats: &[(usize, u64)],
+    ) -> Result<(), StoreError> {
+        let told: Told = self
+            .link
+            .run(&self.index, |command| {
+                command.arg(account).arg(column);
+                for (seat, place) in seats {
+                    command.arg(*seat).arg(*place).arg(place.to_be_bytes().as_slice());
+                }
+            })
+            .await?;
+        for (what, kind, detail) in told {
+            let of_account = String::from_utf8_lossy(account).into_owned();
+            let subject = if seats.is_empty() {
+                of_account
+            } else {
+                format!("call {of_account} at {}", String::from_utf8_lossy(&what))
+            };
+            self.tell(subject, &kind, &detail);
         }
         Ok(())
     }

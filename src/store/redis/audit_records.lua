@@ -5,6 +5,25 @@ local told = {}
 local function has(set, member)
   return call("ZSCORE", P .. set, member) and true or false
 end
+
+-- Whether the index has a seat for the call at a place.
+local function is_seated(account, place)
+  local block = call("ZREVRANGEBYSCORE", P .. "ib:" .. account, place, "-inf", "LIMIT", 0, 1)[1]
+  if not block then return false end
+  local column = P .. "iv:" .. account .. "\0\0" .. block .. "c"
+  local wanted, low, high = struct.pack(">I8", place), 0, call("STRLEN", column) / 8
+  while low < high do
+    local middle = math.floor((low + high) / 2)
+    local there = call("GETRANGE", column, 8 * middle, 8 * middle + 7)
+    if there == wanted then return true end
+    local first = string.byte(there)
+    -- One whose call is gone keeps its place, with a bit in front.
+    if first >= 128 then there = string.char(first - 128) .. string.sub(there, 2) end
+    if there == wanted then return false end
+    if there < wanted then low = middle + 1 else high = middle end
+  end
+  return false
+end
 for at = 3, #ARGV do
   local name = ARGV[at]
   local key = P .. ARGV[2] .. ":" .. name
@@ -14,6 +33,10 @@ for at = 3, #ARGV do
       -- Those of a format before had none, and are in no list.
       if account and not has("ie:" .. account, name) then
         told[#told + 1] = { name, "unlisted", "it is not in the list of its account" }
+      end
+      local of_call = call("HGET", key, "c")
+      if of_call and not has("ce:" .. of_call, name) then
+        told[#told + 1] = { name, "unlisted", "it is not in the list of its call: an erasure would leave it" }
       end
       local soon, late = has("xe", name), has("xk", name)
       if not (soon or late) then
@@ -25,8 +48,16 @@ for at = 3, #ARGV do
       local account_ends = string.find(name, "\0", 1, true) or 1
       local account, rest = string.sub(name, 1, account_ends - 1), string.sub(name, account_ends + 1)
       if not has("xc", name) then told[#told + 1] = { name, "unlisted", "it would never be removed" } end
-      if not has("il:" .. account, rest) then
+      local listed = call("ZSCORE", P .. "il:" .. account, rest)
+      if not listed then
         told[#told + 1] = { name, "unlisted", "it is not in the list of its account" }
+      -- Those of a format before 4 are noted bit by bit.
+      elseif call("HEXISTS", P .. "np", account) == 1 then
+        if call("HGET", key, "p") ~= listed then
+          told[#told + 1] = { name, "disagreement", "its place is kept twice, and differs" }
+        elseif not has("in:" .. account, rest) and not is_seated(account, listed) then
+          told[#told + 1] = { name, "unlisted", "it is neither in the index nor noted for it: searches miss it" }
+        end
       end
     end
   end

@@ -33,13 +33,13 @@ local function write_event(account, event, record, received, deliveries)
   call("ZADD", P .. (deliveries.last_failed >= deliveries.first_failed and "xk" or "xe"), received, event)
 end
 
--- Writes the deliveries of an event.
-local function write_deliveries(account, event, deliveries)
-  for at = deliveries.first, deliveries.last, 10 do put_delivery(account, event, at) end
+-- Writes the deliveries of an event, which tell of a call of this space, if it is known.
+local function write_deliveries(account, event, deliveries, space)
+  for at = deliveries.first, deliveries.last, 10 do put_delivery(account, event, at, space) end
   for at = deliveries.first_failed, deliveries.last_failed, 6 do
     local id, callback, of_call, created = ARGV[at], ARGV[at + 1], ARGV[at + 3], ARGV[at + 4]
     call("HSET", P .. "h:" .. id, "a", account, "c", callback, "e", event, "y", ARGV[at + 2],
-      "i", of_call, "m", created, "t", 0)
+      "i", of_call, "m", created, "t", 0, "o", space or "")
     list(account, id, callback, of_call)
     finish(id, account, event, "f", ARGV[at + 5], created, 0)
   end

@@ -8,6 +8,7 @@ allow_when_full()
 local account, name = ARGV[2], ARGV[3]
 for at = 6, #ARGV do
   local id = ARGV[at]
+  call("ZREM", P .. "ce:" .. name, id)
   local e = call("HMGET", P .. "e:" .. id, "a", "z")
   if e[1] == account then
     count_stored(account, -(tonumber(e[2]) or 0))
@@ -19,10 +20,7 @@ for at = 6, #ARGV do
 end
 if ARGV[4] == "" then return 1 end
 if call("HGET", P .. "c:" .. name, "v") ~= ARGV[4] then return 0 end
-call("ZREM", P .. "xc", name)
-call("ZREM", P .. "il:" .. account, string.sub(name, #account + 2))
-count_stored(account, -(tonumber(call("HGET", P .. "c:" .. name, "z")) or 0))
-call("UNLINK", P .. "c:" .. name)
+forget_call(account, name)
 for _, job in ipairs(call("SMEMBERS", P .. "jc:" .. name)) do forget_job(job) end
 local waiting = call("HGETALL", P .. "uw:" .. name)
 for at = 1, #waiting, 2 do

@@ -3,12 +3,12 @@
 
 use std::collections::HashMap;
 
-use super::reading::{id, key};
+use super::reading::{id, key as key_of};
 use super::writing::call_name;
 use super::{Shared, form};
 use crate::context::CallKey;
-use crate::event::{AccountName, EventId};
-use crate::store::{EventFilter, StoreError};
+use crate::event::{AccountName, DeliveryId, EventId, SpeechRequestId};
+use crate::store::{EventFilter, RequestedState, StoreError};
 
 /// Deliveries and events of one script, and ids that are read at once.
 const CHUNK: usize = 250;
@@ -17,43 +17,63 @@ const CHUNK: usize = 250;
 const ERASED: &str = "its call was erased";
 
 impl Shared {
-    /// Events are looked for among all of the account's: there is no list of a call's.
+    /// Goes by what belongs to the call. The write of the last bit is refused if more came meanwhile;
+    /// then all is gone through again.
     pub(super) async fn erase_call(&self, key: &CallKey) -> Result<bool, StoreError> {
         let mut is_known = false;
-        while let Some(stored) = self.call(key).await? {
+        loop {
+            let mut pipeline = redis::pipe();
+            pipeline.cmd("HMGET").arg(key_of("c:", &call_name(key))).arg("v").arg("m");
+            let ((version, made),): ((Option<String>, Option<i64>),) = self.link.ask(&pipeline).await?;
+            let Some(version) = version else { return Ok(is_known) };
             is_known = true;
             self.erase_deliveries(key).await?;
-            let account = &key.account;
-            let filter = EventFilter { call: Some(key.id.clone()), ..EventFilter::default() };
-            let mut before = None;
+            // Of a call of a format before 4, events may be missing in its list.
+            if made.is_none() {
+                self.erase_events_among_all(key).await?;
+            }
             loop {
-                let found = self.events(account, &filter, before, CHUNK).await?;
-                let of_call = found.rows.into_iter().filter(|row| row.call.as_ref() == Some(key));
-                let events: Vec<EventId> = of_call.map(|row| row.id).collect();
-                self.erase_events(key, "", &events).await?;
-                before = found.next;
-                if before.is_none() {
+                let mut pipeline = redis::pipe();
+                pipeline.cmd("ZRANGE").arg(key_of("ce:", &call_name(key))).arg(0).arg(CHUNK - 1);
+                let (events,): (Vec<Vec<u8>>,) = self.link.ask(&pipeline).await?;
+                if events.is_empty() {
                     break;
                 }
+                self.erase_events(key, "", &events).await?;
             }
-            if self.erase_events(key, &stored.version.to_string(), &[]).await? {
+            if self.erase_events(key, &version, &[]).await? {
                 return Ok(true);
             }
         }
-        Ok(is_known)
+    }
+
+    async fn erase_events_among_all(&self, key: &CallKey) -> Result<(), StoreError> {
+        let account = &key.account;
+        let filter = EventFilter { call: Some(key.id.clone()), ..EventFilter::default() };
+        let mut before = None;
+        loop {
+            let found = self.events(account, &filter, before, CHUNK).await?;
+            let of_call = found.rows.into_iter().filter(|row| row.call.as_ref() == Some(key));
+            let events: Vec<Vec<u8>> = of_call.map(|row| row.id.to_bytes().to_vec()).collect();
+            self.erase_events(key, "", &events).await?;
+            before = found.next;
+            if before.is_none() {
+                return Ok(());
+            }
+        }
     }
 
     async fn erase_events(
         &self,
         key: &CallKey,
         version: &str,
-        events: &[EventId],
+        events: &[Vec<u8>],
     ) -> Result<bool, StoreError> {
         self.link
             .run(&self.scripts.erase_events, |command| {
                 command.arg(key.account.as_ref()).arg(call_name(key)).arg(version).arg(ERASED);
                 for event in events {
-                    command.arg(&event.to_bytes());
+                    command.arg(event.as_slice());
                 }
             })
             .await
@@ -61,38 +81,65 @@ impl Shared {
 
     async fn erase_deliveries(&self, call: &CallKey) -> Result<(), StoreError> {
         let account = call.account.as_bytes();
-        let list = key("ik:", &[account, b"\0", call.id.as_str().as_bytes()].concat());
+        let list = key_of("ik:", &[account, b"\0", call.id.as_str().as_bytes()].concat());
         let mut pipeline = redis::pipe();
         pipeline.cmd("ZRANGE").arg(list).arg(0).arg(-1);
         let (deliveries,): (Vec<Vec<u8>>,) = self.link.ask(&pipeline).await?;
         for chunk in deliveries.chunks(CHUNK) {
             let mut pipeline = redis::pipe();
             for delivery in chunk {
-                pipeline.cmd("HGET").arg(key("h:", delivery)).arg("e");
+                pipeline.cmd("HMGET").arg(key_of("h:", delivery)).arg("o").arg("e").arg("c");
             }
-            let events: Vec<Option<Vec<u8>>> = self.link.ask(&pipeline).await?;
-            let mut known = Vec::new();
-            for event in events.iter().flatten() {
-                known.push(EventId::from_bytes(id(event)?));
+            let told: Vec<[Option<Vec<u8>>; 3]> = self.link.ask(&pipeline).await?;
+            let mut of_call = Vec::new();
+            let mut unsaid = Vec::new();
+            for (delivery, [space, event, callback]) in chunk.iter().zip(told) {
+                match (space.filter(|space| !space.is_empty()), event, callback) {
+                    (Some(space), ..) if space == call.space.as_bytes() => of_call.push(delivery),
+                    (None, Some(event), Some(callback)) => {
+                        unsaid.push((delivery, EventId::from_bytes(id(&event)?), callback));
+                    }
+                    _ => {}
+                }
             }
-            let of = self.calls_of(&call.account, &known).await?;
-            // Of an event that is gone nobody knows its space: it is taken for this call's.
-            let of_call = chunk.iter().zip(&events).filter(|(_, event)| {
-                let event = event.as_deref().and_then(|event| id(event).ok()).map(EventId::from_bytes);
-                event.and_then(|event| of.get(&event)).is_none_or(|key| key == call)
-            });
-            let of_call: Vec<&Vec<u8>> = of_call.map(|(delivery, _)| delivery).collect();
+            let events: Vec<EventId> = unsaid.iter().map(|(_, event, _)| *event).collect();
+            let of = self.calls_of(&call.account, &events).await?;
+            for (delivery, event, callback) in unsaid {
+                // Of those of a format before 4 their events know it, or the speech requests that they
+                // answer. What nobody knows the space of is taken for this call's.
+                let told_of = match of.get(&event) {
+                    Some(key) => Some(CallKey::clone(key)),
+                    None => self.requested_call(&call.account, &callback, delivery).await?,
+                };
+                if told_of.is_none_or(|key| key == *call) {
+                    of_call.push(delivery);
+                }
+            }
             let _: () = self
                 .link
                 .run(&self.scripts.erase_deliveries, |command| {
                     command.arg(account).arg(ERASED);
-                    for delivery in &of_call {
+                    for delivery in of_call {
                         command.arg(delivery.as_slice());
                     }
                 })
                 .await?;
         }
         Ok(())
+    }
+
+    /// The call of which a delivery tells that answers a speech request.
+    async fn requested_call(
+        &self,
+        account: &AccountName,
+        request: &[u8],
+        delivery: &[u8],
+    ) -> Result<Option<CallKey>, StoreError> {
+        let (request, delivery) =
+            (SpeechRequestId::from_bytes(id(request)?), DeliveryId::from_bytes(id(delivery)?));
+        let view = self.speech_request(account, request).await?;
+        let calls = view.into_iter().flat_map(|view| view.calls);
+        Ok(calls.filter(|(_, state)| *state == RequestedState::Ready(delivery)).map(|(key, _)| key).next())
     }
 
     /// The calls of events, of those events that there are.

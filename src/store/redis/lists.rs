@@ -20,6 +20,9 @@ const CHUNK: usize = 500;
 /// Bytes of records that one script goes through: Redis does nothing else meanwhile.
 const HEADS_LIMIT: usize = 8 << 20;
 
+/// A call's version, its context, and when its first event came in.
+type Stored = (Option<u64>, Option<Vec<u8>>, Option<i64>);
+
 impl Shared {
     pub(super) async fn events(
         &self,
@@ -151,8 +154,8 @@ impl Shared {
         }
     }
 
-    /// Reads the calls one after the other.
-    pub(super) async fn calls(
+    /// Calls that a query takes, found by reading one after the other.
+    pub(super) async fn every_call(
         &self,
         account: &AccountName,
         query: &CallQuery,
@@ -176,9 +179,9 @@ impl Shared {
                     last = Some(mark.clone());
                     // One that was removed at this moment has no context.
                     match call {
-                        Some(stored) if query.takes(&stored.context) => {
+                        Some((stored, made)) if query.takes(&stored.context) => {
                             bytes += stored.context.len();
-                            rows.push(listed(account, mark, stored.clone())?);
+                            rows.push(listed(account, mark, stored.clone(), *made)?);
                         }
                         Some(_) | None => others += 1,
                     }
@@ -191,12 +194,13 @@ impl Shared {
         }
     }
 
-    /// What is known of calls, in their order: of as many as fit, and of one at least.
+    /// What is known of calls, in their order, and when their first events came in: of as many as fit,
+    /// and of one at least.
     async fn contexts(
         &self,
         account: &AccountName,
         marks: &[CallMark],
-    ) -> Result<Vec<Option<StoredCall>>, StoreError> {
+    ) -> Result<Vec<Option<(StoredCall, Option<i64>)>>, StoreError> {
         let names: Vec<Vec<u8>> = marks.iter().map(|mark| call_key(account, mark)).collect();
         let mut pipeline = redis::pipe();
         for name in &names {
@@ -211,11 +215,11 @@ impl Shared {
         });
         let mut pipeline = redis::pipe();
         for name in names.iter().take(fitting.count()) {
-            pipeline.cmd("HMGET").arg(name).arg("v").arg("b");
+            pipeline.cmd("HMGET").arg(name).arg("v").arg("b").arg("m");
         }
-        let calls: Vec<(Option<u64>, Option<Vec<u8>>)> = self.link.ask(&pipeline).await?;
-        let stored = |(version, context): (Option<u64>, Option<Vec<u8>>)| {
-            version.zip(context).map(|(version, context)| StoredCall { version, context })
+        let calls: Vec<Stored> = self.link.ask(&pipeline).await?;
+        let stored = |(version, context, made): Stored| {
+            version.zip(context).map(|(version, context)| (StoredCall { version, context }, made))
         };
         Ok(calls.into_iter().map(stored).collect())
     }
@@ -270,7 +274,13 @@ fn call_mark(name: Vec<u8>, created_at: i64) -> Result<CallMark, StoreError> {
     Ok(CallMark { place: u64::try_from(created_at).unwrap_or(0), name: name.into() })
 }
 
-fn listed(account: &AccountName, mark: &CallMark, stored: StoredCall) -> Result<ListedCall, StoreError> {
+/// A call of a format before 4 has its age as its place.
+pub(super) fn listed(
+    account: &AccountName,
+    mark: &CallMark,
+    stored: StoredCall,
+    made: Option<i64>,
+) -> Result<ListedCall, StoreError> {
     let (space, id) = mark.name.split_once('\0').ok_or_else(no_name)?;
     Ok(ListedCall {
         mark: mark.clone(),
@@ -279,7 +289,10 @@ fn listed(account: &AccountName, mark: &CallMark, stored: StoredCall) -> Result<
             space: space.into(),
             id: CallId::from_text(id).ok_or_else(no_name)?,
         },
-        created_at: form::time("list of calls", i64::try_from(mark.place).unwrap_or(i64::MAX))?,
+        created_at: form::time(
+            "list of calls",
+            made.unwrap_or_else(|| i64::try_from(mark.place).unwrap_or(i64::MAX)),
+        )?,
         stored,
     })
 }

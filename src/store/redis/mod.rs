@@ -16,15 +16,16 @@
 //!
 //! | key | type | holds |
 //! | --- | --- | --- |
-//! | `n` | hash | `F` format, `E` the name of the data, `k` last token, `t` last time, `v` last revision |
+//! | `n` | hash | `F` format, `E` the name of the data, `k` last token, `t` last time, `v` last revision, `C` no calls of a format before 4 wait for the index |
 //! | `b` | hash | how many bytes are stored for each account |
-//! | `e:<event>` | hash | `b` record, `s` its dedupe key, `a` account, `z` bytes that are counted for it |
+//! | `e:<event>` | hash | `b` record, `s` its dedupe key, `a` account, `z` bytes that are counted for it, `c` its call |
+//! | `ce:<account>\0<space>\0<call>` | zset | the events of a call, in the order of ids; those of a format before 4 are missing |
 //! | `s:<source>\0<digest>` | string | the event with this dedupe key, and until when; expires by itself |
-//! | `c:<account>\0<space>\0<call>` | hash | `v` version, `b` context, `z` bytes that are counted for it |
+//! | `c:<account>\0<space>\0<call>` | hash | `v` version, `b` context, `z` bytes that are counted for it, `p` place, `m` made at |
 //! | `k:<registration>` | hash | account, limits, state, definition; `r` removed at: a stone |
 //! | `y:<account>\0<key>` | string | the answer that a repeated request gets again; expires by itself |
 //! | `kr`, `kp` | zset | registrations by revision; the paused ones |
-//! | `h:<delivery>` | hash | all of a delivery that changes: state, token, attempts, due … |
+//! | `h:<delivery>` | hash | all of a delivery that changes: state, token, attempts, due …; `o` the space of its call |
 //! | `r:<delivery>` | string | its request; or, if it is late, what it is yet to be rendered from, by name |
 //! | `a:<delivery>` | list | its attempts |
 //! | `sn:<event>` | hash | what its late deliveries are rendered from: `b` bytes, `a` account, `z` bytes that are counted for it |
@@ -42,7 +43,14 @@
 //! | `wake`, `jb` | list | one element while there is work, or a job, that nobody was told of |
 //! | `i:<account>`, `ic:<registration>`, `ik:<account>\0<call>` | zset | deliveries, in the order of ids |
 //! | `ie:<account>` | zset | events, in the order of ids |
-//! | `il:<account>` | zset | its calls (`<space>\0<call>`), by when they were first heard of |
+//! | `il:<account>` | zset | its calls (`<space>\0<call>`), by their places: when they were first heard of, and one later than another |
+//! | `np` | hash | the place that an account gave last; accounts whose calls the index knows or has noted |
+//! | `in:<account>` | zset | what the index does not know yet, by place: calls as above, and places whose calls were removed |
+//! | `nu` | zset | accounts with such notes, by how many there are, more or less |
+//! | `nl` | string | the process that writes the index; expires by itself |
+//! | `ng` | hash | of each account how often its index was written |
+//! | `ib:<account>`, `it:<account>` | zset, set | blocks of its index by the first place; tokens that have lanes in it |
+//! | `iv:<account>\0<token>\0<block><column>` | string | a column of the index (`search/mod.rs`) |
 //! | `o:<account>`, `is:<state>:<account>` | zset | those that are open, or ended without success |
 //! | `xd`, `xf`, `xe`, `xk`, `xc` | zset | what retention removes: delivered, failed, events, kept events, calls |
 //! | `j:<job>` | hash | a speech job: source, key, account, phase, due, records; `n` token while it is leased; `e` its end |
@@ -72,6 +80,7 @@ mod reading;
 #[path = "../../../tests/redis_server.rs"]
 mod redis_server;
 mod scripts;
+mod search;
 mod shared;
 mod speech_requests;
 #[cfg(test)]
@@ -196,8 +205,18 @@ impl Redis {
                 Arc::clone(&shared.woken_for_jobs),
             )),
             tokio::spawn(upkeep::run(Arc::clone(&shared))),
+            tokio::spawn(search::index(Arc::clone(&shared))),
         ];
         Self { shared, claims, turns: Semaphore::new(WAITING_WRITES), tasks: Mutex::new(tasks) }
+    }
+
+    /// Has every call that is noted now put into the index of calls, which happens by itself; for
+    /// benches and tests.
+    ///
+    /// # Errors
+    /// As those of [`Store::calls`].
+    pub async fn indexed(&self) -> Result<(), StoreError> {
+        search::index_all(self.open_only()?).await
     }
 
     fn open_only(&self) -> Result<&Shared, StoreError> {

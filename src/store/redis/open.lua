@@ -3,7 +3,8 @@
 -- Answers { format, name }.
 local mark = call("HMGET", P .. "n", "F", "E")
 if not mark[1] then
-  call("HSET", P .. "n", "F", ARGV[2], "E", ARGV[3])
+  -- There is nothing of formats before 4 that waits to be noted for the index.
+  call("HSET", P .. "n", "F", ARGV[2], "E", ARGV[3], "C", 1)
   return { tonumber(ARGV[2]), ARGV[3] }
 end
 -- An older one is ours from now on, and nobody older opens it again.

@@ -233,9 +233,9 @@ local function list(account, id, callback, of_call)
   if of_call ~= "" then call("ZADD", P .. "ik:" .. account .. "\0" .. of_call, 0, id) end
 end
 
--- Writes a delivery, of which `add_delivery` in writing.rs gives the ten arguments from `at` on. The
--- first write is a SET, which a Redis without memory refuses.
-local function put_delivery(account, event, at)
+-- Writes a delivery, of which `add_delivery` in writing.rs gives the ten arguments from `at` on, and
+-- the space of its call, if it is known. The first write is a SET, which a Redis without memory refuses.
+local function put_delivery(account, event, at, space)
   local id, callback, destination, of_call = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 4]
   local created = ARGV[at + 5]
   local key = P .. "h:" .. id
@@ -244,7 +244,7 @@ local function put_delivery(account, event, at)
   local due = now + tonumber(ARGV[at + 7])
   call("HSET", key, "a", account, "c", callback, "d", destination, "e", event, "y", ARGV[at + 3],
     "i", of_call, "m", created, "n", 0, "t", 0, "s", "q", "u", ARGV[at + 6], "w", due,
-    "z", #ARGV[at + 8])
+    "z", #ARGV[at + 8], "o", space or "")
   local version = late_version(ARGV[at + 8])
   if version then
     call("SADD", P .. "su:" .. event, id)

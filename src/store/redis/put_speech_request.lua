@@ -39,5 +39,11 @@ end
 if event ~= "" then
   write_event(account, event, ARGV[9], created, deliveries)
   write_deliveries(account, event, deliveries)
+  for at = first_call, last_call, 4 do
+    local delivery = P .. "h:" .. ARGV[at + 3]
+    if ARGV[at + 2] == "ready" and call("EXISTS", delivery) == 1 then
+      call("HSET", delivery, "o", string.match(ARGV[at], "^%Z*"))
+    end
+  end
 end
 return { "stored" }

@@ -19,7 +19,7 @@ if call("ZCARD", P .. "o:" .. account) + tonumber(ARGV[8]) > tonumber(ARGV[4]) t
 
 if ARGV[5] ~= "" then call("SET", P .. "y:" .. ARGV[5], ARGV[6], "PX", ARGV[7]) end
 for at = 9, last, 12 do
-  put_delivery(account, ARGV[at + 1], at + 2)
+  put_delivery(account, ARGV[at + 1], at + 2, call("HGET", P .. "h:" .. ARGV[at], "o"))
   call("HSET", P .. "h:" .. ARGV[at], "b", ARGV[at + 2])
 end
 return { "stored" }

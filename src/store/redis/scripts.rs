@@ -23,6 +23,10 @@ pub(super) struct Scripts {
     pub(super) erase_deliveries: Script,
     pub(super) erase_events: Script,
     pub(super) open: Script,
+    pub(super) index_turn: Script,
+    pub(super) note_calls: Script,
+    pub(super) index: Script,
+    pub(super) found: Script,
     pub(super) put_job: Script,
     pub(super) claim_jobs: Script,
     pub(super) next_job: Script,
@@ -35,11 +39,12 @@ pub(super) struct Scripts {
 
 impl Scripts {
     pub(super) fn new() -> Self {
-        // What touches jobs, or writes deliveries, has their rules before it.
+        // What touches jobs, calls, or writes deliveries, has their rules before it.
         let of_jobs = |text: &str| Script::new(&[include_str!("jobs.lua"), text].concat());
+        let of_calls = |text: &str| [include_str!("calls.lua"), text].concat();
         let of_deliveries = |text: &str| [include_str!("deliveries.lua"), text].concat();
         Self {
-            accept: of_jobs(&of_deliveries(include_str!("accept.lua"))),
+            accept: of_jobs(&of_calls(&of_deliveries(include_str!("accept.lua")))),
             put_speech_request: Script::new(&of_deliveries(include_str!("put_speech_request.lua"))),
             reject: Script::new(include_str!("reject.lua")),
             claim: Script::new(include_str!("claim.lua")),
@@ -51,12 +56,16 @@ impl Scripts {
             remove_callback: Script::new(include_str!("remove_callback.lua")),
             retry: Script::new(include_str!("retry.lua")),
             replay: Script::new(include_str!("replay.lua")),
-            sweep: of_jobs(include_str!("sweep.lua")),
+            sweep: of_jobs(&of_calls(include_str!("sweep.lua"))),
             view: Script::new(include_str!("view.lua")),
             heads: Script::new(include_str!("heads.lua")),
             erase_deliveries: Script::new(include_str!("erase_deliveries.lua")),
-            erase_events: of_jobs(include_str!("erase_events.lua")),
+            erase_events: of_jobs(&of_calls(include_str!("erase_events.lua"))),
             open: Script::new(include_str!("open.lua")),
+            index_turn: Script::new(include_str!("index_turn.lua")),
+            note_calls: Script::new(&of_calls(include_str!("note_calls.lua"))),
+            index: Script::new(include_str!("index.lua")),
+            found: Script::new(include_str!("found.lua")),
             put_job: of_jobs(include_str!("put_job.lua")),
             claim_jobs: of_jobs(include_str!("claim_jobs.lua")),
             next_job: of_jobs(include_str!("next_job.lua")),

@@ -78,7 +78,7 @@ impl Shared {
         }
     }
 
-    async fn speech_request(
+    pub(super) async fn speech_request(
         &self,
         account: &AccountName,
         id: SpeechRequestId,

@@ -50,10 +50,11 @@ local function forget_events(line, before)
   local old = call("ZRANGEBYSCORE", P .. line, "-inf", before, "LIMIT", 0, chunk)
   for _, id in ipairs(old) do
     -- Redis forgets a dedupe key by itself when it expires; one that should have, goes now.
-    local e = call("HMGET", P .. "e:" .. id, "s", "a", "z")
+    local e = call("HMGET", P .. "e:" .. id, "s", "a", "z", "c")
     local name = e[1]
     if e[2] then
       call("ZREM", P .. "ie:" .. e[2], id)
+      if e[4] then call("ZREM", P .. "ce:" .. e[4], id) end
       count_stored(e[2], -(tonumber(e[3]) or 0))
     end
     local seen = name and call("GET", P .. "s:" .. name)
@@ -74,11 +75,6 @@ removed = removed + #ended
 
 local old = call("ZRANGEBYSCORE", P .. "xc", "-inf", calls, "LIMIT", 0, chunk)
 for _, name in ipairs(old) do
-  call("ZREM", P .. "xc", name)
-  local account_ends = string.find(name, "\0", 1, true)
-  local account = string.sub(name, 1, account_ends - 1)
-  call("ZREM", P .. "il:" .. account, string.sub(name, account_ends + 1))
-  count_stored(account, -(tonumber(call("HGET", P .. "c:" .. name, "z")) or 0))
-  call("UNLINK", P .. "c:" .. name)
+  forget_call(string.sub(name, 1, string.find(name, "\0", 1, true) - 1), name)
 end
 return removed + #old

@@ -79,11 +79,12 @@ impl Shared {
                     .arg(expires_at)
                     .arg((from_now(new.dedupe.expires_at, now) / 1_000).max(0) + SEEN_SLACK_MS)
                     .arg(form::write_event(&new.event));
+                // An event may tell of a call without changing what is known of it.
+                let key = new.call.as_ref().map(|call| &call.key).or(new.event.call.as_ref());
+                command.arg(key.map_or_else(Vec::new, call_name));
                 match &new.call {
-                    Some(call) => {
-                        command.arg(call_name(&call.key)).arg(call.read_version).arg(call.context.as_slice())
-                    }
-                    None => command.arg("").arg(0).arg(""),
+                    Some(call) => command.arg(call.read_version).arg(call.context.as_slice()),
+                    None => command.arg("").arg(""),
                 };
                 command.arg(BACKLOG);
                 match job {

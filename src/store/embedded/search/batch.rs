@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use rusqlite::{Connection, params};
 
-use super::seats::{MISSING, SEATS, SeatSet, VALUES, read_numbers, values, write_numbers};
-use super::{BlockKey, Column, read_column};
+use super::{BlockKey, read_column};
 use crate::context::{CallContext, Values};
 use crate::filter::Occasion;
+use crate::store::seats::{Column, MISSING, SEATS, SeatSet, VALUES, read_numbers, values, write_numbers};
 
 /// The most calls of a batch: a block of them, so that while the index is far behind each of a
 /// block's rows is written about once.

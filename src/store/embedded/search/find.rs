@@ -3,12 +3,12 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::seats::{Condition, SeatSet, read_numbers};
-use super::{BlockKey, Column, lane, read_column};
+use super::{BlockKey, lane, read_column};
 use crate::context::CallKey;
 use crate::event::AccountName;
 use crate::filter::{Filter, Wanted};
 use crate::store::embedded::reader::{call_id, time};
+use crate::store::seats::{Column, Condition, SeatSet, read_numbers};
 use crate::store::{CALLS_LIMIT, CONTEXTS_LIMIT, CallMark, CallQuery, Found, ListedCall, StoredCall};
 
 /// The most blocks that one look goes through: two million calls.

@@ -20,13 +20,13 @@
 mod batch;
 mod find;
 mod indexer;
-mod seats;
 
 pub(super) use find::calls;
 pub(super) use indexer::{Indexer, Orders, orders};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::desk::Desk;
+use crate::store::seats::Column;
 
 /// The tables.
 pub(super) const TABLES: &str = "
@@ -74,20 +74,6 @@ const BLOCK_BITS: u32 = 24;
 
 /// Bits of a key that number the columns of a block.
 const COLUMN_BITS: u32 = 4;
-
-/// What a block keeps for each of its seats.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Column {
-    /// Which seats count: a set. Of a token's lane those in which the token owns speech.
-    Present = 0,
-    /// Which call sits there: its distance from the first.
-    Calls = 1,
-    StartAt = 2,
-    Duration = 3,
-    Rank = 4,
-    CallStatus = 5,
-    Language = 6,
-}
 
 /// A block of a lane, as a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,8 +1,11 @@
-//! Sets of seats of a block, and columns with a number a seat.
+//! What an index of calls is made of, in either store: calls have seats, 8,192 to a block, and a
+//! block has a column for each value that filters compare, with a number a seat.
+//!
+//! The numbers are rounded and texts are hashed, so that they may say too much and never too little:
+//! whoever finds a call by them asks the filter itself.
 
 use jiff::Timestamp;
 
-use super::Column;
 use crate::filter::{Filter, Needle, Occasion, fnv};
 
 /// Seats of a block.
@@ -13,6 +16,20 @@ const WORDS: usize = SEATS / 64;
 /// A set of at least so many seats is stored as a bit a seat, a smaller one as a list.
 const LISTED: usize = SEATS / 16;
 
+/// What a block keeps for each of its seats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Column {
+    /// Which seats count: a set. Of a token's lane those in which the token owns speech.
+    Present = 0,
+    /// Which call sits there.
+    Calls = 1,
+    StartAt = 2,
+    Duration = 3,
+    Rank = 4,
+    CallStatus = 5,
+    Language = 6,
+}
+
 /// A set of seats.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SeatSet(Box<[u64; WORDS]>);
@@ -20,6 +37,11 @@ pub(super) struct SeatSet(Box<[u64; WORDS]>);
 impl SeatSet {
     pub(super) fn new() -> Self {
         Self(Box::new([0; WORDS]))
+    }
+
+    /// Every seat of a block.
+    pub(super) fn all() -> Self {
+        Self(Box::new([u64::MAX; WORDS]))
     }
 
     /// Reads the stored form; what is none is an empty set.
@@ -105,7 +127,7 @@ pub(super) const VALUES: [Column; 5] =
 pub(super) const MISSING: u32 = 0;
 
 /// How many bytes a number of a column takes.
-const fn width(column: Column) -> usize {
+pub(super) const fn width(column: Column) -> usize {
     match column {
         Column::Present | Column::Rank => 1,
         Column::Duration | Column::CallStatus | Column::Language => 2,
