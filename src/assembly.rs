@@ -6,6 +6,7 @@
 //!            registration, template, context
 //! ```
 
+mod operators;
 mod service;
 
 use std::collections::{BTreeSet, HashMap};
@@ -18,19 +19,21 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use self::service::{Customers, Operators, Service};
+use self::operators::Operators;
+use self::service::{Customers, Service};
 use crate::api::{AccountRules, Api, Rooms};
 use crate::config::{self, Settings, StoreAddress, Tls};
 use crate::delivery::client::{InvalidCaFile, InvalidProxy, Proxy};
-use crate::delivery::{Client, ClientSettings, Worker};
+use crate::delivery::{self, Client, ClientSettings, Worker};
 use crate::destination::AddressPolicy;
 use crate::http::{Bodies, Listener, ListenerError, Proxies};
-use crate::intake::{CalledAs, Intake, Source};
+use crate::intake::{self, CalledAs, Intake, Source};
 use crate::job;
 use crate::limit::Limiter;
+use crate::metric::Metrics;
 use crate::network::Networks;
 use crate::provider;
-use crate::registration::{Callback, DefinitionLimits, Ledger, Registry, StoredCallbackError};
+use crate::registration::{Callback, DefinitionLimits, LateRenderer, Ledger, Registry, StoredCallbackError};
 use crate::shutdown::{DRAIN_DEADLINE, Shutdown};
 use crate::speech_request::SpeechDesk;
 use crate::store::embedded::{Embedded, Options as EmbeddedOptions};
@@ -158,28 +161,20 @@ async fn build(
     shutdown: &Shutdown,
 ) -> Result<Running, StartError> {
     let tls = settings.tls.as_ref().map(acceptor).transpose()?;
-    let Stores { store, jobs, requests } = open_store(settings).await?;
+    let metrics = Arc::new(Metrics::of_process());
+    let Stores { store, jobs, requests } = open_store(settings, &metrics).await?;
     let (registry, ledger) = load_callbacks(settings, &store).await?;
 
     let policy = AddressPolicy::new(settings.delivery.allow_networks.clone());
-    let proxy = settings.delivery.proxy.as_ref().map(|url| Proxy::parse(url.as_str())).transpose()?;
-    // Providers are where the operator says, which may be within his own network.
-    let everywhere = ["0.0.0.0/0", "::/0"].map(|network| network.parse().expect("a network"));
-    let provider_client = Client::new(ClientSettings {
-        policy: AddressPolicy::new(everywhere.to_vec()),
-        proxy: proxy.clone(),
-        ca_files: settings.delivery.ca_files.clone(),
-    })?;
-    let client = Client::new(ClientSettings {
-        policy: policy.clone(),
-        proxy,
-        ca_files: settings.delivery.ca_files.clone(),
-    })?;
+    let (provider_client, client) = clients(settings, &policy)?;
     let (paused, following) = (ledger.clone(), ledger.clone());
+    let meter = delivery::Meter::new(&metrics);
     let worker = Worker::new(
         Arc::clone(&store),
         client.clone(),
         ledger.clone(),
+        LateRenderer::new(Arc::clone(&store), Arc::clone(&registry), settings.limits.rendering),
+        meter.clone(),
         settings.delivery.max_in_flight,
         move |id, reason| paused.follow_pause(id, reason),
     );
@@ -212,16 +207,25 @@ async fn build(
         client,
         bodies: bodies.clone(),
     };
-    let intake =
-        Arc::new(intake(settings, &store, (jobs, requests), &desk, (&registry, ledger), &bodies, quotas));
+    let intake = Arc::new(intake(
+        settings,
+        &store,
+        (jobs, requests),
+        &desk,
+        (&registry, ledger),
+        &bodies,
+        quotas,
+        &metrics,
+    ));
     let job_worker = job::Worker::new(Arc::clone(&desk), asker, Arc::clone(&intake) as Arc<dyn job::Accept>);
     let announcer = Arc::clone(&intake);
     let customers = Customers { api: Arc::new(api(settings, &policy, rooms)) };
-    let operators = || Operators { store: Arc::clone(&store), customers: customers.clone() };
+    let operators =
+        Arc::new(Operators::new(Arc::clone(&store), customers.clone(), Arc::clone(&metrics), meter));
     let service = Arc::new(Service {
         intake,
         customers: customers.clone(),
-        operators: settings.operator_listen.is_none().then(operators),
+        operators: settings.operator_listen.is_none().then(|| Arc::clone(&operators)),
     });
     let listener = match bound {
         Some(listener) => listener,
@@ -247,9 +251,27 @@ async fn build(
     let retention = settings.retention.delivered.max(settings.retention.failed);
     rooms.spawn(until(stop(), speech.tidy(settings.speech_timeout, retention)));
     if let Some(listener) = operator_listener {
-        rooms.spawn(listener.serve(Arc::new(operators()), None, stop(), DRAIN_DEADLINE));
+        rooms.spawn(listener.serve(operators, None, stop(), DRAIN_DEADLINE));
     }
     Ok(Running { address, operator_address, store, desk, rooms, shutdown: shutdown.clone() })
+}
+
+/// Who asks providers, and who delivers.
+fn clients(settings: &Settings, policy: &AddressPolicy) -> Result<(Client, Client), StartError> {
+    let proxy = settings.delivery.proxy.as_ref().map(|url| Proxy::parse(url.as_str())).transpose()?;
+    // Providers are where the operator says, which may be within his own network.
+    let everywhere = ["0.0.0.0/0", "::/0"].map(|network| network.parse().expect("a network"));
+    let to_providers = Client::new(ClientSettings {
+        policy: AddressPolicy::new(everywhere.to_vec()),
+        proxy: proxy.clone(),
+        ca_files: settings.delivery.ca_files.clone(),
+    })?;
+    let to_receivers = Client::new(ClientSettings {
+        policy: policy.clone(),
+        proxy,
+        ca_files: settings.delivery.ca_files.clone(),
+    })?;
+    Ok((to_providers, to_receivers))
 }
 
 /// The registrations as they are stored, and who writes them from now on.
@@ -291,7 +313,7 @@ struct Stores {
     requests: SharedSpeechRequests,
 }
 
-async fn open_store(settings: &Settings) -> Result<Stores, StoreError> {
+async fn open_store(settings: &Settings, metrics: &Metrics) -> Result<Stores, StoreError> {
     let max_in_flight = settings.delivery.max_in_flight;
     let retention = Retention {
         delivered: settings.retention.delivered,
@@ -302,6 +324,9 @@ async fn open_store(settings: &Settings) -> Result<Stores, StoreError> {
         StoreAddress::Embedded(path) => {
             let options = EmbeddedOptions { max_in_flight, retention, ..EmbeddedOptions::default() };
             let store = Arc::new(Embedded::open(path, options)?);
+            for meter in store.meters() {
+                metrics.add(meter);
+            }
             Stores { store: Arc::clone(&store) as _, jobs: Arc::clone(&store) as _, requests: store }
         }
         StoreAddress::Redis(url) => {
@@ -312,6 +337,7 @@ async fn open_store(settings: &Settings) -> Result<Stores, StoreError> {
                 ..RedisOptions::default()
             };
             let store = Arc::new(Redis::open(url.as_str(), options).await?);
+            metrics.add(store.meter());
             Stores { store: Arc::clone(&store) as _, jobs: Arc::clone(&store) as _, requests: store }
         }
     })
@@ -351,6 +377,7 @@ fn adapter_of(source: &config::Source) -> Arc<dyn provider::Adapter> {
         .expect("settings name only providers that there are")
 }
 
+#[allow(clippy::too_many_arguments, reason = "it joins as many rooms")]
 fn intake(
     settings: &Settings,
     store: &SharedStore,
@@ -359,7 +386,10 @@ fn intake(
     (registry, ledger): (&Arc<Registry>, Ledger),
     bodies: &Bodies,
     quotas: SharedQuotas,
+    metrics: &Metrics,
 ) -> Intake {
+    let names: Vec<&str> = settings.sources.iter().map(|source| source.name.as_ref()).collect();
+    let meter = intake::Meter::new(metrics, &names);
     let limiter =
         Limiter::new(settings.sources.iter().map(|source| (Arc::clone(&source.name), source.rate_limit)));
     let sources = settings.sources.iter().map(|source| Source {
@@ -385,6 +415,7 @@ fn intake(
         },
         Proxies::new(Networks::new(settings.trusted_proxies.iter().copied())),
         quotas,
+        meter,
     )
 }
 

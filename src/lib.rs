@@ -11,7 +11,7 @@
 //! | `main`, [`command`] | the command line: `serve`, `demo`, `check`, `render`, `verify`, `placeholders`, `token`, `store`; `callbacks`, `deliveries`, `events`, `calls` at a running server |
 //! | [`assembly`] | builds every room from the settings and joins them; alone imports all |
 //! | [`config`] | typed settings; every problem at once; the only reader of the environment |
-//! | [`telemetry`], [`shutdown`] | the log; signals and the drain |
+//! | [`telemetry`], [`metric`], [`shutdown`] | the log; what is counted, for Prometheus; signals and the drain |
 //! | [`http`] | the accept loop, capped bodies, answers and problems, shared by the next two |
 //! | [`intake`] | provider-facing: raw bytes → verified → event → one durable write → 200 |
 //! | [`job`] | speech jobs: submitted, polled, fetched; what they make goes to `intake` |
@@ -24,7 +24,7 @@
 //! | [`event`] | normalised events, and ids |
 //! | [`context`] | call, speech, user, campaign, lead; the catalogue of names; foreign JSON |
 //! | [`filter`] | which events a registration wants, and which calls a search finds |
-//! | [`registration`] | callbacks, and which of them an event concerns |
+//! | [`registration`] | callbacks, which of them an event concerns, and what they send |
 //! | [`template`] | grammar → tree → program → bytes; no I/O, no clock |
 //! | [`store`] | the contract of durability; the scheduler; the embedded store, and the one in Redis |
 //! | [`delivery`] | the client, the outcome, the schedule of the next attempt, the worker |
@@ -40,8 +40,10 @@
 //! - An attempt's outcome and what happens next are one atomic write ([`store::Store::settle`]).
 //! - Trust is a type: capped bytes, then [`signature::Verified`], then [`event::Event`]; a
 //!   connection takes a [`destination::CheckedAddress`] and nothing else.
-//! - A delivery is bytes: nothing behind [`intake`] sees a template, and the bytes of a delivery
-//!   are the same on every attempt.
+//! - A delivery is bytes, the same on every attempt and durable before the first: [`delivery`] sees
+//!   no template. What is too much to render with its event is rendered at the first attempt by
+//!   [`registration`], from a snapshot of what was known and the definition of then
+//!   ([`store::Store::put_rendering`]).
 //! - Secrets and personal data reach no log line; what prints is the id.
 //! - Imports point one way (`tests/house`).
 //!
@@ -69,6 +71,7 @@ pub mod http;
 pub mod intake;
 pub mod job;
 pub mod limit;
+pub mod metric;
 pub mod network;
 pub mod provider;
 pub mod quantity;

@@ -12,11 +12,12 @@ use hyper::body::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Semaphore;
 
-use crate::context::{CallContext, CallKey, InvalidContext, Name, Value, Values};
+use crate::context::{CallContext, CallKey, InvalidContext};
 use crate::event::{AccountName, EventId, EventType, JobId, SpeechRequestId};
 use crate::job::{Desk, Submission, SubmitError, Submitted};
 use crate::registration::{
-    AddError, Bodies, Callback, Ledger, NewRequest, Once, Registry, Rendered, Rendering, Repeat, has_speech,
+    AddError, Bodies, Callback, Ledger, NewRequest, Occurrence, Once, Registry, Rendered, Rendering, Repeat,
+    has_speech,
 };
 use crate::store::{
     CallQuery, EventRow, EventState, ListedCall, NewSpeechRequest, PutSpeechRequest, RequestedCall,
@@ -285,13 +286,17 @@ impl Parts {
         let (mut deliveries, mut failed, mut calls) = (Vec::new(), Vec::new(), Vec::new());
         for Found { call, context } in found {
             let rendered = {
-                let mut values = Values::new();
-                context.fill_for(token, &mut values);
-                values.set(Name::EventId, Value::Text(&event_id));
-                values.set(Name::EventAt, Value::Text(&event_at));
-                values.set(Name::EventType, Value::Text(EventType::SpeechCompleted.as_str()));
-                values.set(Name::Provider, Value::Text(RINGBACK));
-                values.set(Name::Source, Value::Text(RINGBACK));
+                let occurrence = Occurrence {
+                    context: &context,
+                    fleeting: Vec::new(),
+                    raw: None,
+                    owner: None,
+                    event_id: &event_id,
+                    event_at: &event_at,
+                    provider: RINGBACK,
+                    source: RINGBACK,
+                };
+                let values = occurrence.values(token, Some(EventType::SpeechCompleted));
                 let rendering = Rendering {
                     event,
                     event_type: EventType::SpeechCompleted,

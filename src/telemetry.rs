@@ -28,20 +28,6 @@ pub mod span {
     pub const ATTEMPT: &str = "attempt";
 }
 
-/// The names of metrics, as Prometheus reads them.
-pub mod metric {
-    /// Requests of providers, by source and by what became of them.
-    pub const EVENTS: &str = "ringback_events_total";
-    /// Attempts, by their outcome.
-    pub const ATTEMPTS: &str = "ringback_attempts_total";
-    /// How long attempts took, to the last byte.
-    pub const ATTEMPT_SECONDS: &str = "ringback_attempt_seconds";
-    /// Deliveries that wait for their time or turn.
-    pub const QUEUED: &str = "ringback_deliveries_queued";
-    /// Attempts under way.
-    pub const IN_FLIGHT: &str = "ringback_deliveries_in_flight";
-}
-
 /// Why nothing is logged.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {

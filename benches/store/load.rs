@@ -10,8 +10,9 @@ use jiff::Timestamp;
 use ringback::context::{CallId, CallKey};
 use ringback::event::{AccountName, CallbackId, DeliveryId, EventId, EventType};
 use ringback::store::{
-    Acceptance, Accepted, Attempt, CallWrite, CallbackRow, CallbackState, Claim, DedupeKey, DeliveryRequest,
-    DestinationLimits, EventRow, EventState, NewDelivery, Next, OutcomeKind, Settlement, SharedStore,
+    Acceptance, Accepted, Attempt, CallWrite, CallbackRow, CallbackState, Claim, DedupeKey,
+    DefinitionVersion, DeliveryRequest, DestinationLimits, EventRow, EventState, NewDelivery, Next,
+    OutcomeKind, Settlement, SharedStore,
 };
 use tokio::sync::Semaphore;
 
@@ -162,6 +163,7 @@ pub(crate) fn registration() -> CallbackRow {
         limits: DestinationLimits { max_in_flight: 64, rate: None, paused: false },
         definition: b"{}".to_vec(),
         deadline: Duration::from_secs(15),
+        version: DefinitionVersion::default(),
     }
 }
 
@@ -217,8 +219,10 @@ pub(crate) fn acceptance(turn: u64, callback: CallbackId) -> Acceptance {
                 content_type: "application/json".to_owned(),
                 headers: Vec::new(),
                 body: Bytes::from(vec![b'd'; BODY]),
-            },
+            }
+            .into(),
         }],
+        snapshot: None,
         failed: Vec::new(),
         answered: Vec::new(),
     }

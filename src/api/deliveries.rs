@@ -164,6 +164,10 @@ fn show_row(row: &DeliveryRow) -> Body {
     })
 }
 
+/// Why a delivery has no request yet.
+const NOT_RENDERED: &str = "it is rendered at its first attempt, because its event caused too many bytes of bodies \
+                            to render them all at once";
+
 /// What is sent, and how the attempts went.
 fn add_request(shown: &mut Body, view: &DeliveryView) {
     let attempts: Vec<Body> = view.attempts.iter().map(show_attempt).collect();
@@ -175,6 +179,7 @@ fn add_request(shown: &mut Body, view: &DeliveryView) {
             "body": String::from_utf8_lossy(&request.body),
         })
     });
+    shown["not_rendered"] = if view.is_late { json!(NOT_RENDERED) } else { Body::Null };
     shown["attempts"] = Body::Array(attempts);
 }
 

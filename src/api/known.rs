@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::Api;
-use crate::context::{CallContext, CallKey, InvalidContext, Json, Name, Value, Values};
+use crate::context::{CallContext, CallKey, InvalidContext, Json, Values};
 use crate::event::EventType;
 use crate::provider::raw_of_kept;
+use crate::registration::Occurrence;
 use crate::store::{EventRow, StoreError};
 
 /// An event and its call, as a token sees them.
@@ -70,14 +71,16 @@ impl Known {
 
     /// The values by name, where this is what of the event is spoken of.
     pub(super) fn values(&self, event_type: Option<EventType>) -> Values<'_> {
-        let mut values = Values::new();
-        self.context.fill_for(self.view.as_deref(), &mut values);
-        values.set(Name::EventId, Value::Text(&self.event_id));
-        values.set(Name::EventAt, Value::Text(&self.event_at));
-        values.set(Name::EventType, event_type.map_or(Value::Missing, |one| Value::Text(one.as_str())));
-        values.set(Name::Provider, Value::Text(&self.provider));
-        values.set(Name::Source, Value::Text(&self.source));
-        values.set(Name::Raw, Value::from(&self.raw));
-        values
+        let occurrence = Occurrence {
+            context: &self.context,
+            fleeting: Vec::new(),
+            raw: Some(&self.raw),
+            owner: None,
+            event_id: &self.event_id,
+            event_at: &self.event_at,
+            provider: &self.provider,
+            source: &self.source,
+        };
+        occurrence.values(self.view.as_deref(), event_type)
     }
 }

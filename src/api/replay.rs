@@ -169,7 +169,7 @@ impl Api {
                     match rendering.make(callback, &values, &mut Bodies::default()) {
                         Rendered::Failed(failed) => made.skip(id, Skip::RenderingFailed, failed.reason),
                         Rendered::Delivery(new) => {
-                            rendered += new.request.body.len();
+                            rendered += new.request.size();
                             if rendered > Bodies::LIMIT && !made.deliveries.is_empty() {
                                 made.next = last;
                                 break;

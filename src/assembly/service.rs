@@ -3,24 +3,23 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use hyper::Request;
 use hyper::body::Incoming;
-use hyper::{Method, Request, StatusCode};
 
+use super::operators::Operators;
 use crate::api::{Api, answer_document};
-use crate::console;
-use crate::http::{Answer, Handler, Problem, json};
+use crate::http::{Answer, Handler, Problem};
 use crate::intake::Intake;
-use crate::store::SharedStore;
 
 /// What providers post to.
-const INGEST: &str = "/v1/ingest/";
+pub(super) const INGEST: &str = "/v1/ingest/";
 
 /// Everything that is answered on the main address.
 pub(super) struct Service {
     pub(super) intake: Arc<Intake>,
     pub(super) customers: Customers,
     /// If operators are answered here, and not elsewhere.
-    pub(super) operators: Option<Operators>,
+    pub(super) operators: Option<Arc<Operators>>,
 }
 
 #[async_trait::async_trait]
@@ -49,11 +48,11 @@ pub(super) struct Customers {
 }
 
 impl Customers {
-    fn knows(path: &str) -> bool {
+    pub(super) fn knows(path: &str) -> bool {
         path == "/openapi.json" || path.starts_with("/v1/")
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Answer {
+    pub(super) async fn answer(&self, request: Request<Incoming>) -> Answer {
         if request.uri().path() == "/openapi.json" {
             return answer_document(request.method());
         }
@@ -61,40 +60,6 @@ impl Customers {
     }
 }
 
-fn not_found() -> Answer {
+pub(super) fn not_found() -> Answer {
     Problem::not_found("there is no such path").into()
-}
-
-/// What operators ask: whether the process lives, and whether it can do its work; and the console, with
-/// what it asks for, since a page may ask only where it came from.
-pub(super) struct Operators {
-    pub(super) store: SharedStore,
-    pub(super) customers: Customers,
-}
-
-#[async_trait::async_trait]
-impl Handler for Operators {
-    async fn answer(&self, request: Request<Incoming>, _: SocketAddr) -> Answer {
-        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-        let path = request.uri().path();
-        if let Some(answer) = console::answer(request.method(), path) {
-            return answer;
-        }
-        // Providers are told another address.
-        if Customers::knows(path) && !path.starts_with(INGEST) {
-            return self.customers.answer(request).await;
-        }
-        match path {
-            "/healthz" | "/readyz" if !reads => Problem::method_not_allowed("GET, HEAD").into(),
-            "/healthz" => json(StatusCode::OK, r#"{"status":"alive"}"#),
-            "/readyz" => match self.store.ready().await {
-                Ok(()) => json(StatusCode::OK, r#"{"status":"ready"}"#),
-                Err(error) => {
-                    tracing::warn!(%error, "not ready");
-                    Problem::from(error).into()
-                }
-            },
-            _ => not_found(),
-        }
-    }
 }

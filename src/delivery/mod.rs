@@ -3,12 +3,14 @@
 
 mod back_off;
 pub mod client;
+mod meter;
 mod outcome;
 mod schedule;
 mod worker;
 
 pub use back_off::random_share;
 pub use client::{Client, ClientSettings};
+pub use meter::Meter;
 pub use outcome::{RetryAfter, attempt_of};
 pub use schedule::{Decision, MAX_JITTER, MAX_RETRY_AFTER, next};
 pub use worker::Worker;

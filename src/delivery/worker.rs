@@ -1,5 +1,6 @@
 //! The worker: claims what is due, makes the attempts, settles them.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::future::poll_fn;
@@ -18,11 +19,15 @@ use tracing::Instrument;
 
 use super::back_off::{BackOff, random_share};
 use super::client::{Client, Outgoing};
+use super::meter::Meter;
 use super::outcome::attempt_of;
 use super::schedule::{Decision, next};
 use crate::event::CallbackId;
-use crate::registration::{DeliverySettings, Ledger};
-use crate::store::{Attempt, Claim, Lease, Next, OutcomeKind, Settlement, SharedStore, StoreError};
+use crate::registration::{DeliverySettings, LateRenderer, Ledger};
+use crate::store::{
+    Attempt, Claim, DeliveryRequest, LateRendering, Lease, Next, OutcomeKind, Rendition, Settlement,
+    SharedStore, StoreError,
+};
 
 /// How long leases may take to be given back at the end of a shutdown. What is not given back by
 /// then runs out by itself, or is freed by the next start.
@@ -39,6 +44,8 @@ struct Parts {
     store: SharedStore,
     client: Client,
     ledger: Ledger,
+    late: LateRenderer,
+    meter: Meter,
     on_paused: Box<OnPaused>,
 }
 
@@ -62,11 +69,13 @@ impl Worker {
         store: SharedStore,
         client: Client,
         ledger: Ledger,
+        late: LateRenderer,
+        meter: Meter,
         max_in_flight: usize,
         on_paused: impl Fn(CallbackId, &str) + Send + Sync + 'static,
     ) -> Self {
         let slots = Arc::new(Semaphore::new(max_in_flight.clamp(1, Semaphore::MAX_PERMITS)));
-        let parts = Parts { store, client, ledger, on_paused: Box::new(on_paused) };
+        let parts = Parts { store, client, ledger, late, meter, on_paused: Box::new(on_paused) };
         Self { slots, parts: Arc::new(parts) }
     }
 
@@ -89,6 +98,7 @@ impl Worker {
             let pause = match claimed {
                 Ok((claims, permits)) if !claims.is_empty() => {
                     back_off = BackOff::default();
+                    self.parts.meter.claimed();
                     self.start(claims, permits, &mut under_way);
                     continue;
                 }
@@ -133,7 +143,9 @@ impl Worker {
                 "attempt",
                 delivery = %lease.delivery, callback = %claim.callback, attempt = claim.attempt
             );
+            let is_under_way = parts.meter.begin();
             let attempt = async move {
+                let _is_under_way = is_under_way;
                 parts.deliver(claim).await;
                 drop(permit);
             };
@@ -202,8 +214,9 @@ impl UnderWay {
 impl Parts {
     /// One attempt, from the claim to the settlement.
     async fn deliver(&self, claim: Claim) {
+        let Some(request) = self.request(&claim).await else { return };
         let (attempt, decision) = match self.settings(claim.callback).await {
-            Some(settings) => self.attempt(&claim, &settings).await,
+            Some(settings) => self.attempt(&claim, &request, &settings).await,
             None => removed(&claim),
         };
         let latency_ms = u64::try_from(attempt.latency.as_millis()).unwrap_or(u64::MAX);
@@ -214,11 +227,38 @@ impl Parts {
             next: decision.next,
             pause_callback: decision.pause.map(str::to_owned),
         };
-        if self.settle(&settlement).await
-            && let Some(reason) = &settlement.pause_callback
-        {
+        let is_settled = self.settle(&settlement).await;
+        if is_settled {
+            self.meter.settled(&settlement);
+        }
+        if is_settled && let Some(reason) = &settlement.pause_callback {
             (self.on_paused)(claim.callback, reason);
         }
+    }
+
+    /// What to send, which is on disk when this returns; `None` if there is nothing to send any more.
+    async fn request<'c>(&self, claim: &'c Claim) -> Option<Cow<'c, DeliveryRequest>> {
+        let late = match &claim.request {
+            Rendition::Done(request) => return Some(Cow::Borrowed(request)),
+            Rendition::Late(late) => *late,
+        };
+        let mut back_off = BackOff::default();
+        let rendered = loop {
+            match self.late.render(claim, late).await {
+                Ok(rendered) => break rendered,
+                Err(error) => {
+                    let pause = back_off.next(wished_pause(&error));
+                    tracing::warn!(%error, ?pause, "what a delivery is rendered from cannot be read; trying again");
+                    sleep(pause).await;
+                }
+            }
+        };
+        if let Err(reason) = &rendered {
+            tracing::warn!(reason, "delivery could not be rendered");
+        }
+        let rendering = LateRendering { lease: claim.lease, account: Arc::clone(&claim.account), rendered };
+        let is_to_be_sent = self.written(|| self.store.put_rendering(rendering.clone())).await;
+        rendering.rendered.ok().filter(|_| is_to_be_sent).map(Cow::Owned)
     }
 
     /// How to send, however long the store is away that must say so; `None` if the registration was
@@ -237,11 +277,16 @@ impl Parts {
         }
     }
 
-    async fn attempt(&self, claim: &Claim, settings: &DeliverySettings) -> (Attempt, Decision) {
+    async fn attempt(
+        &self,
+        claim: &Claim,
+        request: &DeliveryRequest,
+        settings: &DeliverySettings,
+    ) -> (Attempt, Decision) {
         let outgoing = Outgoing {
             id: claim.lease.delivery,
             attempt: claim.attempt,
-            request: &claim.request,
+            request,
             secrets: settings.secrets.valid_at(Timestamp::now()),
             timeout: settings.timeout,
         };
@@ -264,21 +309,26 @@ impl Parts {
     /// The slot stays taken meanwhile, which bounds how many outcomes wait. The wait ends with the
     /// outage, with another's lease on the delivery, or with the shutdown.
     async fn settle(&self, settlement: &Settlement) -> bool {
+        let is_ours = self.written(|| self.store.settle(settlement.clone())).await;
+        if !is_ours {
+            tracing::warn!("the attempt was not settled: its lease ran out, or it cannot be written");
+        }
+        is_ours
+    }
+
+    /// Writes something, however long the store is away; what it says to that.
+    async fn written<F: Future<Output = Result<bool, StoreError>>>(&self, write: impl Fn() -> F) -> bool {
         let mut back_off = BackOff::default();
         loop {
-            match self.store.settle(settlement.clone()).await {
-                Ok(true) => return true,
-                Ok(false) => {
-                    tracing::warn!("the lease ran out before the attempt was settled");
-                    return false;
-                }
+            match write().await {
+                Ok(answer) => return answer,
                 Err(error @ StoreError::Unavailable { .. }) => {
                     let pause = back_off.next(wished_pause(&error));
-                    tracing::warn!(%error, ?pause, "settling failed; trying again");
+                    tracing::warn!(%error, ?pause, "writing of an attempt failed; trying again");
                     sleep(pause).await;
                 }
                 Err(error @ (StoreError::Unusable(_) | StoreError::Corrupt { .. })) => {
-                    tracing::error!(%error, "an attempt cannot be settled");
+                    tracing::error!(%error, "what came of an attempt cannot be written");
                     return false;
                 }
             }

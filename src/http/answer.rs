@@ -16,3 +16,11 @@ pub fn json(status: StatusCode, body: impl Into<Bytes>) -> Answer {
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     answer
 }
+
+/// An answer of text, of this type.
+#[must_use]
+pub fn text(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
+    let mut answer = json(status, body);
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer
+}

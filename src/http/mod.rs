@@ -9,7 +9,7 @@ mod listener;
 mod problem;
 mod request;
 
-pub use answer::{Answer, json};
+pub use answer::{Answer, json, text};
 pub use body::{Bodies, BodyFault, Held};
 pub use client::{Client, ClientError};
 pub use forwarded::{Caller, Proxies};

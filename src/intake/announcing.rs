@@ -148,7 +148,7 @@ impl Intake {
             };
             match self.store.accept(acceptance).await? {
                 Accepted::Stored | Accepted::Duplicate(_) => return Ok(()),
-                Accepted::Conflict => {}
+                Accepted::Conflict => self.ledger.refresh().await?,
             }
         }
         Err(super::conflict())

@@ -153,7 +153,7 @@ impl Accept for Intake {
                 .make(recall.call, &self.registry)
                 .map_err(|fault| AcceptError::Unusable(fault.to_string()))?;
             match self.jobs.finish_job(ended.lease, ended.end.clone(), acceptance).await? {
-                FinishJob::Accepted(Accepted::Conflict) => {}
+                FinishJob::Accepted(Accepted::Conflict) => self.ledger.refresh().await?,
                 finished => return Ok(finished),
             }
         }

@@ -6,13 +6,14 @@
 
 mod announcing;
 mod jobs;
+mod meter;
 mod plan;
 mod source;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HOST};
@@ -21,6 +22,8 @@ use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 
+use self::meter::Outcome;
+pub use meter::Meter;
 pub use plan::PlanFault;
 pub use source::Source;
 
@@ -73,6 +76,7 @@ pub struct Intake {
     called_as: CalledAs,
     proxies: Proxies,
     quotas: SharedQuotas,
+    meter: Meter,
     call_locks: Box<[Mutex<()>]>,
 }
 
@@ -128,6 +132,7 @@ impl Intake {
         called_as: CalledAs,
         proxies: Proxies,
         quotas: SharedQuotas,
+        meter: Meter,
     ) -> Self {
         let warned = sources.iter().map(|source| (source.name.as_str().into(), Some(REFUSALS_WARNED)));
         Self {
@@ -144,6 +149,7 @@ impl Intake {
             called_as,
             proxies,
             quotas,
+            meter,
             call_locks: (0..CALL_LOCKS).map(|_| Mutex::new(())).collect(),
         }
     }
@@ -163,8 +169,12 @@ impl Intake {
             return Problem::new(StatusCode::NOT_FOUND, "unknown_source", detail).into();
         };
         let caller = self.proxies.caller(peer.ip(), request.headers());
-        match self.receive(source, sub_path, request, &caller).await {
-            Ok(answer) => answer,
+        let began = Instant::now();
+        let received = self.receive(source, sub_path, request, &caller).await;
+        let outcome = received.as_ref().map_or_else(Outcome::of, |(outcome, _)| *outcome);
+        self.meter.count(name, outcome, began.elapsed());
+        match received {
+            Ok((_, answer)) => answer,
             Err(problem) if problem.status() == StatusCode::UNAUTHORIZED => problem.into(),
             Err(problem) => {
                 let (status, code) = (problem.status().as_u16(), problem.code());
@@ -180,12 +190,12 @@ impl Intake {
         sub_path: &str,
         request: Request<Incoming>,
         caller: &Caller,
-    ) -> Result<Answer, Problem> {
+    ) -> Result<(Outcome, Answer), Problem> {
         match *request.method() {
             Method::POST => {}
             Method::GET if source.adapter.reads_queries() && request.uri().query().is_some() => {}
             // Some providers look whether the address is alive before they use it.
-            Method::GET | Method::HEAD => return Ok(json(StatusCode::OK, "{}")),
+            Method::GET | Method::HEAD => return Ok((Outcome::Answered, json(StatusCode::OK, "{}"))),
             _ => return Err(Problem::method_not_allowed("GET, HEAD, POST")),
         }
         let refuse = |refused| self.refuse(source, caller, &refused);
@@ -213,10 +223,13 @@ impl Intake {
             Problem::rate_limited(limited.retry_after, "this source sends faster than its rate limit")
         })?;
         match source.adapter.read(&verified) {
-            Ok(Reading::Answer(answer)) => Ok(json(StatusCode::OK, Bytes::from_static(answer.as_bytes()))),
+            Ok(Reading::Answer(answer)) => {
+                Ok((Outcome::Answered, json(StatusCode::OK, Bytes::from_static(answer.as_bytes()))))
+            }
             Ok(Reading::Event(event)) => {
                 let receipt = self.keep(source, &verified, *event, received_at).await?;
-                Ok(json(StatusCode::OK, receipt.to_json()))
+                let outcome = if receipt.duplicate { Outcome::Duplicate } else { Outcome::Accepted };
+                Ok((outcome, json(StatusCode::OK, receipt.to_json())))
             }
             Err(unreadable) => Err(self.reject(source, &verified, unreadable.0, received_at).await),
         }
@@ -322,7 +335,7 @@ impl Intake {
                     self.pass_on(source, &noticed, key.as_ref(), first, received_at).await?;
                     return Ok(Receipt { event: first, duplicate: true });
                 }
-                Accepted::Conflict => {}
+                Accepted::Conflict => self.ledger.refresh().await?,
             }
         }
         Err(conflict().into())

@@ -1,13 +1,15 @@
-//! What an event causes: its call's merged context and a rendered delivery for each callback that
-//! wants it. No I/O and no clock: the same event, context and registrations give the same plan,
-//! but for the new ids.
+//! What an event causes: its call's merged context and a delivery for each callback that wants it,
+//! rendered as far as that is not too much for one write. No I/O and no clock: the same event, context
+//! and registrations give the same plan, but for the new ids.
 
-use crate::context::{CallContext, CallKey, InvalidContext, Name, Value, Values};
+use crate::context::{CallContext, CallKey, InvalidContext, Values};
 use crate::event::{DeliveryId, Event, EventType, SpeechRequestId};
 use crate::registration::{
-    Bodies, Callback, MATCH_LIMIT, Occasion, Registry, Rendered, Rendering, has_speech,
+    Bodies, Callback, MATCH_LIMIT, Occasion, Occurrence, Registry, Rendered, Rendering, has_speech,
 };
-use crate::store::{Acceptance, AnsweredRequest, CallWrite, DedupeKey, EventRow, RequestedState, StoredCall};
+use crate::store::{
+    Acceptance, AnsweredRequest, CallWrite, DedupeKey, EventRow, RequestedState, Snapshot, StoredCall,
+};
 
 /// The most that is kept of one call, in bytes of its stored form. An event that would make it
 /// larger is rejected: a call that grows for ever would be read and written whole for each event.
@@ -70,6 +72,7 @@ impl Plan<'_> {
             dedupe: self.dedupe.clone(),
             call,
             deliveries: Vec::new(),
+            snapshot: None,
             failed: Vec::new(),
             answered: Vec::new(),
         };
@@ -80,33 +83,27 @@ impl Plan<'_> {
     fn deliver(self, context: &CallContext, registry: &Registry, acceptance: &mut Acceptance) {
         let event_id = self.row.id.to_string();
         let event_at = self.row.received_at.to_string();
+        let occurrence = Occurrence {
+            context,
+            fleeting: self.event.facts.fleeting().collect(),
+            raw: Some(&self.event.raw),
+            owner: self.owner,
+            event_id: &event_id,
+            event_at: &event_at,
+            provider: &self.row.provider,
+            source: &self.row.source,
+        };
         let owners: Vec<&str> = context.owners().collect();
         let view_of = |callback: &Callback| {
             owners.iter().copied().find(|owner| callback.token.as_deref() == Some(owner))
         };
-        let values_for = |view: Option<&str>, event_type: EventType| {
-            let mut values = Values::new();
-            context.fill_for(view, &mut values);
-            for (name, value) in self.event.facts.fleeting() {
-                values.set(name, Value::from(value));
-            }
-            values.set(Name::EventId, Value::Text(&event_id));
-            values.set(Name::EventAt, Value::Text(&event_at));
-            values.set(Name::EventType, Value::Text(event_type.as_str()));
-            values.set(Name::Provider, Value::Text(&self.row.provider));
-            values.set(Name::Source, Value::Text(&self.row.source));
-            if self.owner.is_none() || self.owner == view {
-                values.set(Name::Raw, Value::from(&self.event.raw));
-            }
-            values
-        };
 
         let mut left = MATCH_LIMIT;
-        let mut bodies = Bodies::default();
+        let mut bodies = Bodies::deferring();
         for event_type in &self.event.types {
             // Most calls have one view, the account's; each token that owns speech has another.
             for view in std::iter::once(None).chain(owners.iter().copied().map(Some)) {
-                let values = values_for(view, *event_type);
+                let values = occurrence.values(view, Some(*event_type));
                 let occasion = Occasion::new(&values);
                 let matches = registry.matching(
                     &self.row.account,
@@ -131,20 +128,24 @@ impl Plan<'_> {
             }
         }
         for request in self.waiting.iter().filter_map(|id| registry.speech_request(&self.row.account, *id)) {
-            self.answer(&request, &values_for, &mut bodies, acceptance);
+            self.answer(&request, &occurrence, &mut bodies, acceptance);
+        }
+        if bodies.is_full() {
+            let bytes = occurrence.to_bytes().into();
+            acceptance.snapshot = Some(Snapshot { event: self.row.id, bytes });
         }
     }
 
     /// Gives a speech request that waits for this call what it waits for, if it is there.
-    fn answer<'v>(
+    fn answer(
         self,
         request: &Callback,
-        values_for: &impl Fn(Option<&str>, EventType) -> Values<'v>,
+        occurrence: &Occurrence<'_>,
         bodies: &mut Bodies,
         acceptance: &mut Acceptance,
     ) {
         let id = request.id.into();
-        let values = values_for(request.token.as_deref(), EventType::SpeechCompleted);
+        let values = occurrence.values(request.token.as_deref(), Some(EventType::SpeechCompleted));
         if has_speech(&values) {
             let delivery = self.render(request, EventType::SpeechCompleted, &values, bodies, acceptance);
             acceptance.answered.push(AnsweredRequest { id, state: RequestedState::Ready(delivery) });
@@ -191,14 +192,14 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::context::{CallId, Facts, Json};
+    use crate::context::{CallId, Facts, Json, Name};
     use crate::destination::AddressPolicy;
     use crate::event::EventId;
     use crate::intake::Source;
     use crate::provider;
-    use crate::registration::{DefinitionLimits, NewCallback};
+    use crate::registration::{DefinitionLimits, KeptOccurrence, NewCallback};
     use crate::signature::Verifier;
-    use crate::store::{EventState, NewDelivery};
+    use crate::store::{EventState, Late, NewDelivery, Rendition};
     use crate::template::Limits;
 
     fn now() -> Timestamp {
@@ -284,7 +285,7 @@ mod tests {
     }
 
     fn body(delivery: &NewDelivery) -> serde_json::Value {
-        serde_json::from_slice(&delivery.request.body).unwrap()
+        serde_json::from_slice(&delivery.request.request().unwrap().body).unwrap()
     }
 
     #[test]
@@ -316,7 +317,10 @@ mod tests {
                 ])
             );
             assert_eq!(delivery.due, now() + SignedDuration::from_secs(30));
-            assert_eq!((delivery.request.method.as_str(), delivery.event), ("PUT", plan.event.id));
+            assert_eq!(
+                (delivery.request.request().unwrap().method.as_str(), delivery.event),
+                ("PUT", plan.event.id)
+            );
         }
     }
 
@@ -361,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn bodies_past_the_limit_of_one_event_are_not_kept_in_memory() {
+    fn bodies_past_the_limit_of_one_event_are_made_later_from_what_is_known_now() {
         let registry = Registry::default();
         for _ in 0..3 {
             register(&registry, "[{speech_result}]", &["call.ended"], Bodies::LIMIT);
@@ -370,9 +374,25 @@ mod tests {
         let text = "x".repeat(Bodies::LIMIT * 2 / 5);
         let event = event(&[EventType::CallEnded], None, &[(Name::SpeechResult, &text)]);
         let plan = plan(&event, None, &registry).unwrap();
-        let kept: usize = plan.deliveries.iter().map(|delivery| delivery.request.body.len()).sum();
+        let kept: usize = plan.deliveries.iter().map(|delivery| delivery.request.size()).sum();
         assert!(kept <= Bodies::LIMIT);
-        assert_eq!((plan.deliveries.len(), plan.failed.len()), (3, 1));
+        assert_eq!((plan.deliveries.len(), plan.failed.len()), (4, 0));
+        // The third of the large ones, and whatever comes after it.
+        let is_late = |delivery: &&NewDelivery| matches!(delivery.request, Rendition::Late(_));
+        let rendered: Vec<_> = plan.deliveries.iter().take_while(|delivery| !is_late(delivery)).collect();
+        assert_eq!(rendered.iter().filter(|delivery| delivery.request.size() > 2).count(), 2);
+        assert!(rendered.len() <= 3 && plan.deliveries[rendered.len()..].iter().all(|late| is_late(&late)));
+        for delivery in &plan.deliveries[rendered.len()..] {
+            let version = registry.by_id(delivery.callback).unwrap().version;
+            let late = Late { event: plan.event.id, event_type: EventType::CallEnded, version };
+            assert_eq!(delivery.request, Rendition::Late(late));
+        }
+        let snapshot = plan.snapshot.unwrap();
+        assert_eq!(snapshot.event, plan.event.id);
+        let kept = KeptOccurrence::from_bytes(&snapshot.bytes).unwrap();
+        let occurrence = kept.occurrence();
+        let values = occurrence.values(None, Some(EventType::CallEnded));
+        assert_eq!(values.get(Name::SpeechResult), crate::context::Value::Text(&text));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::destination::AddressPolicy;
 use crate::event::{AccountName, CallbackId, EventType};
 use crate::limit::Rate;
 use crate::signature::{Sealer, SigningSecret};
-use crate::store::{CallbackRow, CallbackState, DestinationLimits};
+use crate::store::{CallbackRow, CallbackState, DefinitionVersion, DestinationLimits};
 use crate::template::{HeaderTemplate, Limits};
 
 /// What stands for a value that is not shown.
@@ -65,6 +65,8 @@ pub struct Callback {
     pub token: Option<Arc<str>>,
     /// Whether it is a speech request: it waits for calls of its own, and wants no events.
     pub is_speech_request: bool,
+    /// Tells what it sends now from what it sent before it was changed.
+    pub version: DefinitionVersion,
 }
 
 /// The stored form. Members are only ever added, each with a default; `version` says when that was
@@ -171,6 +173,7 @@ impl Callback {
             },
             deadline: self.delivery.timeout,
             definition: serde_json::to_vec(&stored).expect("texts and numbers are always JSON"),
+            version: self.version,
         }
     }
 
@@ -185,30 +188,8 @@ impl Callback {
         rendering: usize,
     ) -> Result<Self, StoredCallbackError> {
         let fault = |reason: String| StoredCallbackError { id: row.id, reason };
-        let stored: Stored =
-            serde_json::from_slice(&row.definition).map_err(|error| fault(unreadable(&error)))?;
-        if stored.version != STORED_VERSION {
-            return Err(fault(format!("it has version {}, this is {STORED_VERSION}", stored.version)));
-        }
-        // The limits of today may be tighter than those it was registered under; it keeps those.
-        let limits = |text: &str| {
-            let size = text.len();
-            Limits { template: size, placeholders: size, depth: size, rendering }
-        };
-        let url = CallbackUrl::read(&stored.url, &AddressPolicy::anywhere(), &limits(&stored.url))
-            .map_err(|_| fault("its URL is not one".to_owned()))?;
-        let body =
-            RequestTemplate::compile_body(&stored.template, &stored.content_type, &limits(&stored.template))
-                .map_err(|_| fault("its template does not compile".to_owned()))?;
-        let headers = stored
-            .headers
-            .into_iter()
-            .map(|(name, value)| {
-                let template = HeaderTemplate::compile(&value, &limits(&value))
-                    .map_err(|_| fault(format!("its header `{name}` does not compile")))?;
-                Ok((name, template))
-            })
-            .collect::<Result<_, _>>()?;
+        let mut stored = Stored::read(&row.definition).map_err(fault)?;
+        let request = stored.take_request(rendering).map_err(fault)?;
         let secrets = stored
             .secrets
             .iter()
@@ -236,13 +217,7 @@ impl Callback {
         Ok(Self {
             id: row.id,
             account: Arc::clone(&row.account),
-            request: RequestTemplate {
-                method: stored.method,
-                url,
-                headers,
-                content_type: stored.content_type,
-                body,
-            },
+            request,
             events,
             sources: stored.sources,
             filter: stored.filter,
@@ -260,6 +235,7 @@ impl Callback {
             created_at: stored.created_at,
             token: stored.token.map(Arc::from),
             is_speech_request: stored.speech_request,
+            version: row.version,
         })
     }
 
@@ -267,6 +243,66 @@ impl Callback {
     #[must_use]
     pub fn is_live(&self, now: Timestamp) -> bool {
         self.expires_at.is_none_or(|end| now < end)
+    }
+}
+
+impl Stored {
+    fn read(definition: &[u8]) -> Result<Self, String> {
+        let stored: Self = serde_json::from_slice(definition).map_err(|error| unreadable(&error))?;
+        if stored.version != STORED_VERSION {
+            return Err(format!("it has version {}, this is {STORED_VERSION}", stored.version));
+        }
+        Ok(stored)
+    }
+
+    /// Compiles what deliveries send, and takes it out.
+    fn take_request(&mut self, rendering: usize) -> Result<RequestTemplate, String> {
+        // The limits of today may be tighter than those it was registered under; it keeps those.
+        let limits = |text: &str| {
+            let size = text.len();
+            Limits { template: size, placeholders: size, depth: size, rendering }
+        };
+        let url = CallbackUrl::read(&self.url, &AddressPolicy::anywhere(), &limits(&self.url))
+            .map_err(|_| "its URL is not one".to_owned())?;
+        let body = RequestTemplate::compile_body(&self.template, &self.content_type, &limits(&self.template))
+            .map_err(|_| "its template does not compile".to_owned())?;
+        let headers = std::mem::take(&mut self.headers)
+            .into_iter()
+            .map(|(name, value)| {
+                let template = HeaderTemplate::compile(&value, &limits(&value))
+                    .map_err(|_| format!("its header `{name}` does not compile"))?;
+                Ok((name, template))
+            })
+            .collect::<Result<_, String>>()?;
+        let content_type = std::mem::take(&mut self.content_type);
+        Ok(RequestTemplate { method: self.method, url, headers, content_type, body })
+    }
+}
+
+/// What of a registration a late delivery is rendered with. Its secrets are not read: those of the
+/// attempt sign.
+#[derive(Debug)]
+pub(super) struct LateDefinition {
+    pub(super) request: RequestTemplate,
+    pub(super) token: Option<Arc<str>>,
+    pub(super) is_speech_request: bool,
+}
+
+impl LateDefinition {
+    pub(super) fn of(callback: &Callback) -> Self {
+        Self {
+            request: callback.request.clone(),
+            token: callback.token.clone(),
+            is_speech_request: callback.is_speech_request,
+        }
+    }
+
+    /// Reads a definition that a registration had; else a sentence without secrets.
+    pub(super) fn read(definition: &[u8], rendering: usize) -> Result<Self, String> {
+        let fault = |reason| format!("the definition that its registration had cannot be used: {reason}");
+        let mut stored = Stored::read(definition).map_err(fault)?;
+        let request = stored.take_request(rendering).map_err(fault)?;
+        Ok(Self { request, token: stored.token.map(Arc::from), is_speech_request: stored.speech_request })
     }
 }
 

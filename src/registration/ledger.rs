@@ -268,6 +268,15 @@ impl Ledger {
         Ok(())
     }
 
+    /// Takes in what has changed in the store until now.
+    ///
+    /// # Errors
+    /// The store did not say.
+    pub async fn refresh(&self) -> Result<(), StoreError> {
+        let mut revision = self.0.turn.lock().await;
+        self.0.catch_up(&mut revision).await
+    }
+
     /// Follows what other processes write to the same store, for ever.
     pub async fn follow(self) {
         loop {

@@ -7,17 +7,34 @@ use sha2::{Digest, Sha256};
 
 use super::Callback;
 use crate::context::{CallKey, Name, Value, Values};
-use crate::event::{DeliveryId, EventId, EventType, SpeechRequestId};
-use crate::store::{DestinationId, FailedDelivery, NewDelivery, OrderKey};
+use crate::event::{CallbackId, DeliveryId, EventId, EventType, SpeechRequestId};
+use crate::store::{DestinationId, FailedDelivery, Late, NewDelivery, OrderKey, Rendition};
 
 /// How many bytes of bodies were made for one write. They are made in memory and written in one
-/// transaction.
+/// transaction. A delivery whose body would pass the limit is not made.
 #[derive(Debug, Default)]
-pub struct Bodies(usize);
+pub struct Bodies {
+    made: usize,
+    defers: bool,
+    is_full: bool,
+}
 
 impl Bodies {
     /// The most that the bodies of one write may be together, in bytes.
     pub const LIMIT: usize = 16 << 20;
+
+    /// Bodies of a write that keeps what they are made from: a delivery whose body would pass the
+    /// limit, and all after it, are made without theirs.
+    #[must_use]
+    pub fn deferring() -> Self {
+        Self { defers: true, ..Self::default() }
+    }
+
+    /// Whether there is a delivery without a body.
+    #[must_use]
+    pub const fn is_full(&self) -> bool {
+        self.is_full
+    }
 }
 
 /// What deliveries are made for.
@@ -36,40 +53,22 @@ pub struct Rendering<'a> {
 /// A delivery that was made, or that could not be rendered.
 #[derive(Debug)]
 pub enum Rendered {
-    /// It can be sent.
+    /// It can be sent, or rendered and sent.
     Delivery(NewDelivery),
     /// It is kept and shown, and never sent.
     Failed(FailedDelivery),
 }
 
 impl Rendering<'_> {
-    /// Renders the delivery to a registration for these values, to which the delivery's own names
+    /// Makes the delivery to a registration for these values, to which the delivery's own names
     /// are added.
     #[must_use]
     pub fn make(self, callback: &Callback, values: &Values<'_>, bodies: &mut Bodies) -> Rendered {
         let id = DeliveryId::new();
-        let delivery_id = id.to_string();
-        let (name, registration) = if callback.is_speech_request {
-            (Name::SpeechRequestId, SpeechRequestId::from(callback.id).to_string())
-        } else {
-            (Name::CallbackId, callback.id.to_string())
-        };
-        let mut values = values.clone();
-        values.set(Name::DeliveryId, Value::Text(&delivery_id));
-        values.set(name, Value::Text(&registration));
-
-        let rendered = match callback.request.render(&values) {
-            Err(fault) => Err(fault.to_string()),
-            Ok(request) if bodies.0 + request.body.len() > Bodies::LIMIT => Err(format!(
-                "the bodies of this event's deliveries are larger than {} bytes together",
-                Bodies::LIMIT
-            )),
-            Ok(request) => Ok(request),
-        };
+        let rendered = self.render(id, callback, values, bodies);
         let call = self.call.map(|key| key.id.clone());
         match rendered {
             Ok(request) => {
-                bodies.0 += request.body.len();
                 let delay = callback.delivery.retry.before_attempt(1).unwrap_or_default();
                 Rendered::Delivery(NewDelivery {
                     id,
@@ -100,6 +99,55 @@ impl Rendering<'_> {
             }
         }
     }
+}
+
+impl Rendering<'_> {
+    fn render(
+        self,
+        id: DeliveryId,
+        callback: &Callback,
+        values: &Values<'_>,
+        bodies: &mut Bodies,
+    ) -> Result<Rendition, String> {
+        let late = Late { event: self.event, event_type: self.event_type, version: callback.version };
+        if bodies.is_full {
+            return Ok(Rendition::Late(late));
+        }
+        let render = |values: &Values<'_>| callback.request.render(values);
+        let request = own_names(values, id, callback.id, callback.is_speech_request, render)
+            .map_err(|fault| fault.to_string())?;
+        let made = bodies.made + request.body.len();
+        if made <= Bodies::LIMIT {
+            bodies.made = made;
+            Ok(Rendition::Done(request))
+        } else if bodies.defers {
+            bodies.is_full = true;
+            Ok(Rendition::Late(late))
+        } else {
+            let limit = Bodies::LIMIT;
+            Err(format!("the bodies of this event's deliveries are larger than {limit} bytes together"))
+        }
+    }
+}
+
+/// Renders with the names added that a delivery has for itself.
+pub(super) fn own_names<T>(
+    values: &Values<'_>,
+    delivery: DeliveryId,
+    callback: CallbackId,
+    is_speech_request: bool,
+    render: impl FnOnce(&Values<'_>) -> T,
+) -> T {
+    let delivery = delivery.to_string();
+    let (name, registration) = if is_speech_request {
+        (Name::SpeechRequestId, SpeechRequestId::from(callback).to_string())
+    } else {
+        (Name::CallbackId, callback.to_string())
+    };
+    let mut values = values.clone();
+    values.set(Name::DeliveryId, Value::Text(&delivery));
+    values.set(name, Value::Text(&registration));
+    render(&values)
 }
 
 /// A registration is a destination of its own. Speech requests come and go, and those of an account

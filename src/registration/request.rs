@@ -160,6 +160,20 @@ impl RequestTemplate {
         Template::compile_as(source, ContentType::from_name(content_type).unwrap_or_default(), limits)
     }
 
+    /// Whether another one, of the same registration, was written as this is.
+    #[must_use]
+    pub fn is_as(&self, other: &Self) -> bool {
+        let headers = |request: &Self| -> Vec<(String, String)> {
+            let headers = request.headers.iter();
+            headers.map(|(name, value)| (name.clone(), value.source().to_owned())).collect()
+        };
+        self.method == other.method
+            && self.url.source() == other.url.source()
+            && self.content_type == other.content_type
+            && self.body.source() == other.body.source()
+            && headers(self) == headers(other)
+    }
+
     /// What is legal in its templates but probably not meant.
     #[must_use]
     pub fn warnings(&self) -> Vec<Issue> {

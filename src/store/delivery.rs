@@ -10,7 +10,7 @@ use super::{Answered, Remember};
 use crate::context::CallId;
 use crate::event::{AccountName, CallbackId, DeliveryId, EventId, EventType};
 
-/// A delivery to be made. Its request is complete: no template is seen after this.
+/// A delivery to be made.
 #[derive(Clone, Debug)]
 pub struct NewDelivery {
     /// Its id, and the `webhook-id` of its attempts.
@@ -34,8 +34,88 @@ pub struct NewDelivery {
     /// Of those with this key, and of its destination, only one goes out at a time, in the order in
     /// which their events were accepted; `None` if it waits for no other.
     pub order: Option<OrderKey>,
-    /// The request to send, the same on every attempt.
-    pub request: DeliveryRequest,
+    /// What it sends.
+    pub request: Rendition,
+}
+
+/// What a delivery sends: the request, or what it is made from at the first attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rendition {
+    /// The request, the same on every attempt.
+    Done(DeliveryRequest),
+    /// It is yet to be rendered: there was too much to render with its event.
+    Late(Late),
+}
+
+/// What a delivery is rendered from, by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Late {
+    /// The event, of which there is a [`Snapshot`].
+    pub event: EventId,
+    /// What of the event it is for.
+    pub event_type: EventType,
+    /// The registration's definition when the event came in.
+    pub version: DefinitionVersion,
+}
+
+impl Rendition {
+    /// How many bytes of a body it holds.
+    #[must_use]
+    pub const fn size(&self) -> usize {
+        match self {
+            Self::Done(request) => request.body.len(),
+            Self::Late(_) => 0,
+        }
+    }
+
+    /// The request, if it is rendered.
+    #[must_use]
+    pub const fn request(&self) -> Option<&DeliveryRequest> {
+        match self {
+            Self::Done(request) => Some(request),
+            Self::Late(_) => None,
+        }
+    }
+}
+
+impl From<DeliveryRequest> for Rendition {
+    fn from(request: DeliveryRequest) -> Self {
+        Self::Done(request)
+    }
+}
+
+/// Everything that late deliveries of an event are rendered from but their definitions. It is kept
+/// once, until the last of them is rendered or will never be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The event.
+    pub event: EventId,
+    /// The registration room's own form, opaque to the store.
+    pub bytes: Bytes,
+}
+
+/// Tells the definitions apart that a registration has had one after the other. One that was stored
+/// before there were versions has the default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct DefinitionVersion(pub [u8; 16]);
+
+impl DefinitionVersion {
+    /// A version that no other definition has.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(ulid::Ulid::generate().to_bytes())
+    }
+}
+
+/// What became of the rendering of a late delivery: one atomic write, before anything is sent.
+#[derive(Clone, Debug)]
+pub struct LateRendering {
+    /// The right to write it.
+    pub lease: Lease,
+    /// Whose the delivery is.
+    pub account: AccountName,
+    /// The request, or why there is none: a sentence without data. Then nothing is ever sent.
+    pub rendered: Result<DeliveryRequest, String>,
 }
 
 /// The request that a delivery sends.
@@ -133,8 +213,8 @@ pub struct Claim {
     pub callback: CallbackId,
     /// The attempt's number, from 1.
     pub attempt: u32,
-    /// The request to send.
-    pub request: DeliveryRequest,
+    /// What it sends.
+    pub request: Rendition,
 }
 
 /// One attempt, as it went.
@@ -330,13 +410,15 @@ pub struct DeliveryRow {
     pub replayed_as: Option<DeliveryId>,
 }
 
-/// A delivery with everything: its request (absent if it was never rendered) and its attempts.
+/// A delivery with everything: its request (absent if it was not rendered) and its attempts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeliveryView {
     /// What the list shows.
     pub row: DeliveryRow,
     /// What is sent.
     pub request: Option<DeliveryRequest>,
+    /// Whether there is no request because it is rendered at the first attempt.
+    pub is_late: bool,
     /// How the attempts went, the first first.
     pub attempts: Vec<Attempt>,
 }

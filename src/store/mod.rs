@@ -3,9 +3,10 @@
 //! Two implementations stand behind it: the embedded one (SQLite, one process) and Redis (several
 //! processes). The rest of Ringback sees [`Store`] and the records beside it, never an engine.
 //!
-//! Three writes are atomic, and everything else follows from them: [`Store::accept`] (event,
+//! Four writes are atomic, and everything else follows from them: [`Store::accept`] (event,
 //! call context and deliveries), [`Store::settle`] (an attempt's outcome and what happens next),
-//! and [`Store::put_callback`] (a registration and its limits).
+//! [`Store::put_rendering`] (the bytes of a delivery that was too much to render with its event), and
+//! [`Store::put_callback`] (a registration and its limits).
 
 pub mod audit;
 mod delivery;
@@ -23,11 +24,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use hyper::body::Bytes;
 use jiff::Timestamp;
 
 pub use delivery::{
-    Attempt, Claim, DeliveryRequest, DeliveryRow, DeliveryState, DeliveryView, DestinationId, FailedDelivery,
-    Lease, NewDelivery, Next, OrderKey, OutcomeKind, Replay, Replayed, Settlement,
+    Attempt, Claim, DefinitionVersion, DeliveryRequest, DeliveryRow, DeliveryState, DeliveryView,
+    DestinationId, FailedDelivery, Late, LateRendering, Lease, NewDelivery, Next, OrderKey, OutcomeKind,
+    Rendition, Replay, Replayed, Settlement, Snapshot,
 };
 pub use jobs::{
     FinishJob, JobClaim, JobEnd, JobLease, JobPhase, JobRow, JobStanding, Jobs, NewJob, PutJob, SharedJobs,
@@ -41,7 +44,7 @@ pub use quota::{NoRoom, Quotas, SharedQuotas};
 pub use record::{
     Acceptance, Accepted, Announced, Announcement, Answered, CallWrite, CallbackChanges, CallbackRow,
     CallbackState, DedupeKey, DestinationLimits, EventRow, EventState, EventView, Rate, Recall, Remember,
-    Retention, StoredCall,
+    Retention, Standing, StoredCall,
 };
 pub use speech_requests::{
     AnsweredRequest, NewSpeechRequest, PutSpeechRequest, RequestedCall, RequestedState, SharedSpeechRequests,
@@ -85,7 +88,8 @@ pub trait Store: Send + Sync + 'static {
     /// The answer that is remembered for a key of this account, until its time is over.
     async fn answered(&self, account: &AccountName, key: &[u8; 32]) -> Result<Option<Answered>, StoreError>;
 
-    /// How many bytes are kept for an account: bodies of events, contexts of calls, rendered bodies.
+    /// How many bytes are kept for an account: bodies of events, contexts of calls, rendered bodies,
+    /// and what others are to be rendered from.
     /// Counted in the write that stores or removes them.
     async fn stored(&self, account: &AccountName) -> Result<u64, StoreError>;
 
@@ -119,6 +123,24 @@ pub trait Store: Send + Sync + 'static {
     /// Writes an attempt and what happens next, in one atomic and durable write. Does nothing and
     /// answers `false` if the lease is not held any more.
     async fn settle(&self, settlement: Settlement) -> Result<bool, StoreError>;
+
+    /// Writes what a late delivery sends, before anything is sent; or ends it as failed, if it could
+    /// not be rendered. `true` if it is to be sent now. `false`, and nothing is to be sent, if it is
+    /// not: it has failed, its registration was removed or its call erased meanwhile, or the lease is
+    /// not held any more. If it answers with an error, it may be asked again.
+    async fn put_rendering(&self, rendering: LateRendering) -> Result<bool, StoreError>;
+
+    /// What late deliveries of this event are rendered from; `None` if none is left that needs it.
+    async fn snapshot(&self, account: &AccountName, event: EventId) -> Result<Option<Bytes>, StoreError>;
+
+    /// The definition that a registration had in this version, as long as it has it or a late
+    /// delivery names it; `None` if the registration was removed.
+    async fn definition(
+        &self,
+        account: &AccountName,
+        id: CallbackId,
+        version: DefinitionVersion,
+    ) -> Result<Option<Vec<u8>>, StoreError>;
 
     /// Gives leases back unused (at shutdown): the deliveries are due at once, and no attempt is
     /// counted.
@@ -183,7 +205,7 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<Found<DeliveryRow, DeliveryId>, StoreError>;
 
     /// Makes a delivery that is dead, or waits for its next attempt, due now, with its schedule from
-    /// the beginning: same id, same bytes. `false` if this account has none such, if it was never
+    /// the beginning: same id, same bytes. `false` if this account has none such, if it could not be
     /// rendered, or if its registration was removed.
     async fn retry(&self, account: &AccountName, id: DeliveryId) -> Result<bool, StoreError> {
         Ok(self.retry_all(account, &[id]).await? == 1)
@@ -210,6 +232,9 @@ pub trait Store: Send + Sync + 'static {
     /// Removes some of what has outlived its retention at `now`, a bounded bit that stops nobody,
     /// and says how many rows that were; 0 when nothing is left. A store does this by itself.
     async fn sweep(&self, now: Timestamp) -> Result<usize, StoreError>;
+
+    /// How much waits, and for how long.
+    async fn standing(&self) -> Result<Standing, StoreError>;
 
     /// Whether a write would succeed now; for readiness.
     async fn ready(&self) -> Result<(), StoreError>;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hyper::body::Bytes;
 use jiff::Timestamp;
 
-use super::{AnsweredRequest, FailedDelivery, NewDelivery};
+use super::{AnsweredRequest, DefinitionVersion, FailedDelivery, NewDelivery, Snapshot};
 use crate::context::CallKey;
 use crate::event::{AccountName, CallbackId, DeliveryId, EventId, EventType};
 pub use crate::limit::Rate;
@@ -53,6 +53,8 @@ pub struct Acceptance {
     pub call: Option<CallWrite>,
     /// What must be delivered because of it.
     pub deliveries: Vec<NewDelivery>,
+    /// What those of them are rendered from that are late.
+    pub snapshot: Option<Snapshot>,
     /// What should have been delivered but could not be rendered: kept and shown, never sent.
     pub failed: Vec<FailedDelivery>,
     /// Speech requests that wait for the call no more.
@@ -78,7 +80,8 @@ pub enum Accepted {
     Stored,
     /// The same event was written before, under this id; nothing was written now.
     Duplicate(EventId),
-    /// The call has changed since it was read; nothing was written. Read, merge and try again.
+    /// The call has changed since it was read, or the registration of a late delivery has another
+    /// definition than it says; nothing was written. Read, merge and try again.
     Conflict,
 }
 
@@ -173,6 +176,9 @@ pub struct CallbackRow {
     pub deadline: Duration,
     /// The registration room's own JSON, opaque to the store.
     pub definition: Vec<u8>,
+    /// Which this is of the definitions that it has had. With another than the stored one, that one
+    /// is kept as long as a late delivery names it.
+    pub version: DefinitionVersion,
 }
 
 /// An answer that is remembered, so that whoever asks again with the same key gets it again.
@@ -220,6 +226,26 @@ pub struct CallbackChanges {
 
 /// An event with everything.
 pub type EventView = EventRow;
+
+/// How a store stands, for operators. Looked up without going through what is stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Deliveries that wait: for their time, their turn, their registration or a limit.
+    pub queued: u64,
+    /// Deliveries that are leased, to whichever process.
+    pub leased: u64,
+    /// When the oldest delivery was due that could be sent now, had anybody a free slot; as far as it
+    /// is among those of the destinations that were served least recently.
+    pub oldest_due: Option<Timestamp>,
+    /// Destinations that are only probed.
+    pub open_circuits: u64,
+    /// Registrations that are paused.
+    pub paused_callbacks: u64,
+    /// Speech jobs that are not over and wait for their time.
+    pub waiting_jobs: u64,
+    /// Speech jobs of which a step is under way.
+    pub leased_jobs: u64,
+}
 
 /// How long things are kept after they are finished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,8 +14,9 @@ use crate::support::{Home, Receiver, TOKEN, source};
 const STRANGER: &str = "rbk_token-of-a-stranger";
 
 /// What the document has beside the customers' routes.
-const OTHERS: [(&str, &str); 5] = [
+const OTHERS: [(&str, &str); 6] = [
     ("get", "/healthz"),
+    ("get", "/metrics"),
     ("get", "/openapi.json"),
     ("get", "/readyz"),
     ("get", "/v1/ingest/{source}"),

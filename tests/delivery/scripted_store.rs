@@ -6,13 +6,15 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use hyper::body::Bytes;
 use jiff::Timestamp;
 use ringback::context::CallKey;
 use ringback::event::{AccountName, CallbackId, DeliveryId, EventId};
 use ringback::store::{
     Acceptance, Accepted, Announcement, Answered, CallMark, CallQuery, CallbackRow, Claim, DedupeKey,
-    DeliveryFilter, DeliveryRow, DeliveryView, EventFilter, EventRow, EventView, Found, Lease, ListedCall,
-    Page, Recall, Remember, Replay, Replayed, Settlement, Store, StoreError, StoredCall,
+    DefinitionVersion, DeliveryFilter, DeliveryRow, DeliveryView, EventFilter, EventRow, EventView, Found,
+    LateRendering, Lease, ListedCall, Page, Recall, Remember, Replay, Replayed, Settlement, Standing, Store,
+    StoreError, StoredCall,
 };
 use tokio::sync::Notify;
 
@@ -135,6 +137,23 @@ impl Store for ScriptedStore {
         Ok(true)
     }
 
+    async fn put_rendering(&self, _: LateRendering) -> Result<bool, StoreError> {
+        Err(unavailable())
+    }
+
+    async fn snapshot(&self, _: &AccountName, _: EventId) -> Result<Option<Bytes>, StoreError> {
+        Err(unavailable())
+    }
+
+    async fn definition(
+        &self,
+        _: &AccountName,
+        _: CallbackId,
+        _: DefinitionVersion,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        Err(unavailable())
+    }
+
     async fn release(&self, leases: Vec<Lease>) -> Result<(), StoreError> {
         self.state.lock().unwrap().released.extend(leases);
         Ok(())
@@ -255,6 +274,10 @@ impl Store for ScriptedStore {
     async fn announces(&self) {}
 
     async fn sweep(&self, _: Timestamp) -> Result<usize, StoreError> {
+        Err(unavailable())
+    }
+
+    async fn standing(&self) -> Result<Standing, StoreError> {
         Err(unavailable())
     }
 

@@ -6,18 +6,19 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use ringback::delivery::Worker;
+use ringback::delivery::{Meter, Worker};
 use ringback::destination::TargetUrl;
 use ringback::event::{AccountName, CallbackId, DeliveryId, EventId, EventType};
+use ringback::metric::Metrics;
 use ringback::registration::{
-    Callback, CallbackUrl, DeliverySettings, Filter, Ledger, Method, Registry, RequestTemplate,
+    Callback, CallbackUrl, DeliverySettings, Filter, LateRenderer, Ledger, Method, Registry, RequestTemplate,
     RetrySchedule, SigningSecrets,
 };
 use ringback::signature::SigningSecret;
 use ringback::store::embedded::{Embedded, Options};
 use ringback::store::{
-    Acceptance, Accepted, CallbackState, Claim, DedupeKey, DeliveryState, EventRow, EventState, Lease,
-    NewDelivery, Next, OutcomeKind, SharedStore, Store,
+    Acceptance, Accepted, CallbackState, Claim, DedupeKey, DefinitionVersion, DeliveryState, EventRow,
+    EventState, Lease, NewDelivery, Next, OutcomeKind, SharedStore, Store,
 };
 use ringback::template::{Limits, Template};
 use tokio::sync::oneshot;
@@ -62,6 +63,7 @@ fn callback(url: &str, timeout: Duration, delays: &[Duration]) -> Callback {
         created_at: Timestamp::now(),
         token: None,
         is_speech_request: false,
+        version: DefinitionVersion::new(),
     }
 }
 
@@ -80,7 +82,7 @@ fn claim(callback: CallbackId, url: &str, number: u64) -> Claim {
         account: account(),
         callback,
         attempt: 1,
-        request: request(url, &format!("{{\"number\":{number}}}")),
+        request: request(url, &format!("{{\"number\":{number}}}")).into(),
     }
 }
 
@@ -96,10 +98,19 @@ impl Running {
         let (stop, stopped) = oneshot::channel();
         let paused = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&paused);
-        let ledger = Ledger::new(Arc::clone(&store), registry, None, 1, 1 << 20);
-        let worker = Worker::new(store, client(), ledger, slots, move |id, reason| {
-            kept.lock().unwrap().push((id, reason.to_owned()));
-        });
+        let ledger = Ledger::new(Arc::clone(&store), Arc::clone(&registry), None, 1, 1 << 20);
+        let late = LateRenderer::new(Arc::clone(&store), registry, 1 << 20);
+        let worker = Worker::new(
+            store,
+            client(),
+            ledger,
+            late,
+            Meter::new(&Metrics::default()),
+            slots,
+            move |id, reason| {
+                kept.lock().unwrap().push((id, reason.to_owned()));
+            },
+        );
         let stopped = async { stopped.await.unwrap_or(()) };
         Self { stop, task: tokio::spawn(worker.run(stopped, drain)), paused }
     }
@@ -237,8 +248,12 @@ async fn a_panic_costs_no_slot() {
         store.push(claim(id, &url, number));
     }
     let (stop, stopped) = oneshot::channel::<()>();
-    let ledger = Ledger::new(store.clone(), registry, None, 1, 1 << 20);
-    let worker = Worker::new(store.clone(), client(), ledger, 2, |_, _| panic!("for the test"));
+    let ledger = Ledger::new(store.clone(), Arc::clone(&registry), None, 1, 1 << 20);
+    let late = LateRenderer::new(store.clone(), registry, 1 << 20);
+    let worker =
+        Worker::new(store.clone(), client(), ledger, late, Meter::new(&Metrics::default()), 2, |_, _| {
+            panic!("for the test")
+        });
     let task = tokio::spawn(worker.run(async { stopped.await.unwrap_or(()) }, AMPLE));
     store.wait_for(4).await;
     stop.send(()).unwrap();
@@ -484,8 +499,9 @@ async fn accept(store: &dyn Store, callback: CallbackId, url: &str) -> DeliveryI
             created_at: now,
             due: now,
             order: None,
-            request: request(url, &format!("{{\"to\":\"/{path}\"}}")),
+            request: request(url, &format!("{{\"to\":\"/{path}\"}}")).into(),
         }],
+        snapshot: None,
         failed: Vec::new(),
         answered: Vec::new(),
     };

@@ -11,6 +11,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("quantity", &[]),
     ("network", &[]),
     ("limit", &[]),
+    ("metric", &[]),
     ("stand_in", &[]),
     ("event", &["context"]),
     ("context", &["escape"]),
@@ -19,12 +20,12 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("signature", &["network"]),
     ("template", &["context", "escape"]),
     ("provider", &["context", "event", "signature"]),
-    ("store", &["context", "event", "filter", "limit", "quantity"]),
+    ("store", &["context", "event", "filter", "limit", "metric", "quantity"]),
     (
         "registration",
         &["context", "destination", "event", "filter", "limit", "quantity", "signature", "store", "template"],
     ),
-    ("delivery", &["destination", "event", "registration", "signature", "store"]),
+    ("delivery", &["destination", "event", "metric", "registration", "signature", "store"]),
     (
         "config",
         &[
@@ -43,7 +44,18 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("job", &["context", "delivery", "event", "limit", "provider", "signature", "store"]),
     (
         "intake",
-        &["context", "event", "http", "job", "limit", "provider", "registration", "signature", "store"],
+        &[
+            "context",
+            "event",
+            "http",
+            "job",
+            "limit",
+            "metric",
+            "provider",
+            "registration",
+            "signature",
+            "store",
+        ],
     ),
     ("speech_request", &["context", "event", "job", "registration", "store"]),
     (
@@ -81,6 +93,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("rusqlite", &["store/embedded"]),
     ("redis", &["store/redis"]),
     ("governor", &["limit"]),
+    ("prometheus", &["metric"]),
     ("hyper_util", &["http", "delivery/client"]),
     ("tokio_rustls", &["http", "delivery/client", "assembly"]),
     ("annotate_snippets", &["command", "template"]),

@@ -1,6 +1,8 @@
 //! The real process: what it promises across restarts and kills.
 
 mod demo;
+mod late;
+mod metrics;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -39,7 +39,7 @@ fn an_event_is_stored_with_all_that_it_causes() {
         assert_eq!((call.version, call.context.as_slice()), (1, b"first".as_slice()));
 
         let sent = store.delivery(&account(), new.deliveries[0].id).await.unwrap().unwrap();
-        assert_eq!(sent.request.as_ref(), Some(&new.deliveries[0].request));
+        assert_eq!(sent.request.as_ref(), new.deliveries[0].request.request());
         assert_eq!(sent.row.state, DeliveryState::Queued);
         assert_eq!(sent.row.next_attempt_at, Some(new.deliveries[0].due));
         let failed = store.delivery(&account(), new.failed[0].id).await.unwrap().unwrap();

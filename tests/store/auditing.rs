@@ -8,8 +8,8 @@ use ringback::event::{CallbackId, DeliveryId, EventId};
 use ringback::store::audit::{Audit, FindingKind as Kind};
 use ringback::store::redis as redis_store;
 use ringback::store::{
-    Accepted, CallbackRow, CallbackState, DestinationLimits, FailedDelivery, Next, OrderKey, SharedStore,
-    StoreError, embedded as embedded_store,
+    Accepted, CallbackRow, CallbackState, DefinitionVersion, DestinationLimits, FailedDelivery, Late, Next,
+    OrderKey, Rendition, SharedStore, Snapshot, StoreError, embedded as embedded_store,
 };
 
 use super::sample::{UNLIMITED, acceptance, account, call_write, callback, delivered, failed, now, queue};
@@ -28,6 +28,9 @@ struct Inhabitants {
     failed: DeliveryId,
     first: DeliveryId,
     held_back: DeliveryId,
+    late: DeliveryId,
+    late_event: EventId,
+    version: DefinitionVersion,
 }
 
 async fn inhabit(store: &SharedStore) -> Inhabitants {
@@ -74,6 +77,14 @@ async fn inhabit(store: &SharedStore) -> Inhabitants {
     let failed_id = failed.id;
     new.failed = vec![failed];
     assert_eq!(store.accept(new).await.unwrap(), Accepted::Stored);
+    // Not rendered yet, with a definition that its registration has no more.
+    let mut new = acceptance(&[paused.id]);
+    let (late, late_event, version) = (new.deliveries[0].id, new.event.id, paused.version);
+    new.deliveries[0].request =
+        Rendition::Late(Late { event: late_event, event_type: new.event.types[0], version });
+    new.snapshot = Some(Snapshot { event: late_event, bytes: "known".into() });
+    assert_eq!(store.accept(new).await.unwrap(), Accepted::Stored);
+    store.put_callback(CallbackRow { version: DefinitionVersion::new(), ..paused.clone() }).await.unwrap();
     Inhabitants {
         registration: row.id,
         paused: paused.id,
@@ -85,6 +96,9 @@ async fn inhabit(store: &SharedStore) -> Inhabitants {
         failed: failed_id,
         first,
         held_back,
+        late,
+        late_event,
+        version,
     }
 }
 
@@ -101,10 +115,11 @@ fn assert_counts(audit: &Audit) {
             ("calls", 1),
             ("dead", 1),
             ("delivered", 1),
-            ("events", 4),
+            ("events", 5),
             ("failed", 1),
             ("leased", 1),
-            ("queued", 3),
+            ("not rendered yet", 1),
+            ("queued", 4),
             ("registrations", 2),
         ]
     );
@@ -138,6 +153,23 @@ fn note_for_nobody() -> Vec<Vec<u8>> {
 
 fn hex(bytes: [u8; 16]) -> String {
     format!("x'{}'", crate::support::hex(&bytes))
+}
+
+/// What becomes of a file in which a late delivery, or what it is rendered from, is damaged.
+fn damage_of_late_ones(there: &Inhabitants) -> Vec<(String, Kind, String)> {
+    let late = there.late.to_string();
+    let unneeded = "DROP TRIGGER late_gone; DELETE FROM late".to_owned();
+    let over =
+        "DROP TRIGGER late_over; UPDATE delivery SET state = 5, reason = '', finished_at = 1 WHERE id = ";
+    vec![
+        ("DELETE FROM snapshot".to_owned(), Kind::NoRequest, late.clone()),
+        ("DELETE FROM former_definition".to_owned(), Kind::NoRequest, late.clone()),
+        ("UPDATE late SET event = x'00'".to_owned(), Kind::NoRequest, late.clone()),
+        ("UPDATE late SET request = 997".to_owned(), Kind::Orphan, "request 997".to_owned()),
+        (unneeded.clone(), Kind::Orphan, "snapshot 1".to_owned()),
+        (unneeded, Kind::Orphan, there.paused.to_string()),
+        (format!("{over}{}", hex(there.late.to_bytes())), Kind::State, late),
+    ]
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -221,7 +253,7 @@ async fn every_damage_of_a_file_is_found() {
             "sj_00000000000000000000000000".to_owned(),
         ),
     ];
-    for (damage, kind, subject) in cases {
+    for (damage, kind, subject) in cases.into_iter().chain(damage_of_late_ones(&there)) {
         std::fs::copy(&path, &damaged).unwrap();
         let connection = rusqlite::Connection::open(&damaged).unwrap();
         connection.execute_batch(&damage).unwrap();
@@ -300,6 +332,7 @@ async fn every_damage_of_a_redis_is_found() {
         let (waiting, leased, done, dead) = (there.waiting, there.leased, there.delivered, there.dead);
         let (registration, paused) = (there.registration.to_bytes(), there.paused.to_bytes());
         let order = [paused.as_slice(), &[7; 16]].concat();
+        let definition = [paused, there.version.0].concat();
         let text = |kind: &str, id: DeliveryId| key(kind, &id.to_bytes());
         let add =
             |set: Vec<u8>, member: [u8; 16]| vec![b"ZADD".to_vec(), set, b"1".to_vec(), member.to_vec()];
@@ -350,6 +383,18 @@ async fn every_damage_of_a_redis_is_found() {
             (set(text("h:", dead), "s", "?"), Kind::State, of(dead)),
             (set(text("h:", dead), "n", "7"), Kind::Disagreement, of(dead)),
             (vec![b"SET".to_vec(), text("r:", there.failed), b"x".to_vec()], Kind::State, of(there.failed)),
+            (del(key("sn:", &there.late_event.to_bytes())), Kind::NoRequest, of(there.late)),
+            (del(key("vd:", &definition)), Kind::NoRequest, of(there.late)),
+            (del(key("su:", &there.late_event.to_bytes())), Kind::Unlisted, of(there.late)),
+            (del(key("su:", &there.late_event.to_bytes())), Kind::Orphan, there.late_event.to_string()),
+            (del(key("vu:", &definition)), Kind::Unlisted, of(there.late)),
+            (del(key("vu:", &definition)), Kind::Orphan, there.paused.to_string()),
+            (
+                vec![b"SADD".to_vec(), key("su:", &there.event.to_bytes()), id(waiting).to_vec()],
+                Kind::Misplaced,
+                of(waiting),
+            ),
+            (set(text("h:", there.late), "s", "c"), Kind::State, of(there.late)),
             (remove(key("xk", b""), there.event.to_bytes()), Kind::Unlisted, there.event.to_string()),
             (add(key("xe", b""), there.event.to_bytes()), Kind::KeptTooBriefly, of(there.failed)),
             (remove(key("ie:", b"acme"), there.event.to_bytes()), Kind::Unlisted, there.event.to_string()),

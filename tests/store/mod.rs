@@ -13,6 +13,7 @@ mod embedded;
 mod erasing;
 mod indexing;
 mod jobs;
+mod late;
 mod listing;
 mod ordering;
 mod outages;
@@ -134,7 +135,7 @@ impl Place for EmbeddedPlace {
 
     fn weigh(&self) -> u64 {
         let sum = "SELECT coalesce(sum(bytes), 0) FROM (SELECT length(body) AS bytes FROM event \
-                   UNION ALL SELECT length(context) FROM call UNION ALL SELECT length(body) FROM request)";
+                   UNION ALL SELECT length(context) FROM call UNION ALL SELECT length(body) FROM request UNION ALL SELECT length(bytes) FROM snapshot)";
         let file = rusqlite::Connection::open(self.path()).unwrap();
         file.query_row(sum, [], |row| row.get::<_, i64>(0)).unwrap().unsigned_abs()
     }
@@ -180,6 +181,8 @@ impl Place for RedisPlace {
 fn weigh(server: &RedisServer) -> u64 {
     let script = "local sum = 0 \
                   for _, key in ipairs(redis.call('KEYS', '{rb*}:[ec]:*')) do \
+                  sum = sum + redis.call('HSTRLEN', key, 'b') end \
+                  for _, key in ipairs(redis.call('KEYS', '{rb*}:sn:*')) do \
                   sum = sum + redis.call('HSTRLEN', key, 'b') end \
                   for _, key in ipairs(redis.call('KEYS', '{rb*}:r:*')) do \
                   sum = sum + redis.call('STRLEN', key) end return sum";

@@ -337,7 +337,7 @@ async fn a_redis_that_cannot_be_used_is_refused_with_what_to_do() {
     drop(open(&server).await);
     server.ask(&[b"HSET", b"{rb0}:n", b"F", b"99"]);
     let text = refusal(&server.url()).await;
-    assert!(text.contains("newer ringback (format 99; this one reads up to 5)"), "{text}");
+    assert!(text.contains("newer ringback (format 99; this one reads up to "), "{text}");
 
     server.ask(&[b"CONFIG", b"SET", b"requirepass", b"s3cret"]);
     let with_password = format!("redis://:wrong-word@127.0.0.1:{}/0", server.port());

@@ -30,7 +30,7 @@ async fn anew(store: &SharedStore, earlier: DeliveryId, body: &str) -> NewDelive
         created_at: now(),
         due: now(),
         order: None,
-        request: request(body),
+        request: request(body).into(),
     }
 }
 
@@ -128,7 +128,7 @@ fn a_look_is_bounded_and_the_next_goes_on() {
                 created_at: now(),
                 due: now(),
                 order: None,
-                request: request("{}"),
+                request: request("{}").into(),
             };
             new.deliveries = (0..500).map(make).collect();
             assert_eq!(store.accept(new).await.unwrap(), Accepted::Stored);
@@ -165,7 +165,7 @@ fn a_replay_is_written_whole_and_once() {
             assert_eq!((row.state, row.replayed_as), (DeliveryState::Dead, Some(new.id)));
             let view = store.delivery(&account(), new.id).await.unwrap().unwrap();
             assert_eq!((view.row.state, view.row.replayed_as), (DeliveryState::Queued, None));
-            assert_eq!((view.row.event, view.request), (row.event, Some(new.request.clone())));
+            assert_eq!((view.row.event, view.request), (row.event, new.request.request().cloned()));
         }
         // A part of which one was replayed before is not written at all, unless that is meant.
         let third = queue(&store, row.id, 1).await[0];
@@ -186,7 +186,7 @@ fn a_replay_is_written_whole_and_once() {
         let mut bodies = Vec::new();
         for _ in 0..5 {
             let claim = store.claim(1).await.unwrap().remove(0);
-            bodies.push(claim.request.body.clone());
+            bodies.push(claim.request.request().unwrap().body.clone());
             assert!(store.settle(delivered(&claim)).await.unwrap());
         }
         assert!(claim_now(&store, 1).await.is_empty());

@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use ringback::context::{CallId, CallKey};
 use ringback::event::{AccountName, CallbackId, DeliveryId, EventId, EventType};
 use ringback::store::{
-    Acceptance, Accepted, Attempt, CallWrite, CallbackRow, CallbackState, Claim, DedupeKey, DeliveryRequest,
-    DeliveryState, DestinationLimits, EventRow, EventState, NewDelivery, Next, OutcomeKind, Settlement,
-    SharedStore,
+    Acceptance, Accepted, Attempt, CallWrite, CallbackRow, CallbackState, Claim, DedupeKey,
+    DefinitionVersion, DeliveryRequest, DeliveryState, DestinationLimits, EventRow, EventState, NewDelivery,
+    Next, OutcomeKind, Settlement, SharedStore,
 };
 
 pub(crate) fn account() -> AccountName {
@@ -88,13 +88,14 @@ pub(crate) fn acceptance(callbacks: &[CallbackId]) -> Acceptance {
             created_at: at,
             due: at,
             order: None,
-            request: request("{\"rendered\": true}"),
+            request: request("{\"rendered\": true}").into(),
         })
         .collect();
     Acceptance {
         dedupe: dedupe(&event),
         call: None,
         deliveries,
+        snapshot: None,
         failed: Vec::new(),
         answered: Vec::new(),
         event,
@@ -116,6 +117,7 @@ pub(crate) fn callback(limits: DestinationLimits) -> CallbackRow {
         limits,
         definition: b"{\"url\": \"https://receiver.example\"}".to_vec(),
         deadline: Duration::from_secs(15),
+        version: DefinitionVersion::default(),
     }
 }
 

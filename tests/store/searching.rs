@@ -170,6 +170,7 @@ impl World {
             event,
             call: Some(call),
             deliveries: Vec::new(),
+            snapshot: None,
             failed: Vec::new(),
             answered: Vec::new(),
         };

@@ -34,7 +34,7 @@ fn what_is_stored_is_counted_and_given_back() {
         });
         store.accept(first.clone()).await.unwrap();
         let after_first = stored(&store, &*place).await;
-        let bodies: usize = first.deliveries.iter().map(|new| new.request.body.len()).sum();
+        let bodies: usize = first.deliveries.iter().map(|new| new.request.size()).sum();
         assert!(after_first >= (first.event.body.len() + bodies + "a context".len()) as u64);
 
         // What is not written is not counted.

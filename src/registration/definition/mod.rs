@@ -20,7 +20,7 @@ use crate::event::{AccountName, CallbackId, EventType};
 use crate::filter::Needle;
 use crate::limit::Rate;
 use crate::signature::SigningSecret;
-use crate::store::CallbackState;
+use crate::store::{CallbackState, DefinitionVersion};
 use crate::template::Limits;
 
 /// What a registration is held against.
@@ -102,6 +102,7 @@ impl NewCallback {
                     created_at: now,
                     token: None,
                     is_speech_request: false,
+                    version: DefinitionVersion::new(),
                 };
                 Ok(Self { warnings: callback.request.warnings(), callback })
             }
@@ -129,6 +130,8 @@ impl NewCallback {
         reader.unknown_members();
         match fields {
             Some(fields) if reader.issues.is_empty() => {
+                let is_sent_alike = callback.request.is_as(&fields.request);
+                let version = if is_sent_alike { callback.version } else { DefinitionVersion::new() };
                 let callback = Callback {
                     id: callback.id,
                     account: Arc::clone(&callback.account),
@@ -150,6 +153,7 @@ impl NewCallback {
                     created_at: callback.created_at,
                     token: callback.token.clone(),
                     is_speech_request: callback.is_speech_request,
+                    version,
                 };
                 Ok(Self { warnings: callback.request.warnings(), callback })
             }

@@ -87,6 +87,9 @@ fn a_change_leaves_what_it_does_not_name_as_it_is() {
         assert_eq!(without(&after, members), without(&before, members), "{patch}");
         assert_ne!(after.to_row(None), before.to_row(None), "{patch}");
         assert_eq!((after.id, after.created_at), (before.id, before.created_at));
+        // What its deliveries send has another version where it is changed.
+        let is_sent = ["url", "method", "template", "headers"].contains(&members[0]);
+        assert_eq!(after.version != before.version, is_sent, "{patch}");
     }
     let (_, after) = changed(json!({"min_duration": 6, "phrase": null, "rank_min": 3})).unwrap();
     let expected = Filter { min_duration: Some(6), phrase: None, rank_min: Some(3), ..after.filter.clone() };

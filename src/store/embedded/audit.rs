@@ -90,11 +90,12 @@ fn tables(connection: &Connection) -> rusqlite::Result<Vec<String>> {
 }
 
 /// What is counted, in which table.
-const COUNTS: [(&str, &str, &str); 6] = [
+const COUNTS: [(&str, &str, &str); 7] = [
     ("events", "event", "SELECT count(*) FROM event"),
     ("calls", "call", "SELECT count(*) FROM call"),
     ("registrations", "callback", "SELECT count(*) FROM callback WHERE removed_at IS NULL"),
     ("jobs", "job", "SELECT count(*) FROM job"),
+    ("not rendered yet", "late", "SELECT count(*) FROM late"),
     ("queued", "queue", "SELECT count(*) FROM queue WHERE leased_at IS NULL"),
     ("leased", "queue", "SELECT count(*) FROM queue WHERE leased_at IS NOT NULL"),
 ];
@@ -254,6 +255,53 @@ const QUESTIONS: &[Question] = &[
         detail: "it belongs to no delivery, and is never removed",
         sql: "SELECT number FROM request WHERE number NOT IN \
               (SELECT request FROM delivery WHERE request IS NOT NULL)",
+    },
+    Question {
+        kind: Kind::NoRequest,
+        tables: &["delivery", "late", "snapshot"],
+        subject: Subject::Delivery,
+        detail: "it is not rendered yet, and what it is rendered from is not there",
+        sql: "SELECT d.id FROM late l JOIN delivery d ON d.request = l.request \
+              WHERE l.event <> d.event OR NOT EXISTS (SELECT 1 FROM snapshot s WHERE s.event = l.event)",
+    },
+    Question {
+        kind: Kind::NoRequest,
+        tables: &["delivery", "late", "callback", "former_definition"],
+        subject: Subject::Delivery,
+        detail: "it is not rendered yet, and the definition that it names is not there",
+        // What waits for one that was removed is cancelled.
+        sql: "SELECT d.id FROM late l JOIN delivery d ON d.request = l.request \
+              JOIN callback c ON c.id = l.callback WHERE c.removed_at IS NULL AND c.version <> l.version \
+              AND NOT EXISTS (SELECT 1 FROM former_definition f WHERE f.callback = l.callback AND f.version = l.version)",
+    },
+    Question {
+        kind: Kind::State,
+        tables: &["delivery", "late"],
+        subject: Subject::Delivery,
+        detail: "it is over, and waits to be rendered",
+        sql: "SELECT d.id FROM late l JOIN delivery d ON d.request = l.request WHERE d.state IN (2, 4, 5)",
+    },
+    Question {
+        kind: Kind::Orphan,
+        tables: &["late", "request"],
+        subject: Subject::Row("request"),
+        detail: "it waits to be rendered, and is not there",
+        sql: "SELECT request FROM late WHERE request NOT IN (SELECT number FROM request)",
+    },
+    Question {
+        kind: Kind::Orphan,
+        tables: &["snapshot", "late"],
+        subject: Subject::Row("snapshot"),
+        detail: "nothing is rendered from it, and it is never removed",
+        sql: "SELECT number FROM snapshot WHERE event NOT IN (SELECT event FROM late)",
+    },
+    Question {
+        kind: Kind::Orphan,
+        tables: &["former_definition", "late"],
+        subject: Subject::Registration,
+        detail: "a definition that it had is named by no delivery, and never removed",
+        sql: "SELECT callback FROM former_definition f WHERE NOT EXISTS \
+              (SELECT 1 FROM late l WHERE l.callback = f.callback AND l.version = f.version)",
     },
     Question {
         kind: Kind::Orphan,

@@ -9,6 +9,7 @@ use super::announcements;
 use super::circuits;
 use super::desk::{Desk, micros, span_micros};
 use super::failure::WriteError;
+use super::late;
 use super::speech_requests;
 use super::writer::Write;
 use crate::event::{AccountName, CallbackId};
@@ -23,14 +24,16 @@ impl Write for Box<CallbackRow> {
             CallbackState::Active => None,
             CallbackState::Paused(reason) => Some(reason.as_str()),
         };
+        late::keep_former(desk, account, self)?;
         // A change that crosses a removal does not bring the registration back.
         let written = desk
             .connection
             .prepare_cached(
                 "INSERT INTO callback (id, account, max_in_flight, rate_count, rate_period, paused, \
-                 pause_reason, definition, deadline) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) \
+                 pause_reason, definition, deadline, version) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) \
                  ON CONFLICT (id) DO UPDATE SET max_in_flight = ?3, rate_count = ?4, rate_period = ?5, \
-                 paused = ?6, pause_reason = ?7, definition = ?8, deadline = ?9 \
+                 paused = ?6, pause_reason = ?7, definition = ?8, deadline = ?9, version = ?10 \
                  WHERE account = ?2 AND removed_at IS NULL",
             )?
             .execute(params![
@@ -43,6 +46,7 @@ impl Write for Box<CallbackRow> {
                 reason,
                 self.definition,
                 span_micros(self.deadline),
+                self.version.0,
             ])?;
         if written == 1 {
             desk.scheduler.configure(self.id.into(), self.limits);

@@ -6,13 +6,13 @@ use hyper::body::Bytes;
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, params};
 
-use super::circuits;
 use super::desk::{Desk, ERASED, End, Leased, REMOVED, micros, read_destination, span_micros, state};
 use super::failure::WriteError;
 use super::writer::Write;
+use super::{circuits, late};
 use crate::event::{AccountName, CallbackId, DeliveryId};
 use crate::store::scheduler::{CircuitChange, GIVEN_UP, Grant, Verdict};
-use crate::store::{Attempt, Claim, DeliveryRequest, DestinationId, Lease, Next, Settlement};
+use crate::store::{Attempt, Claim, DeliveryRequest, DestinationId, Lease, Next, Rendition, Settlement};
 
 /// Leases up to `slots` due deliveries and marks them as in flight. What cannot be sent any more
 /// (its registration is gone, its row is damaged) is ended instead, and the next one taken.
@@ -37,13 +37,15 @@ fn take(desk: &mut Desk, grant: Grant, now: i64) -> rusqlite::Result<Option<Clai
         .connection
         .prepare_cached(
             "SELECT q.account, q.recorded, q.callback, q.tried, r.method, r.url, r.content_type, r.headers, r.body, \
-             q.request = 0 FROM queue q LEFT JOIN request r ON r.number = q.request WHERE q.delivery = ?1",
+             q.request = 0, l.request IS NOT NULL FROM queue q LEFT JOIN request r ON r.number = q.request \
+             LEFT JOIN late l ON l.request = q.request WHERE q.delivery = ?1",
         )?
         .query_row([id], |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, bool>(9)?, read_claimed(row)))
+            let (is_erased, is_late) = (row.get::<_, bool>(9)?, row.get::<_, bool>(10)?);
+            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, is_erased, is_late, read_claimed(row)))
         })
         .optional()?;
-    let Some((account, recorded, erased, claimed)) = read else {
+    let Some((account, recorded, is_erased, is_late, claimed)) = read else {
         tracing::error!(delivery = %lease.delivery, "a delivery was queued without a row");
         desk.scheduler.settle(lease, Verdict::Unknown, None, now);
         return Ok(None);
@@ -59,11 +61,13 @@ fn take(desk: &mut Desk, grant: Grant, now: i64) -> rusqlite::Result<Option<Clai
             let since = Instant::now();
             let leased = Leased { delivery: lease.delivery, account, callback, recorded, since };
             desk.note_granted(lease.token, leased);
+            let late = if is_late { late::read(&desk.connection, account, lease.delivery)? } else { None };
+            let request = late.map_or(Rendition::Done(request), Rendition::Late);
             let account = desk.account_name(account)?;
             return Ok(Some(Claim { lease, account, callback, attempt: tried + 1, request }));
         }
         // Its lease was given back, or ran out.
-        Err(_) if erased => End { state: state::CANCELLED, reason: Some(ERASED), attempts: 0 },
+        Err(_) if is_erased => End { state: state::CANCELLED, reason: Some(ERASED), attempts: 0 },
         Err(error) => {
             tracing::error!(delivery = %lease.delivery, %error, "a delivery cannot be read and is set aside");
             End { state: state::DEAD, reason: Some("its stored request cannot be read"), attempts: 0 }

@@ -300,6 +300,8 @@ impl Desk {
             .execute(params![account, id, end.state, end.reason, end.attempts, at])?;
         if end.state == state::DEAD {
             announcements::dead(self, account, delivery, end.reason.unwrap_or_default(), at)?;
+        }
+        if end.state == state::DEAD || end.state == state::FAILED {
             // What a failed delivery came from is kept as long as the delivery.
             self.connection
                 .prepare_cached(

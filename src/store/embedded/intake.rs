@@ -6,11 +6,12 @@ use super::BACKLOG;
 use super::desk::{Desk, REMOVED, micros, state, stored_destination};
 use super::failure::{WriteError, full};
 use super::writer::Write;
-use super::{search, speech_requests};
+use super::{late, search, speech_requests};
 use crate::context::CallId;
 use crate::event::EventId;
 use crate::store::{
-    Acceptance, Accepted, CallWrite, DedupeKey, EventRow, EventState, FailedDelivery, NewDelivery,
+    Acceptance, Accepted, CallWrite, DedupeKey, DeliveryRequest, EventRow, EventState, FailedDelivery,
+    NewDelivery, Rendition,
 };
 
 impl Write for Box<Acceptance> {
@@ -19,6 +20,9 @@ impl Write for Box<Acceptance> {
     fn write(&self, desk: &mut Desk) -> Result<Accepted, WriteError> {
         if desk.scheduler.queued() + self.deliveries.len() > BACKLOG {
             return Err(WriteError::Refused(full()));
+        }
+        if !late::are_current(desk, &self.deliveries)? {
+            return Ok(Accepted::Conflict);
         }
         let received_at = micros(self.event.received_at);
         if let Some(first) = see(desk, &self.dedupe, self.event.id, received_at)? {
@@ -37,6 +41,10 @@ impl Write for Box<Acceptance> {
         for delivery in &self.deliveries {
             write_delivery(desk, delivery)?;
         }
+        if let Some(snapshot) = &self.snapshot {
+            let account = desk.account(&self.event.account)?;
+            late::write_snapshot(desk, account, snapshot)?;
+        }
         for delivery in &self.failed {
             write_failed(desk, delivery)?;
         }
@@ -49,7 +57,8 @@ impl Write for Box<Acceptance> {
 
     fn weight(&self) -> usize {
         self.event.body.len()
-            + self.deliveries.iter().map(|delivery| delivery.request.body.len()).sum::<usize>()
+            + self.deliveries.iter().map(|delivery| delivery.request.size()).sum::<usize>()
+            + self.snapshot.as_ref().map_or(0, |snapshot| snapshot.bytes.len())
     }
 }
 
@@ -183,25 +192,15 @@ const INSERT_DELIVERY: &str = "INSERT INTO delivery (account, id, callback, dest
 
 pub(super) fn write_delivery(desk: &mut Desk, new: &NewDelivery) -> rusqlite::Result<()> {
     let account = desk.account(&new.account)?;
-    let headers = serde_json::to_string(&new.request.headers).expect("pairs of strings are JSON");
-    let request = desk
-        .connection
-        .prepare_cached(
-            "INSERT INTO request (method, url, content_type, headers, body, account) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        )?
-        .insert(params![
-            new.request.method,
-            new.request.url,
-            new.request.content_type,
-            headers,
-            new.request.body.as_ref(),
-            account,
-        ])?;
-    let destination = stored_destination(new.callback, new.destination);
-    let created_at = micros(new.created_at);
     // The registration may have been removed while the event was on its way.
     let removed = desk.removed.contains(&new.callback);
+    let request = match &new.request {
+        Rendition::Done(request) => Some(write_request(desk, account, request)?),
+        Rendition::Late(_) if removed => None,
+        Rendition::Late(late) => Some(late::write_request(desk, account, new.callback, late)?),
+    };
+    let destination = stored_destination(new.callback, new.destination);
+    let created_at = micros(new.created_at);
     desk.connection.prepare_cached(INSERT_DELIVERY)?.execute(params![
         account,
         new.id.to_bytes(),
@@ -233,6 +232,24 @@ pub(super) fn write_delivery(desk: &mut Desk, new: &NewDelivery) -> rusqlite::Re
             ])?;
     }
     Ok(())
+}
+
+/// Writes a request; its number.
+fn write_request(desk: &Desk, account: i64, request: &DeliveryRequest) -> rusqlite::Result<i64> {
+    let headers = serde_json::to_string(&request.headers).expect("pairs of strings are JSON");
+    desk.connection
+        .prepare_cached(
+            "INSERT INTO request (method, url, content_type, headers, body, account) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?
+        .insert(params![
+            request.method,
+            request.url,
+            request.content_type,
+            headers,
+            request.body.as_ref(),
+            account,
+        ])
 }
 
 pub(super) fn write_failed(desk: &mut Desk, failed: &FailedDelivery) -> rusqlite::Result<()> {

@@ -24,6 +24,7 @@ mod erasing;
 mod failure;
 mod intake;
 mod jobs;
+mod late;
 mod lists;
 mod reader;
 mod recovery;
@@ -31,6 +32,7 @@ mod replay;
 mod schema;
 mod search;
 mod speech_requests;
+mod standing;
 mod stored;
 #[cfg(test)]
 mod tests;
@@ -47,6 +49,7 @@ use std::time::Duration;
 pub use self::audit::audit;
 
 use async_trait::async_trait;
+use hyper::body::Bytes;
 use jiff::Timestamp;
 use rusqlite::Connection;
 use tokio::sync::{Notify, Semaphore, oneshot};
@@ -58,13 +61,14 @@ use self::failure::{closed, full};
 use self::reader::Readers;
 use self::schema::Ownership;
 use self::search::Indexer;
+use self::standing::Meter;
 use self::writer::{ClaimRequest, GivenBack, Message, Pending, Write, Writer};
 use super::scheduler::{CircuitRules, Scheduler};
 use super::{
     Acceptance, Accepted, Announcement, Answered, CallMark, CallQuery, CallbackChanges, CallbackRow, Claim,
-    DedupeKey, DeliveryFilter, DeliveryRow, DeliveryView, EventFilter, EventRow, EventView, Found, Lease,
-    ListedCall, Page, Recall, Remember, Replay, Replayed, Retention, Settlement, Store, StoreError,
-    StoredCall,
+    DedupeKey, DefinitionVersion, DeliveryFilter, DeliveryRow, DeliveryView, EventFilter, EventRow,
+    EventView, Found, LateRendering, Lease, ListedCall, Page, Recall, Remember, Replay, Replayed, Retention,
+    Settlement, Standing, Store, StoreError, StoredCall,
 };
 use crate::context::CallKey;
 use crate::event::{AccountName, CallbackId, DeliveryId, EventId};
@@ -107,6 +111,7 @@ pub struct Embedded {
     readers: Readers,
     pauses: Arc<Pauses>,
     announcing: Arc<Notify>,
+    meter: Meter,
     closed: AtomicBool,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -152,7 +157,8 @@ impl Embedded {
         let (outbox, inbox) = sync_channel(WAITING_WRITES + options.max_in_flight + WAITING_OTHERS);
         let outbox = Arc::new(outbox);
         let indexer = Arc::new(Indexer::start(path, to_index, Arc::downgrade(&outbox))?);
-        let writer = Writer::new(desk, inbox, GivenBack::default(), checkpoints);
+        let meter = Meter::new();
+        let writer = Writer::new(desk, inbox, GivenBack::default(), checkpoints, meter.clone());
         let thread = std::thread::Builder::new()
             .name("ringback-store".to_owned())
             .spawn(move || {
@@ -168,6 +174,7 @@ impl Embedded {
             readers,
             pauses,
             announcing,
+            meter,
             closed: AtomicBool::new(false),
             thread: Mutex::new(Some(thread)),
         })
@@ -304,6 +311,25 @@ impl Store for Embedded {
         self.write_first(Box::new(settlement)).await
     }
 
+    async fn put_rendering(&self, rendering: LateRendering) -> Result<bool, StoreError> {
+        self.write_first(Box::new(rendering)).await
+    }
+
+    async fn snapshot(&self, account: &AccountName, event: EventId) -> Result<Option<Bytes>, StoreError> {
+        let account = Arc::clone(account);
+        let read = self.readers.read(move |connection| late::snapshot(connection, &account, event)).await?;
+        Ok(read.map(Bytes::from))
+    }
+
+    async fn definition(
+        &self,
+        _: &AccountName,
+        id: CallbackId,
+        version: DefinitionVersion,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        self.readers.read(move |connection| late::definition(connection, id, version)).await
+    }
+
     async fn release(&self, leases: Vec<Lease>) -> Result<(), StoreError> {
         self.write_first(claiming::Release(leases)).await
     }
@@ -404,6 +430,10 @@ impl Store for Embedded {
 
     async fn sweep(&self, now: Timestamp) -> Result<usize, StoreError> {
         self.write(chores::Sweep(now)).await
+    }
+
+    async fn standing(&self) -> Result<Standing, StoreError> {
+        self.look_at_standing().await
     }
 
     async fn ready(&self) -> Result<(), StoreError> {

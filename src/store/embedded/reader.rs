@@ -19,8 +19,8 @@ use super::schema;
 use crate::context::{CallId, CallKey};
 use crate::event::{AccountName, CallbackId, DeliveryId, EventId, EventType};
 use crate::store::{
-    Attempt, CallbackRow, CallbackState, DedupeKey, DeliveryFilter, DeliveryRow, DeliveryState, DeliveryView,
-    EventRow, EventState, OutcomeKind, Page, Recall, StoreError, StoredCall,
+    Attempt, CallbackRow, CallbackState, DedupeKey, DefinitionVersion, DeliveryFilter, DeliveryRow,
+    DeliveryState, DeliveryView, EventRow, EventState, OutcomeKind, Page, Recall, StoreError, StoredCall,
 };
 
 /// Connections that read at the same time. More than a few only wait for the same disk.
@@ -89,7 +89,7 @@ fn optional_time(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timest
     }
 }
 
-fn event_type(column: usize, name: &str) -> rusqlite::Result<EventType> {
+pub(super) fn event_type(column: usize, name: &str) -> rusqlite::Result<EventType> {
     EventType::from_name(name).ok_or_else(|| damaged(column, Type::Text, "an unknown event type"))
 }
 
@@ -129,7 +129,7 @@ pub(super) fn callbacks(connection: &Connection) -> rusqlite::Result<Vec<Callbac
     connection
         .prepare_cached(
             "SELECT c.id, a.name, c.pause_reason, c.definition, c.max_in_flight, c.rate_count, \
-             c.rate_period, c.paused, c.deadline FROM callback c JOIN account a ON a.id = c.account \
+             c.rate_period, c.paused, c.deadline, c.version FROM callback c JOIN account a ON a.id = c.account \
              WHERE c.removed_at IS NULL ORDER BY c.id",
         )?
         .query_map([], |row| {
@@ -140,6 +140,7 @@ pub(super) fn callbacks(connection: &Connection) -> rusqlite::Result<Vec<Callbac
                 definition: row.get(3)?,
                 limits: read_limits(row, 4)?,
                 deadline: Duration::from_micros(row.get::<_, i64>(8)?.unsigned_abs()),
+                version: DefinitionVersion(row.get(9)?),
             })
         })?
         .collect()
@@ -237,17 +238,18 @@ pub(super) fn delivery(
     let found = snapshot
         .prepare_cached(&format!(
             "SELECT {DELIVERY_COLUMNS}, r.method, r.url, r.content_type, r.headers, r.body, \
-             r.number IS NOT NULL FROM delivery d LEFT JOIN queue q ON q.delivery = d.id \
+             r.number IS NOT NULL, EXISTS (SELECT 1 FROM late WHERE request = d.request) \
+             FROM delivery d LEFT JOIN queue q ON q.delivery = d.id \
              LEFT JOIN request r ON r.number = d.request \
              WHERE d.account = (SELECT id FROM account WHERE name = ?1) AND d.id = ?2"
         ))?
         .query_row(params![account, id.to_bytes()], |row| {
-            let has_request: bool = row.get(18)?;
-            let request = if has_request { Some(read_request(row, 13)?) } else { None };
-            Ok((delivery_row(row)?, request))
+            let (has_request, is_late): (bool, bool) = (row.get(18)?, row.get(19)?);
+            let request = if has_request && !is_late { Some(read_request(row, 13)?) } else { None };
+            Ok((delivery_row(row)?, request, is_late))
         })
         .optional()?;
-    let Some((row, request)) = found else { return Ok(None) };
+    let Some((row, request, is_late)) = found else { return Ok(None) };
     let attempts = snapshot
         .prepare_cached(
             "SELECT number, started_at, latency, outcome, status, error, response FROM attempt \
@@ -267,7 +269,7 @@ pub(super) fn delivery(
             })
         })?
         .collect::<Result<_, _>>()?;
-    Ok(Some(DeliveryView { row, request, attempts }))
+    Ok(Some(DeliveryView { row, request, is_late, attempts }))
 }
 
 /// A state that a delivery ends in, as its row has it.

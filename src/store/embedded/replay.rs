@@ -60,6 +60,6 @@ impl Write for MakeAnew {
     }
 
     fn weight(&self) -> usize {
-        self.replay.deliveries.iter().map(|(_, new)| new.request.body.len()).sum()
+        self.replay.deliveries.iter().map(|(_, new)| new.request.size()).sum()
     }
 }

@@ -15,10 +15,10 @@ const APPLICATION_ID: i32 = 0x5267_426b;
 
 /// The version of the tables below. A newer binary reads older files, an older binary refuses
 /// newer ones.
-pub(super) const FORMAT: i32 = 9;
+pub(super) const FORMAT: i32 = 10;
 
 /// What makes a file of the format before into one of this format, oldest first.
-const MIGRATIONS: [(i32, &str); 10] = [
+const MIGRATIONS: [(i32, &str); 11] = [
     (2, "ALTER TABLE callback ADD COLUMN deadline INTEGER NOT NULL DEFAULT 60000000;"),
     (3, super::jobs::TABLES),
     (4, super::circuits::TABLE),
@@ -29,6 +29,7 @@ const MIGRATIONS: [(i32, &str); 10] = [
     (8, super::erasing::INDEXES),
     (9, super::stored::MIGRATION),
     (9, super::stored::TRIGGERS),
+    (10, super::late::TABLES),
 ];
 
 /// How large the write-ahead log is left on disk once it has been written back.
@@ -47,7 +48,7 @@ const READER_CACHE_KIB: u32 = 4 << 10;
 const READER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Statements kept prepared per connection; more than there are in the source.
-const STATEMENTS: usize = 96;
+const STATEMENTS: usize = 112;
 
 /// Times are microseconds since the Unix epoch, ids 16 bytes in the order of their making.
 ///
@@ -314,7 +315,7 @@ fn prepare(connection: &Connection, format: Option<i32>) -> rusqlite::Result<()>
     let Some(format) = format else {
         connection.execute_batch(&format!(
             "BEGIN IMMEDIATE; {TABLES} {jobs} {circuits} {announcements} {speech_requests} {search} {erasing} {stored} \
-             PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; COMMIT;",
+             {late} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; COMMIT;",
             jobs = super::jobs::TABLES,
             circuits = super::circuits::TABLE,
             announcements = super::announcements::TABLE,
@@ -322,8 +323,9 @@ fn prepare(connection: &Connection, format: Option<i32>) -> rusqlite::Result<()>
             search = super::search::TABLES,
             erasing = super::erasing::INDEXES,
             stored = super::stored::TRIGGERS,
+            late = super::late::TABLES,
         ))?;
-        return connection.execute_batch(LATER);
+        return connection.execute_batch(&[LATER, super::standing::INDEX].concat());
     };
     if format < FORMAT {
         let steps = MIGRATIONS.iter().filter(|(to, _)| format < *to).map(|(_, step)| *step);
@@ -331,7 +333,7 @@ fn prepare(connection: &Connection, format: Option<i32>) -> rusqlite::Result<()>
         connection
             .execute_batch(&format!("BEGIN IMMEDIATE; {steps} PRAGMA user_version = {FORMAT}; COMMIT;"))?;
     }
-    connection.execute_batch(LATER)?;
+    connection.execute_batch(&[LATER, super::standing::INDEX].concat())?;
     Ok(())
 }
 

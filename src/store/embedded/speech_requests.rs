@@ -199,7 +199,7 @@ impl Write for Box<NewSpeechRequest> {
     }
 
     fn weight(&self) -> usize {
-        self.deliveries.iter().map(|delivery| delivery.request.body.len()).sum()
+        self.deliveries.iter().map(|delivery| delivery.request.size()).sum()
     }
 }
 

@@ -1,4 +1,5 @@
-//! How many bytes are stored for each account: event bodies, contexts of calls, rendered bodies.
+//! How many bytes are stored for each account: event bodies, contexts of calls, rendered bodies; and
+//! what others are to be rendered from (`late`).
 //!
 //! The file counts by itself, in the write that stores or removes, whoever writes: no path can
 //! forget it, and what is rolled back was never counted.

@@ -8,7 +8,8 @@ use super::failure::WriteError;
 use super::*;
 use crate::event::EventType;
 use crate::store::{
-    Attempt, DeliveryRequest, DeliveryState, EventState, NewDelivery, Next, OutcomeKind, SharedStore,
+    Attempt, DeliveryRequest, DeliveryState, EventState, NewDelivery, Next, OutcomeKind, Rendition,
+    SharedStore,
 };
 
 /// Does something at the writer's desk, inside a transaction.
@@ -93,14 +94,15 @@ fn acceptance(body: usize) -> Acceptance {
             created_at: now,
             due: now,
             order: None,
-            request: DeliveryRequest {
+            request: Rendition::Done(DeliveryRequest {
                 method: "POST".to_owned(),
                 url: "https://receiver.example".to_owned(),
                 content_type: String::new(),
                 headers: Vec::new(),
                 body: Bytes::from_static(b"{}"),
-            },
+            }),
         }],
+        snapshot: None,
         failed: Vec::new(),
         answered: Vec::new(),
         event,

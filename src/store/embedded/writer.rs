@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::checkpoint::Checkpoints;
 use super::desk::Desk;
 use super::failure::{WriteError, is_of_the_place, store_error};
+use super::standing::Meter;
 use super::{chores, claiming};
 use crate::store::{Claim, Lease, StoreError};
 
@@ -189,6 +190,7 @@ pub(super) struct Writer {
     next_sweep: Instant,
     gathering: Gathering,
     checkpoints: Checkpoints,
+    meter: Meter,
 }
 
 impl Writer {
@@ -197,6 +199,7 @@ impl Writer {
         inbox: Receiver<Message>,
         given_back: GivenBack,
         checkpoints: Checkpoints,
+        meter: Meter,
     ) -> Self {
         Self {
             desk,
@@ -210,6 +213,7 @@ impl Writer {
             next_sweep: Instant::now() + SWEEP_PACE,
             gathering: Gathering::default(),
             checkpoints,
+            meter,
         }
     }
 
@@ -353,6 +357,7 @@ impl Writer {
         with_own_work: bool,
     ) -> rusqlite::Result<Vec<(oneshot::Sender<Handover>, Handover)>> {
         self.desk.begin()?;
+        let count = jobs.len();
         for job in jobs {
             job.run(&mut self.desk)?;
         }
@@ -366,7 +371,12 @@ impl Writer {
             self.put_back(served);
             return Err(error);
         }
-        self.gathering.committed(started.elapsed());
+        let took = started.elapsed();
+        self.gathering.committed(took);
+        if count > 0 {
+            self.meter.commit.observe(took.as_secs_f64());
+            self.meter.batch.observe(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
+        }
         Ok(served
             .into_iter()
             .map(|(request, claims)| {

@@ -20,6 +20,9 @@ const SCAN: usize = 1_000;
 /// Of how many one script looks at all that belongs to them: Redis does nothing else meanwhile.
 const CHUNK: usize = 100;
 
+/// What the names of sets begin with that are not sorted.
+const SETS: [&[u8]; 6] = [b"ja:", b"jo:", b"jc:", b"su:", b"vu:", b"co"];
+
 /// The most leases that are counted against what destinations say of them.
 const MOST_LEASES: usize = 20_000;
 
@@ -38,6 +41,7 @@ pub async fn audit(url: &str) -> Result<Audit, StoreError> {
         deliveries: Script::new(include_str!("audit_deliveries.lua")),
         members: Script::new(include_str!("audit_members.lua")),
         parts: Script::new(include_str!("audit_parts.lua")),
+        needed: Script::new(include_str!("audit_needed.lua")),
         records: Script::new(include_str!("audit_records.lua")),
         destinations: Script::new(include_str!("audit_destinations.lua")),
         jobs: Script::new(include_str!("audit_jobs.lua")),
@@ -84,6 +88,7 @@ struct Auditor {
     deliveries: Script,
     members: Script,
     parts: Script,
+    needed: Script,
     records: Script,
     destinations: Script,
     jobs: Script,
@@ -107,6 +112,8 @@ struct Waiting {
     deliveries: Vec<Vec<u8>>,
     requests: Vec<Vec<u8>>,
     attempts: Vec<Vec<u8>>,
+    snapshots: Vec<Vec<u8>>,
+    definitions: Vec<Vec<u8>>,
     events: Vec<Vec<u8>>,
     calls: Vec<Vec<u8>>,
     jobs: Vec<Vec<u8>>,
@@ -165,6 +172,10 @@ impl Auditor {
             b"h" => waiting.deliveries.push(rest.to_vec()),
             b"r" => waiting.requests.push(rest.to_vec()),
             b"a" => waiting.attempts.push(rest.to_vec()),
+            b"sn" => waiting.snapshots.push(rest.to_vec()),
+            b"vd" => waiting.definitions.push(rest.to_vec()),
+            b"su" => self.look_at_members(members("h:", "e", rest)).await?,
+            b"vu" => self.look_at_members(members("h:", "c", &rest[..rest.len().min(16)])).await?,
             b"e" => waiting.events.push(rest.to_vec()),
             b"c" => waiting.calls.push(rest.to_vec()),
             b"j" => waiting.jobs.push(rest.to_vec()),
@@ -210,6 +221,7 @@ impl Auditor {
                 let id = memchr::memchr(0, rest).map_or(rest, |at| &rest[at + 1..]);
                 self.look_at_members(members("j:", "i", id)).await?;
             }
+            b"co" => self.look_at_members(members("d:", "", b"")).await?,
             b"kr" | b"kp" => self.look_at_members(members("k:", "", b"")).await?,
             b"w" | b"lp" | b"lt" => {
                 let mut cursor = "0".to_owned();
@@ -235,7 +247,7 @@ impl Auditor {
         }
         let mut pipeline = redis::pipe();
         let key = self.shard.key("", set);
-        let is_sorted = ![b"ja:", b"jo:", b"jc:"].iter().any(|begins| set.starts_with(*begins));
+        let is_sorted = !SETS.iter().any(|begins| set.starts_with(begins));
         let scan = if is_sorted { "ZSCAN" } else { "SSCAN" };
         pipeline.cmd(scan).arg(key).arg(cursor).arg("COUNT").arg(SCAN);
         let ((next, found),): ((String, Vec<Vec<u8>>),) = self.shard.ask(&pipeline).await?;
@@ -351,6 +363,25 @@ impl Auditor {
                 }
             }
         }
+        for (begins, users, kind, names) in [
+            ("sn:", "su:", b"e:", take(&mut waiting.snapshots)),
+            ("vd:", "vu:", b"k:", take(&mut waiting.definitions)),
+        ] {
+            for chunk in names.chunks(CHUNK) {
+                let told: Vec<Vec<u8>> = self
+                    .shard
+                    .run(&self.needed, |command| {
+                        command.arg(begins).arg(users).arg(chunk);
+                    })
+                    .await?;
+                for name in told {
+                    // Behind a registration's id stands the version.
+                    let subject = printed(kind, &name[..name.len().min(16)]);
+                    let detail = "what late deliveries are rendered from is kept, and there is none";
+                    self.audit.find(FindingKind::Orphan, subject, detail);
+                }
+            }
+        }
         for (what, kind, names) in [
             ("events", "e", take(&mut waiting.events)),
             ("calls", "c", take(&mut waiting.calls)),
@@ -415,6 +446,7 @@ fn name_of_state(letter: &str) -> &'static str {
         "x" => "dead",
         "f" => "failed",
         "c" => "cancelled",
+        "late" => "not rendered yet",
         _ => "in no state",
     }
 }

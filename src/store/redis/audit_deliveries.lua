@@ -1,7 +1,7 @@
 -- Looks whether deliveries are where their states demand. Changes nothing.
 --
--- ARGV: from 2 on, deliveries. Answers { states, a letter for each that is there, then for each thing
--- that is wrong: delivery, kind, sentence }.
+-- ARGV: from 2 on, deliveries. Answers { states, a letter for each that is there and "late" for each that
+-- is not rendered yet, then for each thing that is wrong: delivery, kind, sentence }.
 local states, told = {}, {}
 
 local function has(set, member)
@@ -10,7 +10,7 @@ end
 
 local function look(id)
   local key = P .. "h:" .. id
-  local h = call("HMGET", key, "s", "a", "c", "d", "e", "i", "g", "n", "f", "k", "Z")
+  local h = call("HMGET", key, "s", "a", "c", "d", "e", "i", "g", "n", "f", "k", "Z", "U")
   local state, account, callback, destination = h[1], h[2], h[3], h[4]
   local event, of_call, order, finished = h[5], h[6], h[7], h[9]
   local function tell(kind, sentence)
@@ -71,10 +71,34 @@ local function look(id)
 
   local has_request = call("EXISTS", P .. "r:" .. id) == 1
   if state == "f" and has_request then tell("state", "it was never rendered, and has a request") end
-  -- One whose call was erased has none, and no attempts either.
+  -- One whose call was erased has none, and no attempts either; nor has one that was cancelled before
+  -- it was rendered.
   local is_erased = h[11]
-  if state ~= "f" and not has_request and not is_erased then
+  if state ~= "f" and not has_request and not is_erased and not h[12] then
     tell("no_request", "its request is not there: it can neither be shown nor sent")
+  end
+  local version = late_version(call("GETRANGE", P .. "r:" .. id, 0, 16))
+  if version then
+    states[#states + 1] = "late"
+    if state == "d" or state == "c" then tell("state", "it is over, and waits to be rendered") end
+    if call("EXISTS", P .. "sn:" .. event) == 0 then
+      tell("no_request", "it is not rendered yet, and what it is rendered from is not there")
+    end
+    local k = call("HMGET", P .. "k:" .. callback, "a", "r", "V")
+    -- What waits for one that was removed is cancelled.
+    if k[1] and not k[2] and (k[3] or NO_VERSION) ~= version and
+      call("EXISTS", P .. "vd:" .. callback .. version) == 0 then
+      tell("no_request", "it is not rendered yet, and the definition that it names is not there")
+    end
+    if call("SISMEMBER", P .. "vu:" .. callback .. version, id) == 0 then
+      tell("unlisted", "it is not rendered yet, and its definition would go before it")
+    end
+  end
+  local is_listed = call("SISMEMBER", P .. "su:" .. event, id) == 1
+  if version and not is_listed then
+    tell("unlisted", "it is not rendered yet, and what it is rendered from would go before it")
+  elseif is_listed and not version then
+    tell("misplaced", "it is among those that are yet to be rendered, and is none")
   end
   local attempts, recorded = tonumber(h[8]), call("LLEN", P .. "a:" .. id)
   if not attempts or (attempts > recorded and not is_erased) or (state == "d" and attempts == 0) then

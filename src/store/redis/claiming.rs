@@ -110,7 +110,7 @@ impl Shared {
         for (delivery, token, callback, attempt, on_trial, request) in granted {
             let lease = Lease { delivery: DeliveryId::from_bytes(delivery), token: shard.token(token) };
             self.held().insert(lease.delivery, Held { token: lease.token, on_trial, since: Instant::now() });
-            match form::read_request(request) {
+            match form::read_rendition(request) {
                 Ok((account, request)) => claims.push(Claim {
                     lease,
                     account,

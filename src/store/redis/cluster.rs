@@ -19,6 +19,7 @@ use super::failure::{away, lost_slot};
 use super::inspection;
 use super::link::{Link, Setup};
 use super::nodes::unusable;
+use crate::metric::Histogram;
 use crate::store::StoreError;
 
 /// How long nobody asks for the nodes after they were asked for.
@@ -65,6 +66,11 @@ impl fmt::Debug for Cluster {
 }
 
 impl Cluster {
+    /// How long scripts take.
+    pub(super) const fn meter(&self) -> &Histogram {
+        &self.setup.meter
+    }
+
     /// Asks the nodes that are named for all of them. There is at least one.
     pub(super) async fn connect(named: Vec<Client>, setup: Setup) -> Result<Self, StoreError> {
         let like = named.first().expect("a Cluster is named by a node").get_connection_info().clone();

@@ -5,7 +5,7 @@
 allow_when_full()
 for at = 4, #ARGV do
   local id = ARGV[at]
-  local h = call("HMGET", P .. "h:" .. id, "a", "s", "d", "e", "n", "g", "c", "z")
+  local h = call("HMGET", P .. "h:" .. id, "a", "s", "d", "e", "n", "g", "c")
   if h[1] == ARGV[2] then
     if h[2] == "q" then
       call("ZREM", P .. "q:" .. h[3], id)
@@ -17,9 +17,10 @@ for at = 4, #ARGV do
       wake_for(d)
     end
     call("HSET", P .. "h:" .. id, "Z", 1)
-    call("UNLINK", P .. "r:" .. id, P .. "a:" .. id)
+    drop_request(id, h[4], h[7])
+    call("UNLINK", P .. "a:" .. id)
     -- The delivery stays, and is not to be taken off once more.
-    count_stored(h[1], -(tonumber(h[8]) or 0))
+    count_stored(h[1], -(tonumber(call("HGET", P .. "h:" .. id, "z")) or 0))
     call("HDEL", P .. "h:" .. id, "z")
   end
 end

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use crate::context::{CallId, CallKey};
 use crate::event::{AccountName, DeliveryId, EventId, EventType, JobId};
 use crate::store::{
-    Answered, Attempt, DeliveryRequest, EventRow, EventState, JobPhase, JobStanding, NewDelivery, NewJob,
-    OutcomeKind, RequestedState, StoreError,
+    Answered, Attempt, DefinitionVersion, DeliveryRequest, EventRow, EventState, JobPhase, JobStanding, Late,
+    NewDelivery, NewJob, OutcomeKind, Rendition, RequestedState, StoreError,
 };
 
 #[derive(Serialize, Deserialize)]
@@ -88,20 +88,63 @@ struct RequestHead {
     headers: Vec<(String, String)>,
 }
 
+#[derive(Serialize, Deserialize)]
+struct LateHead {
+    account: String,
+    event: String,
+    event_type: String,
+}
+
+/// What the record of a late delivery begins with: a byte that no JSON begins with. The version of its
+/// definition stands behind it, where scripts look for it.
+const LATE: u8 = 0;
+
+/// What a delivery sends, and whose it is.
+pub(super) fn write_rendition(new: &NewDelivery) -> Vec<u8> {
+    match &new.request {
+        Rendition::Done(request) => write_request(&new.account, request),
+        Rendition::Late(late) => {
+            let head = LateHead {
+                account: new.account.as_ref().to_owned(),
+                event: late.event.to_string(),
+                event_type: late.event_type.as_str().to_owned(),
+            };
+            [&[LATE], late.version.0.as_slice(), &join(&head, &[])].concat()
+        }
+    }
+}
+
 /// A delivery's request, and whose it is.
-pub(super) fn write_request(new: &NewDelivery) -> Vec<u8> {
+pub(super) fn write_request(account: &AccountName, request: &DeliveryRequest) -> Vec<u8> {
     let head = RequestHead {
-        account: new.account.as_ref().to_owned(),
-        method: new.request.method.clone(),
-        url: new.request.url.clone(),
-        content_type: new.request.content_type.clone(),
-        headers: new.request.headers.clone(),
+        account: account.as_ref().to_owned(),
+        method: request.method.clone(),
+        url: request.url.clone(),
+        content_type: request.content_type.clone(),
+        headers: request.headers.clone(),
     };
-    join(&head, &new.request.body)
+    join(&head, &request.body)
+}
+
+/// The inverse of [`write_rendition`].
+pub(super) fn read_rendition(record: Vec<u8>) -> Result<(AccountName, Rendition), StoreError> {
+    if record.first() != Some(&LATE) {
+        let (account, request) = read_request(record)?;
+        return Ok((account, Rendition::Done(request)));
+    }
+    let damaged = |reason: &str| corrupt("request", reason);
+    let (version, head) = record[1..].split_first_chunk().ok_or_else(|| damaged("it is cut off"))?;
+    let (head, _): (LateHead, Bytes) = split("request", head.to_vec())?;
+    let late = Late {
+        event: head.event.parse().map_err(|_| damaged("no event's id"))?,
+        event_type: event_type(&head.event_type)?,
+        version: DefinitionVersion(*version),
+    };
+    Ok((head.account.into(), Rendition::Late(late)))
 }
 
 /// The inverse of [`write_request`].
-pub(super) fn read_request(record: Vec<u8>) -> Result<(AccountName, DeliveryRequest), StoreError> {
+fn read_request(record: Vec<u8>) -> Result<(AccountName, DeliveryRequest), StoreError> {
     let (head, body): (RequestHead, Bytes) = split("request", record)?;
     let request = DeliveryRequest {
         method: head.method,

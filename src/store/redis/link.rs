@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::Durability;
 use super::failure::{Verdict, away, store_error, verdict};
 use super::replicas::{self, Rounds};
+use crate::metric::{Histogram, durations};
 use crate::store::StoreError;
 
 /// How long a connection may take to be made.
@@ -35,11 +36,23 @@ pub(super) struct Link {
 }
 
 /// What all links of a store share.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct Setup {
     pub(super) durability: Durability,
     /// Numbers the connections.
     pub(super) generations: Arc<AtomicU64>,
+    /// How long scripts take.
+    pub(super) meter: Histogram,
+}
+
+impl Setup {
+    pub(super) fn new(durability: Durability) -> Self {
+        let meter = durations(
+            "ringback_store_script_duration_seconds",
+            "How long scripts of the store in Redis took, with the way there and back.",
+        );
+        Self { durability, generations: Arc::default(), meter }
+    }
 }
 
 #[derive(Default)]
@@ -67,6 +80,11 @@ impl fmt::Debug for Link {
 impl Link {
     pub(super) fn new(client: Client, setup: Setup) -> Self {
         Self { client, state: Mutex::default(), setup, rounds: Rounds::default() }
+    }
+
+    /// How long scripts take.
+    pub(super) const fn meter(&self) -> &Histogram {
+        &self.setup.meter
     }
 
     /// Its address, without user and password.

@@ -37,12 +37,17 @@
 //! | `y:<account>\0<key>` | string | the answer that a repeated request gets again; expires by itself |
 //! | `kr`, `kp` | zset | registrations by revision; the paused ones |
 //! | `h:<delivery>` | hash | all of a delivery that changes: state, token, attempts, due …; `o` the space of its call |
-//! | `r:<delivery>` | string | its request |
+//! | `r:<delivery>` | string | its request; or, if it is late, what it is yet to be rendered from, by name |
 //! | `a:<delivery>` | list | its attempts |
+//! | `sn:<event>` | hash | what its late deliveries are rendered from: `b` bytes, `a` account, `z` bytes that are counted for it |
+//! | `su:<event>` | set | its late deliveries, as long as they are |
+//! | `vu:<registration><version>` | set | late deliveries that name this version of its definition |
+//! | `vd:<registration><version>` | string | that definition, when the registration has another |
 //! | `d:<destination>` | hash | limits, in flight, rate, whose turn, circuit |
 //! | `q:<destination>` | zset | what waits for it, by time |
 //! | `g:<destination><order>` | zset | deliveries that go out in this order, by their place in it |
 //! | `qx:<destination>`, `zx` | zset, set | what waited for a removed registration; which those are |
+//! | `co` | set | destinations whose circuit is open |
 //! | `w`, `lp`, `lt` | zset | destinations whose time will come, in line, in line on trial |
 //! | `l` | zset | leased deliveries, by when the lease runs out |
 //! | `an` | zset | what is to be announced, by time |
@@ -110,6 +115,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use hyper::body::Bytes;
 use jiff::Timestamp;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -120,15 +126,16 @@ use self::shared::{Held, Shared};
 use super::scheduler::CircuitRules;
 use super::{
     Acceptance, Accepted, Announcement, Answered, CallMark, CallQuery, CallbackChanges, CallbackRow, Claim,
-    DedupeKey, DeliveryFilter, DeliveryRow, DeliveryView, EventFilter, EventRow, EventView, Found, Lease,
-    ListedCall, Page, Recall, Remember, Replay, Replayed, Retention, Settlement, Store, StoreError,
-    StoredCall,
+    DedupeKey, DefinitionVersion, DeliveryFilter, DeliveryRow, DeliveryView, EventFilter, EventRow,
+    EventView, Found, LateRendering, Lease, ListedCall, Page, Recall, Remember, Replay, Replayed, Retention,
+    Settlement, Standing, Store, StoreError, StoredCall,
 };
 use crate::context::CallKey;
 use crate::event::{AccountName, CallbackId, DeliveryId, EventId};
+use crate::metric::Histogram;
 
 /// The version of the keys. A newer binary reads an older one's, an older binary refuses newer.
-const FORMAT: u32 = 5;
+const FORMAT: u32 = 6;
 
 /// Deliveries of one account that may be open at once; past it, its events are refused. What
 /// bounds all accounts together is Redis' `maxmemory`.
@@ -207,6 +214,12 @@ impl Redis {
     /// away when its memory is full, or holds what a newer version wrote.
     pub async fn open(url: &str, options: Options) -> Result<Self, StoreError> {
         Ok(Self::start(Arc::new(Shared::connect(url, options, None).await?)))
+    }
+
+    /// What is measured of its scripts, for those who show it.
+    #[must_use]
+    pub fn meter(&self) -> Histogram {
+        self.shared.meter.clone()
     }
 
     fn start(shared: Arc<Shared>) -> Self {
@@ -359,6 +372,23 @@ impl Store for Redis {
         Ok(self.open_only()?.settle(&settlement).await?.is_some())
     }
 
+    async fn put_rendering(&self, rendering: LateRendering) -> Result<bool, StoreError> {
+        self.open_only()?.put_rendering(&rendering).await
+    }
+
+    async fn snapshot(&self, account: &AccountName, event: EventId) -> Result<Option<Bytes>, StoreError> {
+        self.open_only()?.snapshot(account, event).await
+    }
+
+    async fn definition(
+        &self,
+        account: &AccountName,
+        id: CallbackId,
+        version: DefinitionVersion,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        self.open_only()?.definition(account, id, version).await
+    }
+
     async fn release(&self, leases: Vec<Lease>) -> Result<(), StoreError> {
         self.open_only()?.release(&leases).await
     }
@@ -446,6 +476,10 @@ impl Store for Redis {
 
     async fn sweep(&self, now: Timestamp) -> Result<usize, StoreError> {
         self.open_only()?.sweep(now).await
+    }
+
+    async fn standing(&self) -> Result<Standing, StoreError> {
+        self.open_only()?.standing().await
     }
 
     async fn ready(&self) -> Result<(), StoreError> {

@@ -8,6 +8,7 @@ use super::Durability;
 use super::address::nodes_of_cluster;
 use super::cluster::Cluster;
 use super::link::{Link, Setup};
+use crate::metric::Histogram;
 use crate::store::StoreError;
 
 /// The shards of a new store in a Cluster of up to [`FEW_MASTERS`], and in a larger one: so many that
@@ -26,7 +27,7 @@ pub(super) enum Nodes {
 impl Nodes {
     /// The nodes that a URL names. Those of a Cluster are asked for.
     pub(super) async fn open(url: &str, durability: Durability) -> Result<Self, StoreError> {
-        let setup = Setup { durability, ..Setup::default() };
+        let setup = Setup::new(durability);
         // The library's words may hold the URL, and with it the password.
         let client = |url: &str| {
             Client::open(url)
@@ -43,6 +44,14 @@ impl Nodes {
 
     pub(super) const fn is_cluster(&self) -> bool {
         matches!(self, Self::Cluster(_))
+    }
+
+    /// How long scripts take.
+    pub(super) fn meter(&self) -> &Histogram {
+        match self {
+            Self::One(link) => link.meter(),
+            Self::Cluster(cluster) => cluster.meter(),
+        }
     }
 
     /// The masters: those that take writes.

@@ -15,6 +15,9 @@ end
 local UNCONFIGURED = 16
 local REMOVED = "its registration was removed"
 
+-- The version of a definition that was written before there were versions.
+local NO_VERSION = string.rep("\0", 16)
+
 -- A full Redis must drain: a script that has written once may go on writing, and a DEL is always
 -- allowed. (`#!lua flags=allow-oom` says the same, but Redis 6.2 cannot read it.)
 local function allow_when_full()
@@ -78,6 +81,7 @@ local function refile(d)
   local key = P .. "d:" .. d.id
   if filed == "" and not d.configured and d.in_flight == 0 then
     call("DEL", key)
+    if d.since then call("SREM", P .. "co", d.id) end
   elseif d.interval and d.even then
     call("HSET", key, "f", d.in_flight, "v", d.proven and 1 or 0, "s", d.served, "z", filed, "e", d.even)
   else
@@ -88,6 +92,7 @@ end
 -- Closes a destination's circuit, and forgets what was counted for it.
 local function close_circuit(d)
   call("HDEL", P .. "d:" .. d.id, "O", "P", "N", "T", "x", "y")
+  if d.since then call("SREM", P .. "co", d.id) end
   d.since, d.probes, d.probe_at, d.from_token = nil, nil, nil, nil
 end
 
@@ -138,6 +143,39 @@ local function announce(account, callback, delivery, reason, at)
     string.format("%.0f", at) .. "\0" .. account .. "\0" .. reason)
 end
 
+-- Counts bytes that are stored for an account, or not any more. Each record says by itself (`z`) how
+-- much it was counted for: those of an older version were not, and are not taken off.
+local function count_stored(account, bytes)
+  if bytes ~= 0 then call("HINCRBY", P .. "b", account, bytes) end
+end
+
+-- Of a request that is yet to be rendered, the version of the definition that it names (form.rs): such
+-- a record begins with a byte that no other begins with.
+local function late_version(record)
+  if record and string.byte(record) == 0 then return string.sub(record, 2, 17) end
+end
+
+-- A late delivery was rendered, or never will be. What it was to be rendered from goes with the last
+-- that needs it.
+local function forget_late(id, event, callback, version)
+  call("SREM", P .. "su:" .. event, id)
+  if call("EXISTS", P .. "su:" .. event) == 0 then
+    local s = call("HMGET", P .. "sn:" .. event, "a", "z")
+    if s[1] then count_stored(s[1], -tonumber(s[2])) end
+    call("UNLINK", P .. "sn:" .. event)
+  end
+  local definition = callback .. version
+  call("SREM", P .. "vu:" .. definition, id)
+  if call("EXISTS", P .. "vu:" .. definition) == 0 then call("UNLINK", P .. "vd:" .. definition) end
+end
+
+-- Removes what a delivery sends.
+local function drop_request(id, event, callback)
+  local version = late_version(call("GETRANGE", P .. "r:" .. id, 0, 16))
+  if version then forget_late(id, event, callback, version) end
+  call("UNLINK", P .. "r:" .. id)
+end
+
 -- Ends a delivery that will not be sent again. States: d delivered, x dead, f failed, c cancelled.
 local function finish(id, account, event, state, reason, at, attempts)
   local key = P .. "h:" .. id
@@ -154,25 +192,31 @@ local function finish(id, account, event, state, reason, at, attempts)
   end
   call("ZADD", P .. "xf", at, id)
   call("ZADD", P .. "is:" .. state .. ":" .. account, 0, id)
+  if state == "f" or state == "c" then
+    -- One that was not rendered yet never will be.
+    if late_version(call("GETRANGE", P .. "r:" .. id, 0, 16)) then
+      local h = call("HMGET", key, "c", "z")
+      drop_request(id, event, h[1])
+      count_stored(account, -(tonumber(h[2]) or 0))
+      call("HDEL", key, "z")
+      call("HSET", key, "U", 1)
+    end
+  end
   if state == "x" then
     local h = call("HMGET", key, "c", "y")
     -- But not of one that would itself have told of such a thing, or that would never end.
     if h[1] and h[2] ~= "delivery.dead" and h[2] ~= "callback.paused" then
       announce(account, h[1], id, reason, tonumber(at))
     end
-    -- What a dead delivery came from is kept as long as the delivery.
+  end
+  if state == "x" or state == "f" then
+    -- What a delivery came from that is dead or failed is kept as long as the delivery.
     local received = call("ZSCORE", P .. "xe", event)
     if received then
       call("ZREM", P .. "xe", event)
       call("ZADD", P .. "xk", received, event)
     end
   end
-end
-
--- Counts bytes that are stored for an account, or not any more. Each record says by itself (`z`) how
--- much it was counted for: those of an older version were not, and are not taken off.
-local function count_stored(account, bytes)
-  if bytes ~= 0 then call("HINCRBY", P .. "b", account, bytes) end
 end
 
 -- Whether an id of a delivery is stored already, or was asked for before.
@@ -201,6 +245,11 @@ local function put_delivery(account, event, at, space)
   call("HSET", key, "a", account, "c", callback, "d", destination, "e", event, "y", ARGV[at + 3],
     "i", of_call, "m", created, "n", 0, "t", 0, "s", "q", "u", ARGV[at + 6], "w", due,
     "z", #ARGV[at + 8], "o", space or "")
+  local version = late_version(ARGV[at + 8])
+  if version then
+    call("SADD", P .. "su:" .. event, id)
+    call("SADD", P .. "vu:" .. callback .. version, id)
+  end
   list(account, id, callback, of_call)
   -- The registration may have been removed while the event was on its way.
   if call("HEXISTS", P .. "k:" .. callback, "r") == 1 then

@@ -3,19 +3,25 @@
 --
 -- ARGV: 2 registration, 3 account, 4 max in flight, 5 rate ("count/period" in µs, "" for none),
 -- 6 interval, 7 tolerance, 8 "1" if its deliveries wait, 9 "1" if there is a reason for it,
--- 10 the reason, 11 definition, 12 an attempt's deadline in µs, 13 how long its lease lasts; and to
--- remember an answer: 14 its key, 15 the answer, 16 for how long, in ms. If there is one already,
--- that is the answer, and nothing is written.
+-- 10 the reason, 11 definition, 12 an attempt's deadline in µs, 13 how long its lease lasts,
+-- 14 the definition's version; and to remember an answer: 15 its key, 16 the answer, 17 for how long,
+-- in ms. If there is one already, that is the answer, and nothing is written.
 local id = ARGV[2]
-if ARGV[14] then
-  local earlier = call("GET", P .. "y:" .. ARGV[14])
+if ARGV[15] then
+  local earlier = call("GET", P .. "y:" .. ARGV[15])
   if earlier then return earlier end
 end
 local key = P .. "k:" .. id
-local old = call("HMGET", key, "a", "r")
+local old = call("HMGET", key, "a", "r", "V", "b")
 if old[2] or (old[1] and old[1] ~= ARGV[3]) then return 0 end
-if ARGV[14] then call("SET", P .. "y:" .. ARGV[14], ARGV[15], "PX", ARGV[16]) end
-call("HSET", key, "a", ARGV[3], "m", ARGV[4], "R", ARGV[5], "p", ARGV[8], "b", ARGV[11], "t", ARGV[12])
+if ARGV[15] then call("SET", P .. "y:" .. ARGV[15], ARGV[16], "PX", ARGV[17]) end
+-- The definition that it has had is kept as long as a late delivery names it.
+local former = id .. (old[3] or NO_VERSION)
+if old[4] and former ~= id .. ARGV[14] and call("EXISTS", P .. "vu:" .. former) == 1 then
+  call("SET", P .. "vd:" .. former, old[4])
+end
+call("HSET", key, "a", ARGV[3], "m", ARGV[4], "R", ARGV[5], "p", ARGV[8], "b", ARGV[11], "t", ARGV[12],
+  "V", ARGV[14])
 if ARGV[9] == "1" then call("HSET", key, "s", ARGV[10]) else call("HDEL", key, "s") end
 if ARGV[8] == "1" then call("ZADD", P .. "kp", now, id) else call("ZREM", P .. "kp", id) end
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use hyper::body::Bytes;
 use jiff::Timestamp;
 
 use super::shard::Shard;
@@ -12,8 +13,8 @@ use crate::context::{CallId, CallKey};
 use crate::event::{AccountName, CallbackId, DeliveryId, EventId};
 use crate::store::{
     Announced, Announcement, Answered, CallbackChanges, CallbackRow, CallbackState, DedupeKey,
-    DeliveryFilter, DeliveryRow, DeliveryState, DeliveryView, DestinationLimits, EventView, Page, Rate,
-    Recall, StoreError, StoredCall,
+    DefinitionVersion, DeliveryFilter, DeliveryRow, DeliveryState, DeliveryView, DestinationLimits,
+    EventView, Page, Rate, Recall, Rendition, Standing, StoreError, StoredCall,
 };
 
 /// Rows that are read at once.
@@ -23,6 +24,15 @@ const CHUNK: usize = 500;
 const ID_SLACK_MS: i64 = 3_600_000;
 
 type Fields = HashMap<String, Vec<u8>>;
+
+/// What `standing.lua` answers.
+type StandingNow = (u64, u64, i64, u64, u64, u64, u64);
+
+/// Of how many destinations of each line the oldest delivery is looked for.
+const LINE: usize = 100;
+
+/// One field, if it is there.
+type Field = Option<Vec<u8>>;
 
 /// The fields of one hash.
 pub(super) struct Row {
@@ -228,6 +238,63 @@ impl Shared {
         Ok(event.filter(|event| event.account == *account))
     }
 
+    /// How much waits, in all shards. Accounts are those for which something is stored.
+    pub(super) async fn standing(&self) -> Result<Standing, StoreError> {
+        let mut all = Standing::default();
+        for shard in &self.shards {
+            let mut pipeline = redis::pipe();
+            pipeline.cmd("HKEYS").arg(shard.key("b", b""));
+            let (accounts,): (Vec<Vec<u8>>,) = shard.ask(&pipeline).await?;
+            let (open, leased, oldest, open_circuits, paused_callbacks, jobs, leased_jobs): StandingNow =
+                shard
+                    .run(&self.scripts.standing, |command| {
+                        command.arg(LINE).arg(&accounts);
+                    })
+                    .await?;
+            let oldest_due = if oldest == 0 { None } else { Some(form::time("delivery", oldest)?) };
+            all.queued += open.saturating_sub(leased);
+            all.leased += leased;
+            all.oldest_due = [all.oldest_due, oldest_due].into_iter().flatten().min();
+            all.open_circuits += open_circuits;
+            all.paused_callbacks += paused_callbacks;
+            all.waiting_jobs += jobs.saturating_sub(leased_jobs);
+            all.leased_jobs += leased_jobs;
+        }
+        Ok(all)
+    }
+
+    pub(super) async fn snapshot(
+        &self,
+        account: &AccountName,
+        event: EventId,
+    ) -> Result<Option<Bytes>, StoreError> {
+        let shard = self.of(account);
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("HMGET").arg(shard.key("sn:", &event.to_bytes())).arg("a").arg("b");
+        let ((owner, bytes),): ((Field, Field),) = shard.ask(&pipeline).await?;
+        Ok(bytes.filter(|_| owner.as_deref() == Some(account.as_bytes())).map(Bytes::from))
+    }
+
+    pub(super) async fn definition(
+        &self,
+        account: &AccountName,
+        callback: CallbackId,
+        version: DefinitionVersion,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        let (shard, callback) = (self.of(account), callback.to_bytes());
+        let mut pipeline = redis::pipe();
+        // In this order: one that is replaced in between is found among the former ones.
+        pipeline.cmd("HMGET").arg(shard.key("k:", &callback)).arg("r").arg("V").arg("b");
+        pipeline.cmd("GET").arg(shard.key("vd:", &[callback, version.0].concat()));
+        let ((removed, stored, definition), former): ((Field, Field, Field), Field) =
+            shard.ask(&pipeline).await?;
+        if removed.is_some() {
+            return Ok(None);
+        }
+        let is_current = stored.as_deref().unwrap_or(&DefinitionVersion::default().0) == version.0;
+        Ok(if is_current { definition } else { former })
+    }
+
     pub(super) async fn delivery(
         &self,
         account: &AccountName,
@@ -243,9 +310,15 @@ impl Shared {
         if row.fields.is_empty() || row.bytes("a")? != account.as_bytes() {
             return Ok(None);
         }
+        let (request, is_late) = match request.map(form::read_rendition).transpose()? {
+            Some((_, Rendition::Done(request))) => (Some(request), false),
+            Some((_, Rendition::Late(_))) => (None, true),
+            None => (None, false),
+        };
         Ok(Some(DeliveryView {
             row: delivery_row(id, &row)?,
-            request: request.map(|record| Ok(form::read_request(record)?.1)).transpose()?,
+            request,
+            is_late,
             attempts: attempts.into_iter().map(form::read_attempt).collect::<Result<_, _>>()?,
         }))
     }
@@ -459,6 +532,7 @@ fn callback_row(id: CallbackId, row: &Row) -> Result<CallbackRow, StoreError> {
         limits: DestinationLimits { max_in_flight: row.number("m")?, rate, paused: row.bytes("p")? == b"1" },
         definition: row.bytes("b")?.to_vec(),
         deadline: Duration::from_micros(row.number("t")?),
+        version: if row.has("V") { DefinitionVersion(row.id("V")?) } else { DefinitionVersion::default() },
     })
 }
 

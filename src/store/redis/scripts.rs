@@ -10,6 +10,7 @@ pub(super) struct Scripts {
     pub(super) reject: Script,
     pub(super) claim: Script,
     pub(super) settle: Script,
+    pub(super) render: Script,
     pub(super) release: Script,
     pub(super) tick: Script,
     pub(super) put_callback: Script,
@@ -33,6 +34,7 @@ pub(super) struct Scripts {
     pub(super) hasten_job: Script,
     pub(super) keep_jobs: Script,
     pub(super) take_turn: Script,
+    pub(super) standing: Script,
 }
 
 impl Scripts {
@@ -47,6 +49,7 @@ impl Scripts {
             reject: Script::new(include_str!("reject.lua")),
             claim: Script::new(include_str!("claim.lua")),
             settle: Script::new(include_str!("settle.lua")),
+            render: Script::new(include_str!("render.lua")),
             release: Script::new(include_str!("release.lua")),
             tick: of_jobs(include_str!("tick.lua")),
             put_callback: Script::new(include_str!("put_callback.lua")),
@@ -70,6 +73,7 @@ impl Scripts {
             hasten_job: of_jobs(include_str!("hasten_job.lua")),
             keep_jobs: Script::new(include_str!("keep_jobs.lua")),
             take_turn: Script::new(include_str!("take_turn.lua")),
+            standing: Script::new(include_str!("standing.lua")),
         }
     }
 }

@@ -32,6 +32,8 @@ local function count(d, verdict, token)
     d.probes = d.probes + 1
     d.probe_at = now + pause_after(d.probes)
     call("HSET", key, "P", d.probes, "N", d.probe_at)
+    -- Circuits that an older version opened are not counted yet.
+    call("SADD", P .. "co", d.id)
     return now - d.since >= give_up and GIVEN_UP or PROBE_FAILED
   end
   -- Failures in a row; and attempts and failures by slices of time, the last first.
@@ -57,6 +59,7 @@ local function count(d, verdict, token)
       d.since, d.probes, d.probe_at = now, 0, now + pause_after(0)
       d.from_token = (tonumber(call("HGET", P .. "n", "k")) or 0) + 1
       call("HSET", key, "O", d.since, "P", 0, "N", d.probe_at, "T", d.from_token)
+      call("SADD", P .. "co", d.id)
       return OPENED
     end
   end

@@ -10,11 +10,13 @@ use redis::aio::MultiplexedConnection;
 use redis::{Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, ServerErrorKind};
 use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::cluster::slot_of;
 use super::failure::lost;
 use super::link::{Connection, Link};
 use super::nodes::Nodes;
+use crate::metric::Histogram;
 use crate::store::{Lease, StoreError};
 
 /// The most shards: a lease's token says in its first byte which is its own.
@@ -248,7 +250,7 @@ impl Shard {
             }
         };
         let answer = match self.look_for_epoch(&mut connection).await {
-            Ok(true) => question.put(&mut connection.way).await,
+            Ok(true) => question.put(&mut connection.way, link.meter()).await,
             Ok(false) => {
                 self.is_lost.store(true, Ordering::Release);
                 tracing::error!(
@@ -342,17 +344,23 @@ impl Shard {
 }
 
 impl Question<'_> {
-    async fn put<T: FromRedisValue>(&self, way: &mut MultiplexedConnection) -> Result<T, RedisError> {
-        match self {
-            Self::Commands(pipeline) => pipeline.query_async(way).await,
-            Self::Script(script, command) => match command.query_async(way).await {
-                Err(error) if is_forgotten(&error) => {
-                    script.0.load_async(way).await?;
-                    command.query_async(way).await
-                }
-                answer => answer,
-            },
+    async fn put<T: FromRedisValue>(
+        &self,
+        way: &mut MultiplexedConnection,
+        meter: &Histogram,
+    ) -> Result<T, RedisError> {
+        let (script, command) = match self {
+            Self::Commands(pipeline) => return pipeline.query_async(way).await,
+            Self::Script(script, command) => (script, command),
+        };
+        let began = Instant::now();
+        let mut answer = command.query_async(way).await;
+        if answer.as_ref().is_err_and(is_forgotten) {
+            script.0.load_async(way).await?;
+            answer = command.query_async(way).await;
         }
+        meter.observe(began.elapsed().as_secs_f64());
+        answer
     }
 }
 

@@ -15,6 +15,7 @@ use super::scripts::Scripts;
 use super::shard::{MOST_SHARDS, Shard, of_token, shard_of};
 use super::{FORMAT, Options, inspection, newer, upkeep};
 use crate::event::{AccountName, DeliveryId, JobId};
+use crate::metric::Histogram;
 use crate::store::{Lease, StoreError};
 
 /// What the tasks share with the store.
@@ -36,6 +37,8 @@ pub(super) struct Shared {
     pub(super) woken_for_jobs: Arc<Notify>,
     /// What is known of the registrations' revisions.
     pub(super) revisions: Revisions,
+    /// How long scripts take.
+    pub(super) meter: Histogram,
     /// There is something to announce.
     pub(super) announcing: Notify,
     pub(super) closed: AtomicBool,
@@ -72,6 +75,7 @@ impl Shared {
         let shards = open_shards(&nodes, &scripts, time).await.map_err(|error| nodes.unusable(error))?;
         let shared = Self {
             revisions: Revisions::new(shards.len()),
+            meter: nodes.meter().clone(),
             shards,
             scripts,
             options,

@@ -29,7 +29,7 @@ local function forget(line, before)
   local old = call("ZRANGEBYSCORE", P .. line, "-inf", before, "LIMIT", 0, chunk)
   for _, id in ipairs(old) do
     local key = P .. "h:" .. id
-    local h = call("HMGET", key, "a", "c", "i", "s", "z")
+    local h = call("HMGET", key, "a", "c", "i", "s", "z", "e")
     call("ZREM", P .. line, id)
     if h[1] then
       call("ZREM", P .. "i:" .. h[1], id)
@@ -37,6 +37,7 @@ local function forget(line, before)
       call("ZREM", P .. "ik:" .. h[1] .. "\0" .. h[3], id)
       call("ZREM", P .. "is:" .. h[4] .. ":" .. h[1], id)
       count_stored(h[1], -(tonumber(h[5]) or 0))
+      drop_request(id, h[6], h[2])
     end
     call("UNLINK", key, P .. "r:" .. id, P .. "a:" .. id)
   end

@@ -14,8 +14,9 @@ use super::{Options, Shared, upkeep};
 use crate::event::{AccountName, CallbackId, DeliveryId, EventId, EventType};
 use crate::store::scheduler::{CircuitChange, CircuitRules, Scheduler};
 use crate::store::{
-    Acceptance, Accepted, Attempt, CallbackRow, CallbackState, DedupeKey, DeliveryRequest, DestinationLimits,
-    EventRow, EventState, Lease, NewDelivery, Next, OrderKey, OutcomeKind, Rate, Settlement,
+    Acceptance, Accepted, Attempt, CallbackRow, CallbackState, DedupeKey, DefinitionVersion, DeliveryRequest,
+    DestinationLimits, EventRow, EventState, Lease, NewDelivery, Next, OrderKey, OutcomeKind, Rate,
+    Rendition, Settlement,
 };
 
 const MAX_IN_FLIGHT: usize = 6;
@@ -66,6 +67,7 @@ impl Bench {
             limits,
             definition: b"{}".to_vec(),
             deadline: Duration::from_secs(15),
+            version: DefinitionVersion::default(),
         };
         self.runtime.block_on(self.shared.put_callback(&row)).unwrap();
     }
@@ -148,14 +150,15 @@ fn acceptance(callback: CallbackId, delivery: DeliveryId, now: i64, due: i64) ->
             created_at: at(now),
             due: at(due),
             order: None,
-            request: DeliveryRequest {
+            request: Rendition::Done(DeliveryRequest {
                 method: "POST".to_owned(),
                 url: "https://receiver.example".to_owned(),
                 content_type: String::new(),
                 headers: Vec::new(),
                 body: Bytes::from_static(b"{}"),
-            },
+            }),
         }],
+        snapshot: None,
         failed: Vec::new(),
         answered: Vec::new(),
         event,

@@ -13,8 +13,8 @@ use crate::event::{AccountName, CallbackId, DeliveryId, EventId};
 use crate::store::scheduler::{CircuitChange, GIVEN_UP, Verdict};
 use crate::store::{
     Acceptance, Accepted, Answered, Attempt, CallbackRow, CallbackState, DedupeKey, EventRow, FailedDelivery,
-    FinishJob, JobEnd, JobLease, Lease, NewDelivery, Next, OutcomeKind, Rate, Remember, Replay, Replayed,
-    Settlement, StoreError,
+    FinishJob, JobEnd, JobLease, LateRendering, Lease, NewDelivery, Next, OutcomeKind, Rate, Remember,
+    Replay, Replayed, Settlement, StoreError,
 };
 
 /// The longest span that a number of a script holds exactly: 100 years of µs.
@@ -97,6 +97,7 @@ impl Shared {
                     }
                     None => command.arg("").arg("").arg(""),
                 };
+                command.arg(new.snapshot.as_ref().map_or(&[][..], |snapshot| &snapshot.bytes));
                 add_deliveries(command, &new.deliveries, &new.failed, now);
                 command.arg(new.answered.len());
                 for request in &new.answered {
@@ -216,6 +217,24 @@ impl Shared {
             change.log(CallbackId::from_bytes(callback));
         }
         Ok(Some(change))
+    }
+
+    pub(super) async fn put_rendering(&self, rendering: &LateRendering) -> Result<bool, StoreError> {
+        let (shard, token) = self.of_token(rendering.lease.token);
+        // Kept before it is sent: what took its place after a failover would be other bytes.
+        let is_to_be_sent: bool = shard
+            .run_kept(&self.scripts.render, |command| {
+                command.arg(&rendering.lease.delivery.to_bytes()).arg(token);
+                match &rendering.rendered {
+                    Ok(request) => command.arg(form::write_request(&rendering.account, request)).arg(""),
+                    Err(reason) => command.arg("").arg(reason.as_str()),
+                };
+            })
+            .await?;
+        if !is_to_be_sent {
+            self.forget(rendering.lease);
+        }
+        Ok(is_to_be_sent)
     }
 
     pub(super) async fn release(&self, leases: &[Lease]) -> Result<(), StoreError> {
@@ -352,7 +371,8 @@ fn add_callback(command: &mut Cmd, row: &CallbackRow) {
         .arg(reason.unwrap_or_default())
         .arg(row.definition.as_slice())
         .arg(span_micros(row.deadline))
-        .arg(span_micros(row.deadline.min(LONGEST_DEADLINE) + LEASE_SLACK));
+        .arg(span_micros(row.deadline.min(LONGEST_DEADLINE) + LEASE_SLACK))
+        .arg(&row.version.0);
 }
 
 /// As `deliveries.lua` has them.
@@ -389,7 +409,7 @@ fn add_delivery(command: &mut Cmd, new: &NewDelivery, now: i64) {
         .arg(new.created_at.as_microsecond())
         .arg(new.due.as_microsecond())
         .arg(from_now(new.due, now))
-        .arg(form::write_request(new))
+        .arg(form::write_rendition(new))
         .arg(new.order.map_or_else(Vec::new, |key| key.0.to_vec()));
 }
 

@@ -144,6 +144,17 @@ impl Scheduler {
         (held.token == lease.token).then_some(held.destination)
     }
 
+    /// When the oldest delivery was due that waits for nothing but a slot; of each line the first
+    /// `most` destinations are looked at, which were served least recently.
+    #[must_use]
+    pub fn oldest_due(&self, now: i64, most: usize) -> Option<i64> {
+        let in_line = [&self.proven_line, &self.trial_line];
+        let in_line = in_line.into_iter().flat_map(|line| line.iter().take(most).map(|(_, _, place)| *place));
+        let due = self.waiting.iter().take_while(|(at, _)| *at <= now).take(most).map(|(_, place)| *place);
+        let first = |place: u32| self.places[place as usize].as_ref()?.queue.first().map(|(due, _)| *due);
+        in_line.chain(due).filter_map(first).min()
+    }
+
     /// All leases that are held.
     pub fn leases(&self) -> impl Iterator<Item = Lease> {
         self.held.iter().map(|(delivery, held)| Lease { delivery: *delivery, token: held.token })
