@@ -20,6 +20,9 @@ const SCAN: usize = 1_000;
 /// Of how many one script looks at all that belongs to them: Redis does nothing else meanwhile.
 const CHUNK: usize = 100;
 
+/// How many members a set may have of which [`CHUNK`] are looked at in one script.
+const SHORT: usize = 20;
+
 /// What the names of sets begin with that are not sorted.
 const SETS: [&[u8]; 6] = [b"ja:", b"jo:", b"jc:", b"su:", b"vu:", b"co"];
 
@@ -40,6 +43,7 @@ pub async fn audit(url: &str) -> Result<Audit, StoreError> {
         shard: Shard::new(0, Arc::clone(&nodes), None),
         deliveries: Script::new(include_str!("audit_deliveries.lua")),
         members: Script::new(include_str!("audit_members.lua")),
+        lists: Script::new(include_str!("audit_lists.lua")),
         parts: Script::new(include_str!("audit_parts.lua")),
         needed: Script::new(include_str!("audit_needed.lua")),
         records: Script::new(include_str!("audit_records.lua")),
@@ -87,6 +91,7 @@ struct Auditor {
     shard: Shard,
     deliveries: Script,
     members: Script,
+    lists: Script,
     parts: Script,
     needed: Script,
     records: Script,
@@ -106,9 +111,18 @@ struct Members<'a> {
     value: &'a [u8],
 }
 
+/// A set of which there is one for each call, and most are short: they wait for each other.
+struct List {
+    set: Vec<u8>,
+    begins: &'static str,
+    field: &'static str,
+    value: Vec<u8>,
+}
+
 /// Names that wait for a script, of one kind each.
 #[derive(Default)]
 struct Waiting {
+    lists: Vec<List>,
     deliveries: Vec<Vec<u8>>,
     requests: Vec<Vec<u8>>,
     attempts: Vec<Vec<u8>>,
@@ -192,11 +206,14 @@ impl Auditor {
             b"is" => self.look_at_members(members("h:", "a", rest.get(2..).unwrap_or_default())).await?,
             b"ic" => self.look_at_members(members("h:", "c", rest)).await?,
             b"ik" => {
-                let call = memchr::memchr(0, rest).map_or(rest, |at| &rest[at + 1..]);
-                self.look_at_members(members("h:", "i", call)).await?;
+                let call = memchr::memchr(0, rest).map_or(rest, |at| &rest[at + 1..]).to_vec();
+                waiting.lists.push(List { set: name.to_vec(), begins: "h:", field: "i", value: call });
             }
             b"ie" => self.look_at_members(members("e:", "a", rest)).await?,
-            b"ce" => self.look_at_members(members("e:", "c", rest)).await?,
+            b"ce" => {
+                let list = List { set: name.to_vec(), begins: "e:", field: "c", value: rest.to_vec() };
+                waiting.lists.push(list);
+            }
             b"in" => {
                 let begins = [b"c:", rest, b"\0"].concat();
                 self.look_at_members(Members { set: name, begins, field: "", value: b"" }).await?;
@@ -269,18 +286,47 @@ impl Auditor {
                     })
                     .await?;
                 for (member, kind) in told {
-                    let set = printed_set(all.set);
-                    let (kind, detail) = if kind == "dangling" {
-                        (FindingKind::Dangling, format!("`{set}` names it, and it is not there"))
-                    } else {
-                        (FindingKind::Misplaced, format!("it stands in `{set}`, which is not its own"))
-                    };
-                    self.audit.find(kind, printed(&all.begins, &member), detail);
+                    self.tell_of_member(all.set, &all.begins, &member, &kind);
                 }
             }
             cursor = next;
         }
         Ok(())
+    }
+
+    /// As [`Self::look_at_members`], of many short sets at once: one after the other they would take
+    /// longer than a busy store needs to make as many again.
+    async fn look_at_lists(&mut self, lists: &[List]) -> Result<(), StoreError> {
+        let told: Vec<(usize, Vec<u8>, String)> = self
+            .shard
+            .run(&self.lists, |command| {
+                command.arg(SHORT);
+                for list in lists {
+                    command.arg(&list.set).arg(list.begins).arg(list.field).arg(&list.value);
+                }
+            })
+            .await?;
+        for (which, member, kind) in told {
+            let Some(List { set, begins, field, value }) = lists.get(which) else { continue };
+            let begins = begins.as_bytes();
+            if kind == "long" {
+                self.look_at_members(Members { set, begins: begins.to_vec(), field, value }).await?;
+            } else {
+                self.tell_of_member(set, begins, &member, &kind);
+            }
+        }
+        Ok(())
+    }
+
+    /// What the scripts found of a member of a set.
+    fn tell_of_member(&mut self, set: &[u8], begins: &[u8], member: &[u8], kind: &str) {
+        let set = printed_set(set);
+        let (kind, detail) = if kind == "dangling" {
+            (FindingKind::Dangling, format!("`{set}` names it, and it is not there"))
+        } else {
+            (FindingKind::Misplaced, format!("it stands in `{set}`, which is not its own"))
+        };
+        self.audit.find(kind, printed(begins, member), detail);
     }
 
     /// Looks whether the calls that have seats in the index are there.
@@ -334,6 +380,11 @@ impl Auditor {
         let take = |names: &mut Vec<Vec<u8>>| {
             if names.len() >= enough { std::mem::take(names) } else { Vec::new() }
         };
+        if waiting.lists.len() >= enough {
+            for chunk in std::mem::take(&mut waiting.lists).chunks(CHUNK) {
+                self.look_at_lists(chunk).await?;
+            }
+        }
         for chunk in take(&mut waiting.deliveries).chunks(CHUNK) {
             let (states, told): (Vec<String>, Vec<Vec<u8>>) = self
                 .shard
