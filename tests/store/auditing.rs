@@ -416,6 +416,14 @@ async fn every_damage_of_a_redis_is_found() {
         let audit = redis_store::audit(&server.url()).await.unwrap();
         assert!(has(&audit, *kind, subject), "case {case}: {subject} is not {kind} in {:#?}", audit.findings);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn settings_of_a_redis_that_throw_data_away_are_found() {
+    let server = RedisServer::start(&[]);
+    drop(open_redis(&server.url()).await);
+    let audit = redis_store::audit(&server.url()).await.unwrap();
+    assert_eq!(audit.findings, []);
     server.ask(&[b"CONFIG", b"SET", b"maxmemory-policy", b"allkeys-lru"]);
     let audit = redis_store::audit(&server.url()).await.unwrap();
     assert!(has(&audit, Kind::Settings, "maxmemory-policy"), "{:#?}", audit.findings);

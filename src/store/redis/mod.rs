@@ -79,6 +79,7 @@
 #![allow(clippy::similar_names, reason = "a shard, and what its tasks have shared, are called so")]
 
 mod address;
+mod announcing;
 mod audit;
 mod claiming;
 mod cluster;
@@ -87,6 +88,7 @@ mod failure;
 mod form;
 mod inspection;
 mod jobs;
+mod late;
 mod link;
 mod lists;
 mod nodes;
@@ -102,6 +104,7 @@ mod search;
 mod shard;
 mod shared;
 mod speech_requests;
+mod standing;
 #[cfg(test)]
 mod tests;
 mod upkeep;

@@ -1,9 +1,8 @@
 //! What is read: by commands that change nothing, a bounded number of rows at a time.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::time::Duration;
 
-use hyper::body::Bytes;
 use jiff::Timestamp;
 
 use super::shard::Shard;
@@ -12,9 +11,9 @@ use super::{Shared, form};
 use crate::context::{CallId, CallKey};
 use crate::event::{AccountName, CallbackId, DeliveryId, EventId};
 use crate::store::{
-    Announced, Announcement, Answered, CallbackChanges, CallbackRow, CallbackState, DedupeKey,
-    DefinitionVersion, DeliveryFilter, DeliveryRow, DeliveryState, DeliveryView, DestinationLimits,
-    EventView, Page, Rate, Recall, Rendition, Standing, StoreError, StoredCall,
+    Answered, CallbackChanges, CallbackRow, CallbackState, DedupeKey, DefinitionVersion, DeliveryFilter,
+    DeliveryRow, DeliveryState, DeliveryView, DestinationLimits, EventView, Page, Rate, Recall, Rendition,
+    StoreError, StoredCall,
 };
 
 /// Rows that are read at once.
@@ -24,15 +23,6 @@ const CHUNK: usize = 500;
 const ID_SLACK_MS: i64 = 3_600_000;
 
 type Fields = HashMap<String, Vec<u8>>;
-
-/// What `standing.lua` answers.
-type StandingNow = (u64, u64, i64, u64, u64, u64, u64);
-
-/// Of how many destinations of each line the oldest delivery is looked for.
-const LINE: usize = 100;
-
-/// One field, if it is there.
-type Field = Option<Vec<u8>>;
 
 /// The fields of one hash.
 pub(super) struct Row {
@@ -186,45 +176,6 @@ impl Shared {
     }
 
     /// Announcements of those shards that answer; an error, if none has any and some do not.
-    pub(super) async fn announcements(&self, limit: usize) -> Result<Vec<Announcement>, StoreError> {
-        let (mut found, mut refused) = (Vec::new(), None);
-        for shard in &self.shards {
-            let wanted = limit.max(1) - found.len();
-            if wanted == 0 {
-                break;
-            }
-            let mut pipeline = redis::pipe();
-            pipeline.cmd("ZRANGE").arg(shard.key("an", b"")).arg(0).arg(wanted - 1);
-            match shard.ask::<(Vec<Vec<u8>>,)>(&pipeline).await {
-                Ok((marks,)) => {
-                    for mark in marks {
-                        found.push(announcement(mark)?);
-                    }
-                }
-                Err(error) => refused = Some(error),
-            }
-        }
-        match refused.filter(|_| found.is_empty()) {
-            Some(error) => Err(error),
-            None => Ok(found),
-        }
-    }
-
-    pub(super) async fn forget_announcements(&self, marks: &[Vec<u8>]) -> Result<(), StoreError> {
-        let mut by_shard: BTreeMap<usize, Vec<&[u8]>> = BTreeMap::new();
-        for mark in marks {
-            let shard = self.of(&announcement(mark.clone())?.account).number();
-            by_shard.entry(shard).or_default().push(mark);
-        }
-        for (number, marks) in by_shard {
-            let shard = &self.shards[number];
-            let mut pipeline = redis::pipe();
-            pipeline.cmd("ZREM").arg(shard.key("an", b"")).arg(marks).ignore();
-            shard.ask::<()>(&pipeline).await?;
-        }
-        Ok(())
-    }
-
     pub(super) async fn event(
         &self,
         account: &AccountName,
@@ -236,63 +187,6 @@ impl Shared {
         let (record,): (Option<Vec<u8>>,) = shard.ask(&pipeline).await?;
         let event = record.map(|record| form::read_event(id, record)).transpose()?;
         Ok(event.filter(|event| event.account == *account))
-    }
-
-    /// How much waits, in all shards. Accounts are those for which something is stored.
-    pub(super) async fn standing(&self) -> Result<Standing, StoreError> {
-        let mut all = Standing::default();
-        for shard in &self.shards {
-            let mut pipeline = redis::pipe();
-            pipeline.cmd("HKEYS").arg(shard.key("b", b""));
-            let (accounts,): (Vec<Vec<u8>>,) = shard.ask(&pipeline).await?;
-            let (open, leased, oldest, open_circuits, paused_callbacks, jobs, leased_jobs): StandingNow =
-                shard
-                    .run(&self.scripts.standing, |command| {
-                        command.arg(LINE).arg(&accounts);
-                    })
-                    .await?;
-            let oldest_due = if oldest == 0 { None } else { Some(form::time("delivery", oldest)?) };
-            all.queued += open.saturating_sub(leased);
-            all.leased += leased;
-            all.oldest_due = [all.oldest_due, oldest_due].into_iter().flatten().min();
-            all.open_circuits += open_circuits;
-            all.paused_callbacks += paused_callbacks;
-            all.waiting_jobs += jobs.saturating_sub(leased_jobs);
-            all.leased_jobs += leased_jobs;
-        }
-        Ok(all)
-    }
-
-    pub(super) async fn snapshot(
-        &self,
-        account: &AccountName,
-        event: EventId,
-    ) -> Result<Option<Bytes>, StoreError> {
-        let shard = self.of(account);
-        let mut pipeline = redis::pipe();
-        pipeline.cmd("HMGET").arg(shard.key("sn:", &event.to_bytes())).arg("a").arg("b");
-        let ((owner, bytes),): ((Field, Field),) = shard.ask(&pipeline).await?;
-        Ok(bytes.filter(|_| owner.as_deref() == Some(account.as_bytes())).map(Bytes::from))
-    }
-
-    pub(super) async fn definition(
-        &self,
-        account: &AccountName,
-        callback: CallbackId,
-        version: DefinitionVersion,
-    ) -> Result<Option<Vec<u8>>, StoreError> {
-        let (shard, callback) = (self.of(account), callback.to_bytes());
-        let mut pipeline = redis::pipe();
-        // In this order: one that is replaced in between is found among the former ones.
-        pipeline.cmd("HMGET").arg(shard.key("k:", &callback)).arg("r").arg("V").arg("b");
-        pipeline.cmd("GET").arg(shard.key("vd:", &[callback, version.0].concat()));
-        let ((removed, stored, definition), former): ((Field, Field, Field), Field) =
-            shard.ask(&pipeline).await?;
-        if removed.is_some() {
-            return Ok(None);
-        }
-        let is_current = stored.as_deref().unwrap_or(&DefinitionVersion::default().0) == version.0;
-        Ok(if is_current { definition } else { former })
     }
 
     pub(super) async fn delivery(
@@ -534,24 +428,6 @@ fn callback_row(id: CallbackId, row: &Row) -> Result<CallbackRow, StoreError> {
         deadline: Duration::from_micros(row.number("t")?),
         version: if row.has("V") { DefinitionVersion(row.id("V")?) } else { DefinitionVersion::default() },
     })
-}
-
-/// Registration, delivery, and then time, account and reason as texts.
-fn announcement(mark: Vec<u8>) -> Result<Announcement, StoreError> {
-    let damaged = || form::corrupt("announcement", "it is cut off");
-    let (ids, texts) = mark.split_at_checked(32).ok_or_else(damaged)?;
-    let texts = std::str::from_utf8(texts).map_err(|_| damaged())?;
-    let mut texts = texts.splitn(3, '\0');
-    let mut text = || texts.next().ok_or_else(damaged);
-    let at = form::time("announcement", text()?.parse().map_err(|_| damaged())?)?;
-    let (account, reason) = (AccountName::from(text()?), text()?.to_owned());
-    let delivery = id(&ids[16..])?;
-    let what = if delivery == [0; 16] {
-        Announced::Paused
-    } else {
-        Announced::Dead(DeliveryId::from_bytes(delivery))
-    };
-    Ok(Announcement { callback: CallbackId::from_bytes(id(&ids[..16])?), account, what, reason, at, mark })
 }
 
 fn stored_call(answer: redis::Value) -> Result<Option<StoredCall>, StoreError> {

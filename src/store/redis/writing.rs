@@ -13,8 +13,8 @@ use crate::event::{AccountName, CallbackId, DeliveryId, EventId};
 use crate::store::scheduler::{CircuitChange, GIVEN_UP, Verdict};
 use crate::store::{
     Acceptance, Accepted, Answered, Attempt, CallbackRow, CallbackState, DedupeKey, EventRow, FailedDelivery,
-    FinishJob, JobEnd, JobLease, LateRendering, Lease, NewDelivery, Next, OutcomeKind, Rate, Remember,
-    Replay, Replayed, Settlement, StoreError,
+    FinishJob, JobEnd, JobLease, Lease, NewDelivery, Next, OutcomeKind, Rate, Remember, Replay, Replayed,
+    Settlement, StoreError,
 };
 
 /// The longest span that a number of a script holds exactly: 100 years of µs.
@@ -217,24 +217,6 @@ impl Shared {
             change.log(CallbackId::from_bytes(callback));
         }
         Ok(Some(change))
-    }
-
-    pub(super) async fn put_rendering(&self, rendering: &LateRendering) -> Result<bool, StoreError> {
-        let (shard, token) = self.of_token(rendering.lease.token);
-        // Kept before it is sent: what took its place after a failover would be other bytes.
-        let is_to_be_sent: bool = shard
-            .run_kept(&self.scripts.render, |command| {
-                command.arg(&rendering.lease.delivery.to_bytes()).arg(token);
-                match &rendering.rendered {
-                    Ok(request) => command.arg(form::write_request(&rendering.account, request)).arg(""),
-                    Err(reason) => command.arg("").arg(reason.as_str()),
-                };
-            })
-            .await?;
-        if !is_to_be_sent {
-            self.forget(rendering.lease);
-        }
-        Ok(is_to_be_sent)
     }
 
     pub(super) async fn release(&self, leases: &[Lease]) -> Result<(), StoreError> {
