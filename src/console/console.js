@@ -54,8 +54,10 @@ function complain(error) {
   if (error instanceof Refused && error.status === 401) {
     sessionStorage.removeItem(TOKEN);
     enter();
+    problem.textContent = "No account has this token.";
+  } else {
+    problem.textContent = error.message;
   }
-  problem.textContent = error.message;
   problem.hidden = false;
 }
 
@@ -301,7 +303,7 @@ async function delivery(shown) {
     make("h2", {}, "What was sent"),
     request
       ? [make("p", {}, `${request.method} `, make("span", { class: "id" }, request.url), make("span", { class: "quiet" }, ` ${request.content_type}`)), body(request.body ?? "")]
-      : make("p", { class: "quiet" }, "Nothing: there is no request, or it is not kept any more."),
+      : make("p", { class: "quiet" }, found.not_rendered ?? found.withheld ?? "Nothing: there is no request, or it is not kept any more."),
     make("h2", {}, "What came back"),
     table(ATTEMPT, attempts),
   ];
@@ -402,7 +404,7 @@ async function call(shown) {
         await ask(path, { method: "DELETE", query: { call_space: found.call_space } });
         location.hash = "calls";
       })),
-    facts([["space", found.call_space], ["known since", time(found.created_at)]]),
+    facts([["space", text(found.call_space)]]),
     make("h2", {}, "What is known"),
     facts(Object.entries(found.context ?? {}).map(([name, value]) => [
       make("code", {}, name),
