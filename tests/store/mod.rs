@@ -149,15 +149,20 @@ pub(crate) fn copy_as_after_power_cut(from: &Path, to: &Path) {
     }
 }
 
+/// Opens what is at a URL, a Redis or a Cluster.
+async fn open_all_at(url: &str, circuit: CircuitRules) -> Opened {
+    let options = redis_store::Options { max_in_flight: MAX_IN_FLIGHT, circuit, ..Default::default() };
+    let store = Arc::new(Redis::open(url, options).await.unwrap());
+    Opened { store: Arc::clone(&store) as _, jobs: Arc::clone(&store) as _, requests: store }
+}
+
 struct RedisPlace(Mutex<RedisServer>);
 
 #[async_trait]
 impl Place for RedisPlace {
     async fn open_all(&self, circuit: CircuitRules) -> Opened {
         let url = self.0.lock().unwrap().url();
-        let options = redis_store::Options { max_in_flight: MAX_IN_FLIGHT, circuit, ..Default::default() };
-        let store = Arc::new(Redis::open(&url, options).await.unwrap());
-        Opened { store: Arc::clone(&store) as _, jobs: Arc::clone(&store) as _, requests: store }
+        open_all_at(&url, circuit).await
     }
 
     async fn cut_power(&self) {
@@ -220,9 +225,7 @@ impl ClusterPlace {
 impl Place for ClusterPlace {
     async fn open_all(&self, circuit: CircuitRules) -> Opened {
         let url = self.0.lock().unwrap().url();
-        let options = redis_store::Options { max_in_flight: MAX_IN_FLIGHT, circuit, ..Default::default() };
-        let store = Arc::new(Redis::open(&url, options).await.unwrap());
-        Opened { store: Arc::clone(&store) as _, jobs: Arc::clone(&store) as _, requests: store }
+        open_all_at(&url, circuit).await
     }
 
     async fn cut_power(&self) {
