@@ -8,7 +8,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
@@ -40,6 +40,8 @@ const DONE: u8 = 2;
 pub(super) struct Checkpoints {
     /// Pages in the log.
     pages: Arc<AtomicU32>,
+    /// Commits that wrote to the log.
+    commits: Arc<AtomicU64>,
     state: Arc<AtomicU8>,
     /// Dropped to end the thread.
     requests: Option<SyncSender<()>>,
@@ -51,8 +53,11 @@ impl Checkpoints {
     pub(super) fn start(path: &Path, writer: &mut Connection) -> Result<Self, StoreError> {
         let pages = Arc::new(AtomicU32::new(0));
         let counted = Arc::clone(&pages);
+        let commits = Arc::new(AtomicU64::new(0));
+        let counted_commits = Arc::clone(&commits);
         let hooked = writer.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, pages| {
             counted.store(u32::try_from(pages).unwrap_or(0), Ordering::Relaxed);
+            counted_commits.fetch_add(1, Ordering::Relaxed);
             Ok(())
         }));
         hooked.map_err(|error| schema::unusable(path, &error))?;
@@ -71,7 +76,12 @@ impl Checkpoints {
                 }
             })
             .map_err(|error| StoreError::Unusable(format!("no thread for the store's log: {error}")))?;
-        Ok(Self { pages, state, requests: Some(requests), thread: Some(thread) })
+        Ok(Self { pages, commits, state, requests: Some(requests), thread: Some(thread) })
+    }
+
+    /// How many transactions have written anything.
+    pub(super) fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Relaxed)
     }
 
     /// Looks at the log, after a transaction.

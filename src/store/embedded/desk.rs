@@ -11,7 +11,7 @@ use tokio::sync::{Notify, watch};
 
 use super::announcements;
 use super::search::Orders;
-use super::seen::Sightings;
+use super::seen::{Mark, Sightings};
 use super::stored::Stored;
 use crate::event::{AccountName, CallbackId, DeliveryId};
 use crate::store::Retention;
@@ -153,12 +153,13 @@ impl Desk {
         Ok(())
     }
 
-    /// Makes everything since [`Self::begin`] durable and final.
-    pub(super) fn commit(&mut self) -> rusqlite::Result<()> {
+    /// Makes everything since [`Self::begin`] final, and durable unless that is somebody else's; what
+    /// was seen.
+    pub(super) fn commit(&mut self) -> rusqlite::Result<Vec<Mark>> {
         self.stored.write(&self.connection)?;
         self.connection.prepare_cached("COMMIT")?.execute([])?;
         self.stored.clear();
-        self.seen.commit();
+        let seen = self.seen.commit();
         self.scheduler.commit();
         self.removed_now.clear();
         self.erased_now.clear();
@@ -173,7 +174,7 @@ impl Desk {
                 self.erased.remove(&leased.delivery);
             }
         }
-        Ok(())
+        Ok(seen)
     }
 
     /// Takes everything since [`Self::begin`] back.

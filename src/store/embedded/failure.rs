@@ -76,6 +76,15 @@ pub(super) fn is_of_the_place(error: &rusqlite::Error) -> bool {
     )
 }
 
+/// The log could not be synced, now or before.
+pub(super) fn sync_failed(error: &Arc<std::io::Error>) -> StoreError {
+    StoreError::Unavailable {
+        reason: "the disk fails",
+        retry_after: ENGINE_RETRY_AFTER,
+        source: Some(Box::new(Arc::clone(error))),
+    }
+}
+
 /// After [`crate::store::Store::close`].
 pub(super) fn closed() -> StoreError {
     StoreError::Unavailable { reason: "closed", retry_after: ENGINE_RETRY_AFTER, source: None }

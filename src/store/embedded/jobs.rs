@@ -94,7 +94,7 @@ impl Jobs for Embedded {
 
     async fn next_job(&self, sources: &[SourceShare]) -> Result<Option<Duration>, StoreError> {
         let sources = sources.to_vec();
-        let due = self.readers.read(move |connection| next(connection, &sources)).await?;
+        let due = self.readers.read_ahead(move |connection| next(connection, &sources)).await?;
         let wait =
             |due: Timestamp| Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or_default();
         Ok(due.map(wait))

@@ -1,8 +1,8 @@
 //! The embedded store: an SQLite file beside the process, which owns it alone.
 //!
 //! One thread writes. Whoever wants something written puts it into a bounded channel and waits;
-//! the thread takes all that waits, writes it in one transaction, syncs once and answers
-//! everybody (group commit). The same thread owns the [`Scheduler`],
+//! the thread takes all that waits and writes it in one transaction; another syncs once and answers
+//! everybody (group commit), while the first is at the next transaction (`syncing`). The same thread owns the [`Scheduler`],
 //! and serves claims in the same transaction as the writes that made their deliveries due, so that
 //! a delivery can start one sync after its event came in. What is leased is known in memory, and
 //! marked in the file so that a process that dies of an attempt is found out.
@@ -22,6 +22,7 @@ mod claiming;
 mod desk;
 mod erasing;
 mod failure;
+mod gathering;
 mod intake;
 mod jobs;
 mod late;
@@ -35,6 +36,7 @@ mod seen;
 mod speech_requests;
 mod standing;
 mod stored;
+mod syncing;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -64,6 +66,7 @@ use self::schema::Ownership;
 use self::search::Indexer;
 use self::seen::Recent;
 use self::standing::Meter;
+use self::syncing::{Durability, Sync, Syncs};
 use self::writer::{ClaimRequest, GivenBack, Message, Pending, Write, Writer};
 use super::scheduler::{CircuitRules, Scheduler};
 use super::{
@@ -137,12 +140,14 @@ impl Embedded {
             .map_err(|error| StoreError::Unusable(format!("{} is no path: {error}", path.display())))?;
         let ownership = schema::own(&path)?;
         let connection = schema::open_writer(&path)?;
-        Self::start(&path, connection, ownership, options)
+        let sync = syncing::log_of(&path)?;
+        Self::start(&path, connection, sync, ownership, options)
     }
 
     fn start(
         path: &Path,
         connection: Connection,
+        sync: Sync,
         ownership: Ownership,
         options: Options,
     ) -> Result<Self, StoreError> {
@@ -157,12 +162,15 @@ impl Embedded {
         let recent = desk.seen.recent.clone();
         recovery::recover(&mut desk, now).map_err(|error| schema::unusable(path, &error))?;
         let checkpoints = Checkpoints::start(path, &mut desk.connection)?;
-        let readers = Readers::open(path)?;
+        schema::leave_syncs(path, &desk.connection)?;
+        let durability = Arc::new(Durability::new());
+        let readers = Readers::open(path, Arc::clone(&durability))?;
         let (outbox, inbox) = sync_channel(WAITING_WRITES + options.max_in_flight + WAITING_OTHERS);
         let outbox = Arc::new(outbox);
         let indexer = Arc::new(Indexer::start(path, to_index, Arc::downgrade(&outbox))?);
         let meter = Meter::new();
-        let writer = Writer::new(desk, inbox, GivenBack::default(), checkpoints, meter.clone());
+        let syncs = Syncs::start(path, sync, durability, recent.clone(), meter.clone())?;
+        let writer = Writer::new(desk, inbox, GivenBack::default(), checkpoints, syncs);
         let thread = std::thread::Builder::new()
             .name("ringback-store".to_owned())
             .spawn(move || {
@@ -170,7 +178,7 @@ impl Embedded {
                 // The last to go: nobody else may open the file before the writer is done.
                 drop(ownership);
             })
-            .map_err(|error| StoreError::Unusable(format!("no thread for the store: {error}")))?;
+            .map_err(|error| schema::no_thread(path, &error))?;
         Ok(Self {
             outbox,
             indexer,
@@ -228,7 +236,7 @@ impl Store for Embedded {
     async fn recall(&self, dedupe: &DedupeKey, call: Option<&CallKey>) -> Result<Recall, StoreError> {
         let (dedupe, call, recent) = (dedupe.clone(), call.cloned(), self.recent.clone());
         self.readers
-            .read(move |connection| {
+            .read_ahead(move |connection| {
                 reader::recall(connection, &recent, &dedupe, call.as_ref(), Timestamp::now())
             })
             .await

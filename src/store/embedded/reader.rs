@@ -16,6 +16,7 @@ use super::desk::{micros, state};
 use super::failure::{closed, store_error};
 use super::schema;
 use super::seen::{self, Recent};
+use super::syncing::Durability;
 use crate::context::{CallId, CallKey};
 use crate::event::{AccountName, CallbackId, DeliveryId, EventId, EventType};
 use crate::store::{
@@ -31,21 +32,35 @@ const READERS: usize = 4;
 pub(super) struct Readers {
     idle: Arc<Mutex<Vec<Connection>>>,
     turns: Arc<Semaphore>,
+    durability: Arc<Durability>,
 }
 
 impl Readers {
-    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+    pub(super) fn open(path: &Path, durability: Arc<Durability>) -> Result<Self, StoreError> {
         let idle = (0..READERS)
             .map(|_| schema::open_reader(path))
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| schema::unusable(path, &error))?;
-        Ok(Self { idle: Arc::new(Mutex::new(idle)), turns: Arc::new(Semaphore::new(READERS)) })
+        Ok(Self { idle: Arc::new(Mutex::new(idle)), turns: Arc::new(Semaphore::new(READERS)), durability })
     }
 
-    /// Runs a read on one of the connections, on a blocking thread: a recall whose pages are cached
+    /// Reads what somebody is told of: what it returns is durable.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let read = self.read_ahead(read).await?;
+        self.durability.settled().await?;
+        Ok(read)
+    }
+
+    /// Reads what is only written with, and may not be durable yet: whatever is written later is
+    /// durable later.
+    ///
+    /// It runs on one of the connections, on a blocking thread: a recall whose pages are cached
     /// takes 11 µs, and 23 µs with the way there and back, but one whose pages are not waits for
     /// the disk, and nobody else may wait with it.
-    pub(super) async fn read<T: Send + 'static>(
+    pub(super) async fn read_ahead<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {

@@ -30,7 +30,8 @@ pub(super) fn recover(desk: &mut Desk, now: Timestamp) -> rusqlite::Result<()> {
     load_callbacks(desk)?;
     let waiting = load_queue(desk)?;
     circuits::load(desk)?;
-    desk.commit()?;
+    let seen = desk.commit()?;
+    desk.seen.recent.synced(&seen);
     if crashes > 0 {
         tracing::warn!(crashes, "the last process ended while attempts were under way; they are repeated");
     }

@@ -308,7 +308,7 @@ fn prepare(connection: &Connection, format: Option<i32>) -> rusqlite::Result<()>
         connection.pragma_update(None, "page_size", PAGE_SIZE)?;
     }
     connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
-    // NORMAL does not sync at commit, and a 200 stands for a commit.
+    // What is brought up or recovered is durable with its commit.
     connection.pragma_update(None, "synchronous", "full")?;
     connection.pragma_update_and_check(None, "journal_size_limit", JOURNAL_SIZE_LIMIT, |_| Ok(()))?;
     connection.pragma_update(None, "cache_size", -i64::from(WRITER_CACHE_KIB))?;
@@ -337,6 +337,12 @@ fn prepare(connection: &Connection, format: Option<i32>) -> rusqlite::Result<()>
     }
     connection.execute_batch(&[LATER, super::standing::INDEX].concat())?;
     Ok(())
+}
+
+/// From now on somebody else syncs what is committed, before anybody is answered. SQLite still syncs
+/// what it writes back.
+pub(super) fn leave_syncs(path: &Path, writer: &Connection) -> Result<(), StoreError> {
+    writer.pragma_update(None, "synchronous", "normal").map_err(|error| unusable(path, &error))
 }
 
 /// Opens a connection that writes the log back, and nothing else.
@@ -379,6 +385,10 @@ fn sync_folder(path: &Path) -> Result<(), StoreError> {
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| {
         StoreError::Unusable(format!("the folder {} cannot be synced: {error}", folder.display()))
     })
+}
+
+pub(super) fn no_thread(path: &Path, error: &io::Error) -> StoreError {
+    StoreError::Unusable(format!("no thread for {}: {error}", path.display()))
 }
 
 pub(super) fn unusable(path: &Path, error: &rusqlite::Error) -> StoreError {

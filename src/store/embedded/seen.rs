@@ -43,18 +43,20 @@ const FILED: usize = 64;
 const FILED_FOR_ONE: usize = 2;
 
 /// The start of a digest, and the number of its row in the log.
-type Mark = (u64, i64);
+pub(super) type Mark = (u64, i64);
 
 fn start(digest: &[u8; 32]) -> u64 {
     u64::from_be_bytes(digest[..8].try_into().expect("a digest has 32 bytes"))
 }
 
-/// What is in the log and not in `seen`, for all who look there. Only what is durable is in it.
+/// What is in the log and not in `seen`, for all who look there.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Recent(Arc<Mutex<Marks>>);
 
 #[derive(Debug, Default)]
 struct Marks {
+    /// Those that are committed, and not durable yet.
+    unsynced: BTreeSet<Mark>,
     young: BTreeSet<Mark>,
     /// Those that are being filed.
     filing: BTreeSet<Mark>,
@@ -69,6 +71,20 @@ impl Recent {
     fn rows(&self, digest: &[u8; 32]) -> Vec<i64> {
         let marks = self.lock();
         rows(&marks.young, digest).chain(rows(&marks.filing, digest)).collect()
+    }
+
+    /// What was committed is durable now.
+    pub(super) fn synced(&self, committed: &[Mark]) {
+        if committed.is_empty() {
+            return;
+        }
+        let mut marks = self.lock();
+        for mark in committed {
+            // One that has expired may be gone already.
+            if marks.unsynced.remove(mark) {
+                marks.young.insert(*mark);
+            }
+        }
     }
 }
 
@@ -102,21 +118,21 @@ impl Sightings {
         }
     }
 
-    pub(super) fn commit(&mut self) {
+    /// What was noted; readers are told of it when it is durable ([`Recent::synced`]).
+    pub(super) fn commit(&mut self) -> Vec<Mark> {
         if self.noted_now.is_empty() && self.filed_now == 0 && self.removed_now.is_empty() {
-            return;
+            return Vec::new();
         }
         let mut marks = self.recent.lock();
         for _ in 0..std::mem::take(&mut self.filed_now) {
             marks.filing.pop_first();
         }
         for mark in self.removed_now.drain(..) {
-            if !marks.filing.remove(&mark) {
-                marks.young.remove(&mark);
-            }
+            let _ = marks.filing.remove(&mark) || marks.young.remove(&mark) || marks.unsynced.remove(&mark);
         }
-        // One by one: `append` would build the whole set anew.
-        marks.young.extend(std::mem::take(&mut self.noted_now));
+        let noted: Vec<Mark> = std::mem::take(&mut self.noted_now).into_iter().collect();
+        marks.unsynced.extend(&noted);
+        noted
     }
 
     pub(super) fn rollback(&mut self) {
@@ -141,7 +157,7 @@ pub(super) fn recover(desk: &mut Desk) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// The event that has this key and has not expired, as far as it is durable.
+/// The event that has this key and has not expired, if it is durable: nobody is told of another.
 pub(super) fn known(
     connection: &Connection,
     recent: &Recent,
@@ -179,6 +195,7 @@ fn look(
 /// The event that has this key, with what the transaction under way has noted.
 pub(super) fn first(desk: &Desk, dedupe: &DedupeKey, now: i64) -> rusqlite::Result<Option<EventId>> {
     let mut found: Vec<i64> = rows(&desk.seen.noted_now, &dedupe.digest).collect();
+    found.extend(rows(&desk.seen.recent.lock().unsynced, &dedupe.digest));
     found.extend(desk.seen.recent.rows(&dedupe.digest));
     look(&desk.connection, found, dedupe, now)
 }
@@ -215,7 +232,8 @@ pub(super) fn file_some(desk: &mut Desk) -> rusqlite::Result<()> {
         let some: Vec<i64> = marks.filing.iter().take(limit).map(|(_, number)| *number).collect();
         // What is being filed has smaller numbers than all that came later.
         let last = (some.len() == marks.filing.len()).then(|| {
-            let later = marks.young.iter().chain(&desk.seen.noted_now).map(|(_, number)| *number);
+            let later = marks.young.iter().chain(&marks.unsynced).chain(&desk.seen.noted_now);
+            let later = later.map(|(_, number)| *number);
             later.min().unwrap_or(desk.seen.next) - 1
         });
         (some, last)

@@ -1,5 +1,7 @@
 //! What cannot be seen from outside: an engine that fails, a writer that is slow, time that passes.
 
+mod disk;
+
 use std::time::Instant;
 
 use hyper::body::Bytes;
@@ -34,12 +36,33 @@ impl Bench {
     }
 
     fn open(folder: tempfile::TempDir, prepare: &str) -> Self {
+        let sync = |path: &Path| syncing::log_of(path).unwrap();
+        Self::open_on(folder, prepare, sync)
+    }
+
+    /// On a disk that syncs when, and as, it is told; without being told once nobody tells any more.
+    fn on_disk() -> (Self, std::sync::mpsc::Sender<std::io::Result<()>>) {
+        let (disk, turns) = std::sync::mpsc::channel();
+        let sync = |_: &Path| -> Sync { Box::new(move || turns.recv().unwrap_or(Ok(()))) };
+        (Self::open_on(tempfile::tempdir().unwrap(), "", sync), disk)
+    }
+
+    fn open_on(folder: tempfile::TempDir, prepare: &str, sync: impl FnOnce(&Path) -> Sync) -> Self {
         let path = folder.path().join("store.db");
         let ownership = schema::own(&path).unwrap();
         let connection = schema::open_writer(&path).unwrap();
         connection.execute_batch(prepare).unwrap();
-        let store = Embedded::start(&path, connection, ownership, Options::default()).unwrap();
+        let store = Embedded::start(&path, connection, sync(&path), ownership, Options::default()).unwrap();
         Self { store: Arc::new(store), folder }
+    }
+
+    /// Returns when so many events are committed, durable or not.
+    async fn has_committed(&self, events: i64) {
+        let reader = schema::open_reader(&self.folder.path().join("store.db")).unwrap();
+        let count = || reader.query_row("SELECT count(*) FROM event", [], |row| row.get::<_, i64>(0));
+        while count().unwrap() < events {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     fn shared(&self) -> SharedStore {

@@ -1,18 +1,21 @@
-//! The one thread that writes: it gathers what waits, writes all of it in one transaction with one
-//! sync, and only then answers.
+//! The one thread that writes: it gathers what waits, writes all of it in one transaction, and has it
+//! synced and answered.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use rusqlite::config::DbConfig;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::checkpoint::Checkpoints;
 use super::desk::Desk;
-use super::failure::{WriteError, is_of_the_place, store_error};
-use super::standing::Meter;
+use super::failure::{WriteError, is_of_the_place, store_error, sync_failed};
+use super::gathering::Gathering;
+use super::syncing::{Committed, Syncs};
 use super::{chores, claiming, seen};
 use crate::store::{Claim, Lease, StoreError};
 
@@ -130,50 +133,6 @@ impl Drop for Handover {
     }
 }
 
-/// How long to wait for more writes before the sync that they would share.
-///
-/// Those who were just answered are the ones who ask next. Without a short wait the first of them
-/// would be written alone, and all others wait for two syncs.
-#[derive(Default)]
-struct Gathering {
-    /// Writes of the last transaction.
-    last: usize,
-    /// How long its commit took.
-    commit: Duration,
-    /// Until when this one waits, once it does.
-    until: Option<Instant>,
-}
-
-impl Gathering {
-    /// The part of a commit's time that it is worth to wait.
-    const PART: u32 = 8;
-
-    /// The longest wait.
-    const MOST: Duration = Duration::from_micros(500);
-
-    /// Commits that take less are not worth a wait.
-    const WORTH: Duration = Duration::from_micros(400);
-
-    /// How long to wait on, with so many writes gathered.
-    fn patience(&mut self, gathered: usize) -> Option<Duration> {
-        if gathered == 0 || gathered >= self.last || self.commit < Self::WORTH {
-            return None;
-        }
-        let now = Instant::now();
-        let until = *self.until.get_or_insert_with(|| now + (self.commit / Self::PART).min(Self::MOST));
-        Some(until.saturating_duration_since(now)).filter(|patience| !patience.is_zero())
-    }
-
-    fn gathered(&mut self, writes: usize) {
-        self.last = writes;
-        self.until = None;
-    }
-
-    fn committed(&mut self, time: Duration) {
-        self.commit = time;
-    }
-}
-
 /// The writer.
 pub(super) struct Writer {
     pub(super) desk: Desk,
@@ -190,7 +149,7 @@ pub(super) struct Writer {
     next_sweep: Instant,
     gathering: Gathering,
     checkpoints: Checkpoints,
-    meter: Meter,
+    syncs: Syncs,
 }
 
 impl Writer {
@@ -199,7 +158,7 @@ impl Writer {
         inbox: Receiver<Message>,
         given_back: GivenBack,
         checkpoints: Checkpoints,
-        meter: Meter,
+        syncs: Syncs,
     ) -> Self {
         Self {
             desk,
@@ -213,7 +172,7 @@ impl Writer {
             next_sweep: Instant::now() + SWEEP_PACE,
             gathering: Gathering::default(),
             checkpoints,
-            meter,
+            syncs,
         }
     }
 
@@ -224,7 +183,9 @@ impl Writer {
             let (jobs, connected) = self.gather();
             open = connected;
             self.cycle(jobs);
-            self.checkpoints.look(&self.desk.connection);
+            if self.syncs.failure().is_none() {
+                self.checkpoints.look(&self.desk.connection);
+            }
         }
         self.finish();
     }
@@ -290,16 +251,18 @@ impl Writer {
     /// One round: all of `jobs`, the claims that can be served, and a bit of the writer's own work,
     /// in one transaction.
     fn cycle(&mut self, mut jobs: Vec<Box<dyn Job>>) {
+        if let Some(error) = self.syncs.failure() {
+            self.refuse(jobs, &error);
+            return;
+        }
         let quiet = self.quiet_until.is_some_and(|until| until > Instant::now());
         let error = match self.transact(&mut jobs, !quiet) {
-            Ok(()) => {
+            Ok(committed) => {
                 // If the disk had failed, a write that succeeds shows that it works again.
                 if !quiet || (self.place_failed && !jobs.is_empty()) {
                     self.quiet_until = None;
                 }
-                for job in jobs {
-                    job.answer(Ok(()));
-                }
+                self.syncs.hand(Committed { jobs, ..committed });
                 return;
             }
             Err(error) => error,
@@ -318,12 +281,14 @@ impl Writer {
         // one fails.
         let mut found = false;
         for mut job in jobs {
-            let committed = self.transact(std::slice::from_mut(&mut job), false);
-            found |= committed.is_err();
-            job.answer(committed.map_err(|error| {
-                tracing::error!(%error, "a write failed");
-                store_error(&Arc::new(error))
-            }));
+            match self.transact(std::slice::from_mut(&mut job), false) {
+                Ok(committed) => self.syncs.hand(Committed { jobs: vec![job], ..committed }),
+                Err(error) => {
+                    found = true;
+                    tracing::error!(%error, "a write failed");
+                    job.answer(Err(store_error(&Arc::new(error))));
+                }
+            }
         }
         if !found {
             tracing::error!(%error, "claims and upkeep failed");
@@ -331,16 +296,22 @@ impl Writer {
         }
     }
 
-    fn transact(&mut self, jobs: &mut [Box<dyn Job>], with_own_work: bool) -> rusqlite::Result<()> {
+    /// The disk failed, and nobody knows what is on it: nothing is written any more.
+    fn refuse(&mut self, jobs: Vec<Box<dyn Job>>, error: &Arc<io::Error>) {
+        for job in jobs {
+            job.answer(Err(sync_failed(error)));
+        }
+        self.claims.clear();
+        self.quiet_until = Some(Instant::now() + RECOVERY_TIME);
+    }
+
+    /// Writes and commits; who waits is not answered yet.
+    fn transact(&mut self, jobs: &mut [Box<dyn Job>], with_own_work: bool) -> rusqlite::Result<Committed> {
         let result = self.write_all(jobs, with_own_work);
         match result {
-            Ok(handovers) => {
+            Ok(committed) => {
                 self.releasing.clear();
-                for (answer, handover) in handovers {
-                    // Whoever is gone meanwhile: the handover gives the leases back.
-                    let _ = answer.send(handover);
-                }
-                Ok(())
+                Ok(committed)
             }
             Err(error) => {
                 self.desk.rollback();
@@ -351,13 +322,8 @@ impl Writer {
         }
     }
 
-    fn write_all(
-        &mut self,
-        jobs: &mut [Box<dyn Job>],
-        with_own_work: bool,
-    ) -> rusqlite::Result<Vec<(oneshot::Sender<Handover>, Handover)>> {
+    fn write_all(&mut self, jobs: &mut [Box<dyn Job>], with_own_work: bool) -> rusqlite::Result<Committed> {
         self.desk.begin()?;
-        let count = jobs.len();
         for job in jobs {
             job.run(&mut self.desk)?;
         }
@@ -366,24 +332,34 @@ impl Writer {
             self.upkeep()?;
             served = self.serve_claims()?;
         }
-        let started = Instant::now();
-        if let Err(error) = self.desk.commit() {
-            self.put_back(served);
-            return Err(error);
+        let mut committed = Committed {
+            jobs: Vec::new(),
+            handovers: Vec::new(),
+            marks: Vec::new(),
+            is_written: false,
+            started: Instant::now(),
+            // Before it can be read.
+            number: self.syncs.announce(),
+        };
+        let commits = self.checkpoints.commits();
+        match self.desk.commit() {
+            Ok(marks) => committed.marks = marks,
+            Err(error) => {
+                self.syncs.hand(committed);
+                self.put_back(served);
+                return Err(error);
+            }
         }
-        let took = started.elapsed();
-        self.gathering.committed(took);
-        if count > 0 {
-            self.meter.commit.observe(took.as_secs_f64());
-            self.meter.batch.observe(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
-        }
-        Ok(served
+        committed.is_written = self.checkpoints.commits() != commits;
+        self.gathering.committed(committed.started.elapsed() + self.syncs.last_sync());
+        committed.handovers = served
             .into_iter()
             .map(|(request, claims)| {
                 let given_back = Arc::clone(&self.given_back);
                 (request.answer, Handover { claims, given_back })
             })
-            .collect())
+            .collect();
+        Ok(committed)
     }
 
     fn upkeep(&mut self) -> rusqlite::Result<()> {
@@ -444,11 +420,22 @@ impl Writer {
             }
         }
         self.cycle(jobs);
-        if let Err(error) = self.release_all() {
+        self.syncs.stop();
+        let is_whole = self.syncs.failure().is_none();
+        if !is_whole {
+            // What is left is for the next start to read.
+            let kept = self.desk.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+            if let Err(error) = kept {
+                tracing::warn!(%error, "the log is written back though the disk failed");
+            }
+        }
+        if is_whole && let Err(error) = self.release_all() {
             tracing::warn!(%error, "leases could not be given back; they will count as crashes");
         }
         self.checkpoints.stop();
-        if let Err(error) = self.desk.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+        if is_whole
+            && let Err(error) =
+                self.desk.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
         {
             tracing::warn!(%error, "the log could not be written back; the next start does it");
         }
@@ -462,7 +449,8 @@ impl Writer {
     fn release_all(&mut self) -> rusqlite::Result<()> {
         let leases: Vec<Lease> = self.desk.scheduler.leases().collect();
         self.desk.begin()?;
-        let released = claiming::release(&mut self.desk, &leases).and_then(|()| self.desk.commit());
+        let released =
+            claiming::release(&mut self.desk, &leases).and_then(|()| self.desk.commit().map(|_| ()));
         if released.is_err() {
             self.desk.rollback();
         }
