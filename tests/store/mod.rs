@@ -28,6 +28,7 @@ mod searching;
 mod shared_jobs;
 mod speech_requests;
 mod storing;
+mod together;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
