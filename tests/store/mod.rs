@@ -27,6 +27,7 @@ mod sample;
 mod searching;
 mod shared_jobs;
 mod speech_requests;
+mod spread;
 mod storing;
 mod together;
 
