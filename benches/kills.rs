@@ -29,18 +29,7 @@ use serde_json::json;
 
 use self::chance::Chance;
 use self::redis_server::RedisServer;
-use self::support::{Home, Process, Received, Receiver};
-
-const CONFIG: &str = r#"
-[[source]]
-name = "dialer"
-account = "acme"
-provider = "commpeak"
-verify = { scheme = "none" }
-
-[delivery]
-allow_networks = ["127.0.0.0/8"]
-"#;
+use self::support::{Home, OPEN_DIALER, Process, Received, Receiver, soon_again};
 
 /// Providers that post at a time.
 const PROVIDERS: usize = 16;
@@ -64,18 +53,20 @@ fn main() -> ExitCode {
         "SIGKILL of", "kills", "200", "delivered", "lost", "repeated", "not in flight at a kill"
     );
     let is_whole = runtime.block_on(async {
-        let homes = vec![Home::new(CONFIG)];
+        let homes = vec![Home::new(OPEN_DIALER)];
         let embedded = kill(homes, Target::Ringback, of_ringback, &mut chance).await;
         embedded.print("ringback, embedded store", of_ringback);
 
         let server = RedisServer::durable();
-        let homes = vec![Home::with_store(&server.url(), CONFIG), Home::with_store(&server.url(), CONFIG)];
+        let homes =
+            vec![Home::with_store(&server.url(), OPEN_DIALER), Home::with_store(&server.url(), OPEN_DIALER)];
         let several = kill(homes, Target::Ringback, of_ringback, &mut chance).await;
         several.print("one of two ringbacks on a Redis", of_ringback);
         drop(server);
 
         let server = RedisServer::durable();
-        let homes = vec![Home::with_store(&server.url(), CONFIG), Home::with_store(&server.url(), CONFIG)];
+        let homes =
+            vec![Home::with_store(&server.url(), OPEN_DIALER), Home::with_store(&server.url(), OPEN_DIALER)];
         let redis = kill(homes, Target::Redis(server), of_redis, &mut chance).await;
         redis.print("Redis (always) under two ringbacks", of_redis);
         [embedded, several, redis].iter().all(Outcome::is_whole)
@@ -125,7 +116,7 @@ async fn kill(homes: Vec<Home>, mut target: Target, kills: usize, chance: &mut C
         "callback_method": "POST",
         "callback_data": r#"{"call": "{call_id}"}"#,
         "events": ["call.ended"],
-        "retry": {"schedule": ["0s", "200ms", "200ms", "500ms", "1s", "1s", "1s", "1s", "1s", "1s"]},
+        "retry": soon_again(),
     });
     homes[0].register(&Client::new(), &callback).await;
     // Registrations are known to the other processes within a second.

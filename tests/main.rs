@@ -16,6 +16,7 @@ mod path;
 mod process;
 mod redis_cluster;
 mod redis_server;
+mod redis_tls;
 mod several;
 mod signature;
 mod store;

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::redis_server::RedisServer;
+use crate::redis_tls::Authority;
 
 /// How long the nodes may take to agree, on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -40,6 +41,17 @@ impl RedisCluster {
         cluster
     }
 
+    /// Three masters that speak TLS, with each other too.
+    pub(crate) fn with_tls(authority: &Authority) -> Self {
+        let masters = RANGES
+            .iter()
+            .map(|_| RedisServer::node_with_tls(NEVER, |port| authority.settings(port)))
+            .collect();
+        let cluster = Self { masters, replica: None };
+        cluster.join();
+        cluster
+    }
+
     pub(crate) fn url(&self) -> String {
         let nodes: Vec<String> =
             self.masters.iter().map(|node| format!("127.0.0.1:{}", node.port())).collect();
@@ -71,7 +83,9 @@ impl RedisCluster {
             let epoch = (number + 1).to_string();
             text(node, &[b"CLUSTER", b"SET-CONFIG-EPOCH", epoch.as_bytes()]);
             if number > 0 {
-                let (port, bus) = (node.port().to_string(), node.bus_port().to_string());
+                // Nodes that speak TLS with each other know each other by their TLS ports.
+                let port = if node.tls_port() > 0 { node.tls_port() } else { node.port() };
+                let (port, bus) = (port.to_string(), node.bus_port().to_string());
                 let meet: [&[u8]; 5] = [b"CLUSTER", b"MEET", b"127.0.0.1", port.as_bytes(), bus.as_bytes()];
                 let answer = text(&self.masters[0], &meet);
                 assert!(answer.starts_with("+OK"), "{answer}");

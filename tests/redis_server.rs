@@ -9,10 +9,16 @@ use std::time::{Duration, Instant};
 /// How long a server may take to answer, on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// What a server says of itself that has all its data, and one that reads it still.
+const LOADED: &str = "\nloading:0\r\n";
+const LOADING: &str = "\nloading:1\r\n";
+
 /// A running `redis-server`, killed when it is dropped.
 pub(crate) struct RedisServer {
     child: Child,
     port: u16,
+    /// Where it speaks TLS, if it does; else 0.
+    tls_port: u16,
     /// The other port of a node of a Cluster; else 0.
     bus_port: u16,
     settings: Vec<String>,
@@ -27,36 +33,48 @@ impl RedisServer {
 
     /// A server with these settings on its command line, beside a port and a folder.
     pub(crate) fn start(settings: &[&str]) -> Self {
-        Self::start_with(|| (0, settings.iter().map(|&setting| setting.to_owned()).collect()))
+        Self::start_with(|| Place { settings: owned(settings), ..Place::default() })
+    }
+
+    /// A server that speaks TLS as well, with what these settings say for a port.
+    pub(crate) fn with_tls(settings: impl Fn(u16) -> Vec<String>) -> Self {
+        Self::start_with(|| {
+            let tls_port = free_port();
+            Place { tls_port, settings: settings(tls_port), ..Place::default() }
+        })
     }
 
     /// A node for a Cluster, whose answers are on disk. After so many ms the others take it for dead.
     pub(crate) fn node(timeout: &str) -> Self {
+        Self::start_with(|| node_at(free_port(), timeout))
+    }
+
+    /// The same that speaks TLS: with the other nodes, and with whoever comes to its TLS port.
+    pub(crate) fn node_with_tls(timeout: &str, settings: impl Fn(u16) -> Vec<String>) -> Self {
         Self::start_with(|| {
-            let bus_port = free_port();
-            let settings = [
-                ["--appendonly", "yes"],
-                ["--appendfsync", "always"],
-                ["--cluster-enabled", "yes"],
-                ["--cluster-require-full-coverage", "no"],
-                ["--cluster-node-timeout", timeout],
-                ["--cluster-port", &bus_port.to_string()],
-            ];
-            (bus_port, settings.concat().iter().map(|&setting| setting.to_owned()).collect())
+            let (tls_port, mut node) = (free_port(), node_at(free_port(), timeout));
+            node.settings.extend(owned(&["--tls-cluster", "yes", "--tls-replication", "yes"]));
+            node.settings.extend(settings(tls_port));
+            Place { tls_port, ..node }
         })
     }
 
-    /// With the bus port and the settings that are made up for each try.
-    fn start_with(settings: impl Fn() -> (u16, Vec<String>)) -> Self {
+    /// With the ports and the settings that are made up for each try.
+    fn start_with(place: impl Fn() -> Place) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         loop {
             let port = free_port();
-            let (bus_port, settings) = settings();
+            let Place { tls_port, bus_port, settings } = place();
             // Somebody may have taken a port in between.
-            if let Some(child) = launch(port, folder.path(), &settings) {
-                return Self { child, port, bus_port, settings, folder };
+            if let Some(child) = launch(port, folder.path(), &settings, &[], LOADED) {
+                return Self { child, port, tls_port, bus_port, settings, folder };
             }
         }
+    }
+
+    /// Where it speaks TLS.
+    pub(crate) fn tls_port(&self) -> u16 {
+        self.tls_port
     }
 
     /// Where the other nodes of its Cluster talk to it.
@@ -80,9 +98,46 @@ impl RedisServer {
 
     /// Starts it again over what it has kept, after a [`Self::kill`].
     pub(crate) fn start_again(&mut self) {
+        self.relaunch(&[], LOADED);
+    }
+
+    /// Starts it again, and returns while it loads what it has kept, which takes until
+    /// [`Self::finish_loading`]. What is written before the [`Self::kill`] must have gone through
+    /// [`Self::make_loading_long`].
+    pub(crate) fn start_loading(&mut self) {
+        // So long for each key, and it answers after each KiB. No test lasts as long as all of them.
+        let slowly = ["--key-load-delay", "100000", "--loading-process-events-interval-bytes", "1024"];
+        self.relaunch(&slowly, LOADING);
+    }
+
+    /// Writes so much beside what is there that it can be loaded for as long as a test takes, and has
+    /// it saved as a snapshot: only while it loads one does a server answer after each key.
+    pub(crate) fn make_loading_long(&self) {
+        let fill =
+            "for n = 1, 3000 do redis.call('SET', 'ballast:' .. n, string.rep(n, 2048 / #tostring(n))) end";
+        assert!(self.ask(&[b"EVAL", fill.as_bytes(), b"0"]).starts_with(b"$-1"));
+        assert!(self.ask(&[b"CONFIG", b"SET", b"rdbcompression", b"no"]).starts_with(b"+OK"));
+        assert!(self.ask(&[b"BGREWRITEAOF"]).starts_with(b"+"));
+        let until = Instant::now() + PATIENCE;
+        let is_saved = || {
+            let info = String::from_utf8_lossy(&self.ask(&[b"INFO", b"persistence"])).into_owned();
+            info.contains("aof_rewrite_in_progress:0\r") && info.contains("aof_rewrite_scheduled:0\r")
+        };
+        while !is_saved() {
+            assert!(Instant::now() < until, "redis-server does not save its data");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Lets a server that was started by [`Self::start_loading`] load the rest at once.
+    pub(crate) fn finish_loading(&self) {
+        assert!(self.ask(&[b"CONFIG", b"SET", b"key-load-delay", b"0"]).starts_with(b"+OK"));
+    }
+
+    fn relaunch(&mut self, more: &[&str], until_it_says: &str) {
         let until = Instant::now() + PATIENCE;
         loop {
-            if let Some(child) = launch(self.port, self.folder.path(), &self.settings) {
+            if let Some(child) = launch(self.port, self.folder.path(), &self.settings, more, until_it_says) {
                 self.child = child;
                 return;
             }
@@ -100,6 +155,30 @@ impl RedisServer {
     pub(crate) fn ask(&self, command: &[&[u8]]) -> Vec<u8> {
         ask(self.port, command).expect("redis-server answers")
     }
+}
+
+/// Ports beside the usual one, and settings.
+#[derive(Default)]
+struct Place {
+    tls_port: u16,
+    bus_port: u16,
+    settings: Vec<String>,
+}
+
+fn owned(settings: &[&str]) -> Vec<String> {
+    settings.iter().map(|&setting| setting.to_owned()).collect()
+}
+
+fn node_at(bus_port: u16, timeout: &str) -> Place {
+    let settings = [
+        ["--appendonly", "yes"],
+        ["--appendfsync", "always"],
+        ["--cluster-enabled", "yes"],
+        ["--cluster-require-full-coverage", "no"],
+        ["--cluster-node-timeout", timeout],
+        ["--cluster-port", &bus_port.to_string()],
+    ];
+    Place { bus_port, settings: owned(&settings.concat()), ..Place::default() }
 }
 
 impl Drop for RedisServer {
@@ -120,13 +199,20 @@ fn free_port() -> u16 {
     listener.local_addr().expect("it is bound").port()
 }
 
-/// Starts a server and waits until it answers; nothing if it ended instead.
-fn launch(port: u16, folder: &std::path::Path, settings: &[String]) -> Option<Child> {
+/// Starts a server and waits until it says this of itself; nothing if it ended instead.
+fn launch(
+    port: u16,
+    folder: &std::path::Path,
+    settings: &[String],
+    more: &[&str],
+    until_it_says: &str,
+) -> Option<Child> {
     let started = Command::new(binary())
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--loglevel", "warning"])
         .arg("--dir")
         .arg(folder)
         .args(settings)
+        .args(more)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -139,11 +225,11 @@ fn launch(port: u16, folder: &std::path::Path, settings: &[String]) -> Option<Ch
         if child.try_wait().expect("the child is ours").is_some() {
             return None;
         }
-        // It is ours that answers, and not another's on the same port; and it has loaded its data.
+        // It is ours that answers, and not another's on the same port.
         let ours = format!("process_id:{}\r\n", child.id());
         let is_ready = ask(port, &[b"INFO"]).is_ok_and(|answer| {
             let answer = String::from_utf8_lossy(&answer);
-            answer.contains(&ours) && answer.contains("\nloading:0\r\n")
+            answer.contains(&ours) && answer.contains(until_it_says)
         });
         if is_ready {
             return Some(child);

@@ -4,17 +4,17 @@
 //! customer who goes away in the middle of one, a receiver whose 410 pauses a registration in
 //! the store while the customer changes it, and other processes over the same store.
 
-use std::collections::HashSet;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Mutex;
 
+use super::book::Book;
 use super::{Callback, DeliverySettings, Once, Registry, Repeat};
 use crate::event::{AccountName, CallbackId};
 use crate::signature::Sealer;
-use crate::store::{Answered, CallbackChanges, CallbackState, Remember, SharedStore, StoreError};
+use crate::store::{Answered, CallbackState, Remember, SharedStore, StoreError};
 
 /// How long to wait until the store is asked again what has changed, after it could not say.
 const FOLLOW_PAUSE: Duration = Duration::from_secs(1);
@@ -22,17 +22,6 @@ const FOLLOW_PAUSE: Duration = Duration::from_secs(1);
 /// Writes registrations.
 #[derive(Clone)]
 pub struct Ledger(Arc<Book>);
-
-struct Book {
-    store: SharedStore,
-    registry: Arc<Registry>,
-    sealer: Option<Arc<Sealer>>,
-    /// The operator's limit of a rendering, in bytes.
-    rendering: usize,
-    /// The store's revision that memory has followed. Whoever holds it is the only one who writes a
-    /// registration.
-    turn: Mutex<u64>,
-}
 
 /// Why a registration was not changed.
 #[derive(Debug, thiserror::Error)]
@@ -311,71 +300,6 @@ impl Ledger {
                 }
                 .into()),
             },
-        }
-    }
-}
-
-impl Book {
-    async fn put(&self, callback: Callback) -> Result<(), StoreError> {
-        self.store.put_callback(callback.to_row(self.sealer.as_deref())).await?;
-        self.registry.put(callback);
-        Ok(())
-    }
-
-    /// Puts a registration, and its answer with it, unless there is an answer already.
-    async fn put_once(
-        &self,
-        callback: Callback,
-        once: Option<(Once, Vec<u8>)>,
-    ) -> Result<Option<Repeat>, StoreError> {
-        let Some((once, answer)) = once else { return self.put(callback).await.map(|()| None) };
-        let sealer = self.sealer.as_deref();
-        let remember = once.remember(&answer, sealer);
-        if let Some(answered) = self.store.put_callback_once(callback.to_row(sealer), remember).await? {
-            return once.compare(answered, sealer).map(Some);
-        }
-        self.registry.put(callback);
-        Ok(None)
-    }
-
-    async fn answered(&self, account: &AccountName, once: Once) -> Result<Option<Repeat>, StoreError> {
-        let answered = self.store.answered(account, &once.key).await?;
-        answered.map(|answered| once.compare(answered, self.sealer.as_deref())).transpose()
-    }
-
-    /// Takes in what has changed in the store since this revision, and moves it on.
-    async fn catch_up(&self, revision: &mut u64) -> Result<(), StoreError> {
-        let changes = self.store.callback_changes(*revision).await?;
-        *revision = changes.revision;
-        self.take_in(changes);
-        Ok(())
-    }
-
-    fn take_in(&self, changes: CallbackChanges) {
-        if changes.is_complete {
-            let known: HashSet<CallbackId> = changes.changed.iter().map(|row| row.id).collect();
-            for id in self.registry.ids().into_iter().filter(|id| !known.contains(id)) {
-                self.forget(id);
-            }
-        }
-        for id in changes.removed {
-            self.forget(id);
-        }
-        for row in changes.changed {
-            match Callback::from_row(&row, self.sealer.as_deref(), self.rendering) {
-                Ok(callback) => self.registry.put(callback),
-                // As it was is better than not at all: events that it wants would be lost.
-                Err(error) => {
-                    tracing::error!(callback = %row.id, %error, "a registration that another process wrote \
-                        cannot be used here; are both of one version, and with the same secrets.key?");
-                }
-            }
-        }
-    }
-
-    fn forget(&self, id: CallbackId) {
-        if let Some(callback) = self.registry.by_id(id) {
-            self.registry.remove(&callback.account, id);
         }
     }
 }

@@ -9,6 +9,7 @@
 //! `ranges` those of a leaf of it; `registry` holds all of it in memory, and `ledger` is where it changes, in the store and
 //! in memory.
 
+mod book;
 mod callback;
 mod definition;
 mod index;

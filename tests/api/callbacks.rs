@@ -5,8 +5,8 @@ use ringback::http::Client;
 use ringback::signature::{SigningSecret, sign};
 use serde_json::{Value, json};
 
-use super::{OPEN_DIALER, problems};
-use crate::support::{Home, Received, Receiver};
+use super::problems;
+use crate::support::{Home, OPEN_DIALER, Received, Receiver};
 
 /// A registration for calls that ended.
 fn callback(url: &str) -> Value {

@@ -5,9 +5,9 @@ use ringback::config::TokenHash;
 use ringback::http::Client;
 use serde_json::{Value, json};
 
-use super::{OPEN_DIALER, problems};
+use super::problems;
 use crate::redis_server::RedisServer;
-use crate::support::{Home, TOKEN};
+use crate::support::{Home, OPEN_DIALER, TOKEN};
 
 const COLLEAGUE: &str = "rbk_another-token-of-another-account";
 

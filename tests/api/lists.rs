@@ -5,8 +5,8 @@ use ringback::config::TokenHash;
 use ringback::http::Client;
 use serde_json::{Value, json};
 
-use super::{OPEN_DIALER, problems};
-use crate::support::Home;
+use super::problems;
+use crate::support::{Home, OPEN_DIALER};
 
 const STRANGER: &str = "rbk_token-of-a-stranger";
 

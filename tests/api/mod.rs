@@ -13,24 +13,7 @@ use hyper::StatusCode;
 use ringback::http::Client;
 use serde_json::{Value, json};
 
-use crate::support::{Home, Receiver};
-
-const OPEN_DIALER: &str = r#"
-[[source]]
-name = "dialer"
-account = "acme"
-provider = "commpeak"
-verify = { scheme = "none" }
-
-[[source]]
-name = "others"
-account = "other"
-provider = "commpeak"
-verify = { scheme = "none" }
-
-[delivery]
-allow_networks = ["127.0.0.0/8"]
-"#;
+use crate::support::{Home, OPEN_DIALER, Receiver};
 
 /// The `code`s and pointers of a problem.
 fn problems(answer: &Value) -> Vec<(String, String)> {

@@ -8,8 +8,8 @@ use ringback::config::TokenHash;
 use ringback::http::Client;
 use serde_json::{Map, Value, json};
 
-use super::{OPEN_DIALER, problems};
-use crate::support::{Home, Receiver, TOKEN, source};
+use super::problems;
+use crate::support::{Home, OPEN_DIALER, Receiver, TOKEN, source};
 
 const STRANGER: &str = "rbk_token-of-a-stranger";
 

@@ -8,9 +8,9 @@ use hyper::StatusCode;
 use ringback::http::Client;
 use serde_json::{Value, json};
 
-use super::{OPEN_DIALER, problems};
+use super::problems;
 use crate::redis_server::RedisServer;
-use crate::support::{Home, Process, Receiver, TOKEN};
+use crate::support::{Home, OPEN_DIALER, Process, Receiver, TOKEN};
 
 /// How long something may take that happens by itself, on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(1);

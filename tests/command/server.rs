@@ -9,18 +9,7 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::{Done, ringback, run};
-use crate::support::{Home, Process, Receiver, TOKEN, by_id, free_port};
-
-const OPEN_DIALER: &str = r#"
-[[source]]
-name = "dialer"
-account = "acme"
-provider = "commpeak"
-verify = { scheme = "none" }
-
-[delivery]
-allow_networks = ["127.0.0.0/8"]
-"#;
+use crate::support::{Home, OPEN_DIALER, Process, Receiver, TOKEN, by_id, free_port};
 
 fn command(home: &Home, line: &str) -> Done {
     let arguments: Vec<&str> = line.split_whitespace().collect();

@@ -8,5 +8,6 @@ mod exchange;
 mod proxy;
 mod receiver;
 mod scripted_store;
+mod shutdown;
 mod tls;
 mod worker;

@@ -1,7 +1,7 @@
-//! The worker: its slots, its shutdown, and what it does when a store or a receiver fails.
+//! The worker: its slots, and what it does when a store or a receiver fails.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -28,7 +28,7 @@ use tokio::time::sleep;
 use super::receiver::{Receiver, SECRET, answer, client, closed, loopback, read_request, request};
 use super::scripted_store::ScriptedStore;
 
-const AMPLE: Duration = Duration::from_mins(1);
+pub(super) const AMPLE: Duration = Duration::from_mins(1);
 
 fn account() -> AccountName {
     AccountName::from("acme")
@@ -67,16 +67,21 @@ fn callback(url: &str, timeout: Duration, delays: &[Duration]) -> Callback {
     }
 }
 
-/// A registry with one registration, and its id.
-fn registered(url: &str, timeout: Duration) -> (Arc<Registry>, CallbackId) {
-    let callback = callback(url, timeout, &[Duration::ZERO, Duration::from_mins(1)]);
-    let id = callback.id;
+/// A registration of this receiver, and so many claims of it that a store gives out.
+pub(super) fn waiting(receiver: &Receiver, count: u64) -> (Arc<ScriptedStore>, Arc<Registry>, Vec<Claim>) {
+    let url = receiver.url("/hook");
+    let callback = callback(&url, AMPLE, &[Duration::ZERO, Duration::from_mins(1)]);
+    let store = Arc::new(ScriptedStore::default());
+    let claims: Vec<_> = (0..count).map(|number| claim(callback.id, &url, number)).collect();
+    for claim in &claims {
+        store.push(claim.clone());
+    }
     let registry = Registry::default();
     registry.put(callback);
-    (Arc::new(registry), id)
+    (store, Arc::new(registry), claims)
 }
 
-fn claim(callback: CallbackId, url: &str, number: u64) -> Claim {
+pub(super) fn claim(callback: CallbackId, url: &str, number: u64) -> Claim {
     Claim {
         lease: Lease { delivery: DeliveryId::new(), token: number },
         account: account(),
@@ -87,14 +92,14 @@ fn claim(callback: CallbackId, url: &str, number: u64) -> Claim {
 }
 
 /// A running worker.
-struct Running {
+pub(super) struct Running {
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
     paused: Arc<Mutex<Vec<(CallbackId, String)>>>,
 }
 
 impl Running {
-    fn start(store: SharedStore, registry: Arc<Registry>, slots: usize, drain: Duration) -> Self {
+    pub(super) fn start(store: SharedStore, registry: Arc<Registry>, slots: usize, drain: Duration) -> Self {
         let (stop, stopped) = oneshot::channel();
         let paused = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&paused);
@@ -116,7 +121,7 @@ impl Running {
     }
 
     /// Stops it; how long that took.
-    async fn stop(self) -> Duration {
+    pub(super) async fn stop(self) -> Duration {
         let start = Instant::now();
         self.stop.send(()).unwrap();
         tokio::time::timeout(AMPLE, self.task).await.expect("it stops").unwrap();
@@ -127,13 +132,7 @@ impl Running {
 #[tokio::test]
 async fn what_is_claimed_is_delivered_and_settled() {
     let receiver = Receiver::http(|_| answer(200, "thanks")).await;
-    let url = receiver.url("/hook");
-    let (registry, id) = registered(&url, AMPLE);
-    let store = Arc::new(ScriptedStore::default());
-    let claims: Vec<_> = (0..20).map(|number| claim(id, &url, number)).collect();
-    for claim in &claims {
-        store.push(claim.clone());
-    }
+    let (store, registry, claims) = waiting(&receiver, 20);
     let worker = Running::start(store.clone(), registry, 4, AMPLE);
     let mut settled = store.wait_for(20).await;
     worker.stop().await;
@@ -165,12 +164,7 @@ async fn never_more_attempts_at_once_than_slots() {
         }
     })
     .await;
-    let url = receiver.url("/");
-    let (registry, id) = registered(&url, AMPLE);
-    let store = Arc::new(ScriptedStore::default());
-    for number in 0..30 {
-        store.push(claim(id, &url, number));
-    }
+    let (store, registry, _) = waiting(&receiver, 30);
     let worker = Running::start(store.clone(), registry, 3, AMPLE);
     store.wait_for(30).await;
     worker.stop().await;
@@ -203,10 +197,7 @@ async fn a_dead_receiver_frees_its_slot_at_the_deadline() {
 #[tokio::test]
 async fn gone_pauses_the_registration_and_tells_of_it() {
     let receiver = Receiver::http(|_| answer(410, "")).await;
-    let url = receiver.url("/");
-    let (registry, id) = registered(&url, AMPLE);
-    let store = Arc::new(ScriptedStore::default());
-    store.push(claim(id, &url, 1));
+    let (store, registry, claims) = waiting(&receiver, 1);
     let worker = Running::start(store.clone(), registry, 1, AMPLE);
     let settled = store.wait_for(1).await;
     let paused = Arc::clone(&worker.paused);
@@ -215,7 +206,7 @@ async fn gone_pauses_the_registration_and_tells_of_it() {
     assert!(matches!(settled[0].next, Next::RetryAt(_)), "it waits in the queue: {:?}", settled[0].next);
     let reason = "the receiver answered 410 Gone";
     assert_eq!(settled[0].pause_callback.as_deref(), Some(reason));
-    assert_eq!(*paused.lock().unwrap(), [(id, reason.to_owned())]);
+    assert_eq!(*paused.lock().unwrap(), [(claims[0].callback, reason.to_owned())]);
 }
 
 #[tokio::test]
@@ -226,10 +217,7 @@ async fn a_wish_of_the_receiver_moves_the_next_attempt() {
         response
     })
     .await;
-    let url = receiver.url("/");
-    let (registry, id) = registered(&url, AMPLE);
-    let store = Arc::new(ScriptedStore::default());
-    store.push(claim(id, &url, 1));
+    let (store, registry, _) = waiting(&receiver, 1);
     let worker = Running::start(store.clone(), registry, 1, AMPLE);
     let settled = store.wait_for(1).await;
     worker.stop().await;
@@ -241,12 +229,7 @@ async fn a_wish_of_the_receiver_moves_the_next_attempt() {
 #[tokio::test]
 async fn a_panic_costs_no_slot() {
     let receiver = Receiver::http(|_| answer(410, "")).await;
-    let url = receiver.url("/");
-    let (registry, id) = registered(&url, AMPLE);
-    let store = Arc::new(ScriptedStore::default());
-    for number in 0..4 {
-        store.push(claim(id, &url, number));
-    }
+    let (store, registry, _) = waiting(&receiver, 4);
     let (stop, stopped) = oneshot::channel::<()>();
     let ledger = Ledger::new(store.clone(), Arc::clone(&registry), None, 1, 1 << 20);
     let late = LateRenderer::new(store.clone(), registry, 1 << 20);
@@ -290,12 +273,7 @@ async fn a_registration_that_another_process_has_just_taken_in_is_asked_for() {
 #[tokio::test]
 async fn a_store_that_is_away_is_waited_for_and_no_outcome_is_lost() {
     let receiver = Receiver::http(|_| answer(200, "")).await;
-    let url = receiver.url("/");
-    let (registry, id) = registered(&url, AMPLE);
-    let store = Arc::new(ScriptedStore::default());
-    for number in 0..3 {
-        store.push(claim(id, &url, number));
-    }
+    let (store, registry, _) = waiting(&receiver, 3);
     store.fail(3, 9);
     let worker = Running::start(store.clone(), registry, 3, AMPLE);
     let settled = store.wait_for(3).await;
@@ -307,11 +285,8 @@ async fn a_store_that_is_away_is_waited_for_and_no_outcome_is_lost() {
 #[tokio::test]
 async fn a_lease_that_was_lost_ends_the_attempt_and_pauses_nothing() {
     let receiver = Receiver::http(|_| answer(410, "")).await;
-    let url = receiver.url("/");
-    let (registry, id) = registered(&url, AMPLE);
-    let store = Arc::new(ScriptedStore::default());
+    let (store, registry, _) = waiting(&receiver, 1);
     store.lose_leases();
-    store.push(claim(id, &url, 1));
     let worker = Running::start(store.clone(), registry, 1, AMPLE);
     while receiver.seen().is_empty() {
         sleep(Duration::from_millis(5)).await;
@@ -320,93 +295,6 @@ async fn a_lease_that_was_lost_ends_the_attempt_and_pauses_nothing() {
     worker.stop().await;
     assert!(paused.lock().unwrap().is_empty());
     assert!(store.settled().is_empty() && store.released().is_empty());
-}
-
-#[tokio::test]
-async fn a_shutdown_finishes_what_is_under_way_and_claims_no_more() {
-    let open = Arc::new(AtomicBool::new(false));
-    let opened = Arc::clone(&open);
-    let receiver = Receiver::raw(move |mut stream, _| {
-        let opened = Arc::clone(&opened);
-        async move {
-            read_request(&mut stream).await;
-            while !opened.load(Ordering::SeqCst) {
-                sleep(Duration::from_millis(5)).await;
-            }
-            let answer = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-            tokio::io::AsyncWriteExt::write_all(&mut stream, answer.as_bytes()).await.unwrap();
-        }
-    })
-    .await;
-    let url = receiver.url("/");
-    let (registry, id) = registered(&url, AMPLE);
-    let store = Arc::new(ScriptedStore::default());
-    for number in 0..2 {
-        store.push(claim(id, &url, number));
-    }
-    let worker = Running::start(store.clone(), registry, 2, AMPLE);
-    while receiver.connections() < 2 {
-        sleep(Duration::from_millis(5)).await;
-    }
-    let stopping = tokio::spawn(worker.stop());
-    sleep(Duration::from_millis(100)).await;
-    store.push(claim(id, &url, 3));
-    assert!(!stopping.is_finished(), "it waits for its attempts");
-    open.store(true, Ordering::SeqCst);
-    stopping.await.unwrap();
-    let settled = store.settled();
-    assert_eq!(settled.len(), 2);
-    assert!(settled.iter().all(|settlement| settlement.next == Next::Delivered));
-    assert!(store.released().is_empty());
-    assert_eq!(receiver.connections(), 2);
-}
-
-#[tokio::test]
-async fn a_shutdown_gives_back_what_does_not_finish_in_time() {
-    let dead = Receiver::raw(|mut stream, _| async move { closed(&mut stream).await }).await;
-    let url = dead.url("/");
-    let (registry, id) = registered(&url, AMPLE);
-    let store = Arc::new(ScriptedStore::default());
-    let claims: Vec<_> = (0..3).map(|number| claim(id, &url, number)).collect();
-    for claim in &claims {
-        store.push(claim.clone());
-    }
-    let drain = Duration::from_millis(300);
-    let worker = Running::start(store.clone(), registry, 3, drain);
-    while dead.connections() < 3 {
-        sleep(Duration::from_millis(5)).await;
-    }
-    let took = worker.stop().await;
-    assert!(took >= drain && took < drain + Duration::from_secs(2), "{took:?}");
-    let mut released = store.released();
-    released.sort_by_key(|lease| lease.token);
-    assert_eq!(released, claims.iter().map(|claim| claim.lease).collect::<Vec<_>>());
-    assert!(store.settled().is_empty());
-}
-
-#[tokio::test]
-async fn a_shutdown_gives_back_an_outcome_that_the_store_would_not_take() {
-    let receiver = Receiver::http(|_| answer(200, "")).await;
-    let url = receiver.url("/");
-    let (registry, id) = registered(&url, AMPLE);
-    let store = Arc::new(ScriptedStore::default());
-    store.fail(0, usize::MAX);
-    let claim = claim(id, &url, 1);
-    store.push(claim.clone());
-    let worker = Running::start(store.clone(), registry, 1, Duration::from_millis(200));
-    while receiver.seen().is_empty() {
-        sleep(Duration::from_millis(5)).await;
-    }
-    worker.stop().await;
-    assert_eq!(store.released(), [claim.lease], "it will be sent again: at least once");
-}
-
-#[tokio::test]
-async fn a_worker_without_work_stops_at_once() {
-    let store = Arc::new(ScriptedStore::default());
-    let worker = Running::start(store, Arc::default(), 0, AMPLE);
-    sleep(Duration::from_millis(20)).await;
-    assert!(worker.stop().await < Duration::from_secs(1));
 }
 
 /// With the store that Ringback runs on: what fails is tried again with the same id and bytes,

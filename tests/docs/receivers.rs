@@ -9,21 +9,10 @@ use ringback::http::Client;
 use serde_json::json;
 
 use super::page::blocks;
-use crate::support::{Home, Receiver};
+use crate::support::{Home, OPEN_DIALER, Receiver};
 
 const PAGE: &str = include_str!("../../src/docs/receivers.md");
 const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
-
-const OPEN_DIALER: &str = r#"
-[[source]]
-name = "dialer"
-account = "acme"
-provider = "commpeak"
-verify = { scheme = "none" }
-
-[delivery]
-allow_networks = ["127.0.0.0/8"]
-"#;
 
 /// Where `tests/run` puts the libraries of other languages.
 fn interop() -> PathBuf {

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use ringback::http::Client;
 use serde_json::json;
 
-use crate::support::Home;
+use crate::support::{Home, LOOPBACK};
 
 const SOURCE_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const CALLBACK_SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
@@ -43,9 +43,7 @@ account = "acme"
 provider = "commpeak"
 verify = {{ scheme = "standard-webhooks", secret = "{SOURCE_SECRET}" }}
 
-[delivery]
-allow_networks = ["127.0.0.0/8"]
-"#
+{LOOPBACK}"#
     ));
     let process = home.start();
 

@@ -33,9 +33,7 @@ account = "other"
 provider = "commpeak"
 verify = {{ scheme = "none" }}
 
-[delivery]
-allow_networks = ["127.0.0.0/8"]
-"#
+{LOOPBACK}"#
     ))
 }
 

@@ -8,7 +8,7 @@ use ringback::http::Client;
 use serde_json::{Value, json};
 
 use crate::redis_server::RedisServer;
-use crate::support::{Home, LOOPBACK, Receiver, by_id, source};
+use crate::support::{Home, OPEN_DIALER, Receiver, by_id, soon_again};
 
 /// As many as an event causes deliveries, each with a body of some more than this.
 const CALLBACKS: usize = 1_000;
@@ -20,19 +20,13 @@ fn registration(url: &str, number: usize) -> Value {
         "callback_method": "POST",
         "callback_data": format!("{{\"to\": {number}, \"id\": {{delivery_id}}, \"text\": {{speech_result}}, \"raw\": {{raw.call_id}}}}"),
         "callback_headers": {"x-call": "{call_id}"},
-        "retry": {"schedule": ["0s", "200ms", "200ms", "500ms", "1s", "1s", "1s", "1s", "1s", "1s"]},
+        "retry": soon_again(),
     })
 }
 
 /// Delivers them, with so many kills meanwhile.
 async fn everything_arrives(home: Home, kills: usize) {
-    let receiver =
-        Receiver::start(
-            |number, _| {
-                if number % 7 == 0 { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }
-            },
-        )
-        .await;
+    let receiver = Receiver::start_failing().await;
     let client = Client::new();
     let mut process = home.start();
     let mut ids = Vec::new();
@@ -119,12 +113,11 @@ async fn everything_arrives(home: Home, kills: usize) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_large_callbacks_of_one_event_arrive_whoever_is_killed() {
-    everything_arrives(Home::new(&(source("dialer", "commpeak", "") + LOOPBACK)), 4).await;
+    everything_arrives(Home::new(OPEN_DIALER), 4).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_large_callbacks_of_one_event_arrive_over_redis() {
     let server = RedisServer::start(&[]);
-    everything_arrives(Home::with_store(&server.url(), &(source("dialer", "commpeak", "") + LOOPBACK)), 1)
-        .await;
+    everything_arrives(Home::with_store(&server.url(), OPEN_DIALER), 1).await;
 }

@@ -127,13 +127,7 @@ async fn an_event_is_followed_through_the_numbers(store: Option<&str>, measured:
     assert_eq!(first["ringback_last_claim_timestamp_seconds"], "0");
 
     // The first attempt fails, the second is taken; another registration is paused.
-    let receiver =
-        Receiver::start(
-            |number, _| {
-                if number == 1 { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }
-            },
-        )
-        .await;
+    let receiver = Receiver::start_failing_first(StatusCode::SERVICE_UNAVAILABLE).await;
     home.register(&client, &callback(&receiver.url())).await;
     let paused = home.register(&client, &callback(&receiver.url())).await;
     let pause = format!("/v1/callbacks/{}/pause", paused["id"].as_str().unwrap());

@@ -13,19 +13,7 @@ use hyper::StatusCode;
 use ringback::http::Client;
 use serde_json::json;
 
-use crate::support::{Home, Receiver, by_id};
-
-/// A dialer whose events are not signed, receivers on loopback.
-const OPEN_DIALER: &str = r#"
-[[source]]
-name = "dialer"
-account = "acme"
-provider = "commpeak"
-verify = { scheme = "none" }
-
-[delivery]
-allow_networks = ["127.0.0.0/8"]
-"#;
+use crate::support::{Home, OPEN_DIALER, Receiver, by_id, soon_again};
 
 /// A callback for everything that ends, with short retries.
 fn callback(url: &str) -> serde_json::Value {
@@ -34,7 +22,7 @@ fn callback(url: &str) -> serde_json::Value {
         "callback_method": "POST",
         "callback_data": r#"{"call": "{call_id}", "lead": "{first_name}", "delivery": "{delivery_id}"}"#,
         "events": ["call.ended"],
-        "retry": {"schedule": ["0s", "200ms", "200ms", "500ms", "1s", "1s", "1s", "1s", "1s", "1s"]},
+        "retry": soon_again(),
     })
 }
 
@@ -49,13 +37,7 @@ const KILLS: usize = 20;
 async fn nothing_answered_with_200_is_lost_when_the_process_is_killed() {
     let home = Arc::new(Home::new(OPEN_DIALER));
     // One request in seven fails, so that retries are in the queue at a kill too.
-    let receiver =
-        Receiver::start(
-            |number, _| {
-                if number % 7 == 0 { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }
-            },
-        )
-        .await;
+    let receiver = Receiver::start_failing().await;
     let client = Client::new();
     let mut process = home.start();
     home.register(&client, &callback(&receiver.url())).await;
@@ -124,13 +106,7 @@ async fn nothing_answered_with_200_is_lost_when_the_process_is_killed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sigterm_finishes_what_is_in_flight_and_a_restart_delivers_the_rest() {
     let home = Home::new(OPEN_DIALER);
-    let receiver =
-        Receiver::start(
-            |number, _| {
-                if number == 1 { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }
-            },
-        )
-        .await;
+    let receiver = Receiver::start_failing_first(StatusCode::SERVICE_UNAVAILABLE).await;
     let client = Client::new();
     let process = home.start();
     home.register(&client, &callback(&receiver.url())).await;
@@ -152,13 +128,7 @@ async fn sigterm_finishes_what_is_in_flight_and_a_restart_delivers_the_rest() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_log_holds_ids_and_no_personal_data_or_secrets() {
     let home = Home::new(OPEN_DIALER);
-    let receiver =
-        Receiver::start(
-            |number, _| {
-                if number == 1 { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK }
-            },
-        )
-        .await;
+    let receiver = Receiver::start_failing_first(StatusCode::INTERNAL_SERVER_ERROR).await;
     let client = Client::new();
     let process = home.start();
     let mut request = callback(&format!("{}?key=url-secret", receiver.url()));
@@ -191,13 +161,7 @@ async fn the_log_holds_ids_and_no_personal_data_or_secrets() {
 async fn callbacks_that_cannot_be_used_stop_the_start_instead_of_losing_their_events() {
     let sealed = format!("{OPEN_DIALER}\n[secrets]\nkey = \"{}\"\n", "A".repeat(43) + "=");
     let home = Home::new(&sealed);
-    let receiver =
-        Receiver::start(
-            |number, _| {
-                if number == 1 { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }
-            },
-        )
-        .await;
+    let receiver = Receiver::start_failing_first(StatusCode::SERVICE_UNAVAILABLE).await;
     let client = Client::new();
     let process = home.start();
     let mut request = callback(&receiver.url());

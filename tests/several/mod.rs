@@ -13,18 +13,7 @@ use serde_json::{Value, json};
 
 use crate::redis_server::RedisServer;
 use crate::store::run_leases_out;
-use crate::support::{Home, Received, Receiver, by_id};
-
-const OPEN_DIALER: &str = r#"
-[[source]]
-name = "dialer"
-account = "acme"
-provider = "commpeak"
-verify = { scheme = "none" }
-
-[delivery]
-allow_networks = ["127.0.0.0/8"]
-"#;
+use crate::support::{Home, OPEN_DIALER, Received, Receiver, by_id, soon_again};
 
 fn two_homes(server: &RedisServer) -> [Arc<Home>; 2] {
     [(); 2].map(|()| Arc::new(Home::with_store(&server.url(), OPEN_DIALER)))
@@ -36,7 +25,7 @@ fn callback(url: &str) -> Value {
         "callback_method": "POST",
         "callback_data": r#"{"call": "{call_id}", "delivery": "{delivery_id}"}"#,
         "events": ["call.ended"],
-        "retry": {"schedule": ["0s", "200ms", "200ms", "500ms", "1s", "1s", "1s", "1s", "1s", "1s"]},
+        "retry": soon_again(),
     })
 }
 
@@ -118,14 +107,6 @@ async fn everything_arrives(receiver: &Receiver, accepted: &HashSet<String>) {
     }
 }
 
-/// A receiver that fails now and then, so that retries are in the queue at a kill too.
-async fn receiver() -> Receiver {
-    let respond = |number: usize, _: &Received| {
-        if number.is_multiple_of(7) { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }
-    };
-    Receiver::start(respond).await
-}
-
 /// Waits until a process knows a registration that another took in.
 async fn is_known(home: &Home, client: &Client, id: &str) {
     let until = Instant::now() + Duration::from_mins(1);
@@ -139,14 +120,21 @@ async fn is_known(home: &Home, client: &Client, id: &str) {
     }
 }
 
+/// Registers a receiver at the first process, for both to deliver to; the registration's id.
+async fn register(homes: &[Arc<Home>; 2], client: &Client, receiver: &Receiver) -> String {
+    let registered = homes[0].register(client, &callback(&receiver.url())).await;
+    let id = registered["id"].as_str().unwrap();
+    is_known(&homes[1], client, id).await;
+    id.to_owned()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_when_one_of_two_processes_is_killed() {
     let server = RedisServer::durable();
     let homes = two_homes(&server);
     let mut processes = homes.each_ref().map(|home| home.start());
-    let (receiver, client) = (receiver().await, Client::new());
-    let registered = homes[0].register(&client, &callback(&receiver.url())).await;
-    is_known(&homes[1], &client, registered["id"].as_str().unwrap()).await;
+    let (receiver, client) = (Receiver::start_failing().await, Client::new());
+    register(&homes, &client, &receiver).await;
 
     let load = Load::start(&homes);
     for kill in 0..6 {
@@ -182,9 +170,8 @@ async fn nothing_is_lost_when_redis_is_killed() {
     let mut server = RedisServer::durable();
     let homes = two_homes(&server);
     let _processes = homes.each_ref().map(|home| home.start());
-    let (receiver, client) = (receiver().await, Client::new());
-    let registered = homes[0].register(&client, &callback(&receiver.url())).await;
-    is_known(&homes[1], &client, registered["id"].as_str().unwrap()).await;
+    let (receiver, client) = (Receiver::start_failing().await, Client::new());
+    register(&homes, &client, &receiver).await;
 
     let load = Load::start(&homes);
     for _ in 0..5 {
@@ -207,14 +194,42 @@ async fn nothing_is_lost_when_redis_is_killed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_when_redis_comes_back_and_loads_its_data() {
+    let mut server = RedisServer::durable();
+    let homes = two_homes(&server);
+    let _processes = homes.each_ref().map(|home| home.start());
+    let (receiver, client) = (Receiver::start_failing().await, Client::new());
+    register(&homes, &client, &receiver).await;
+
+    let load = Load::start(&homes);
+    load.wait_for(40).await;
+    server.make_loading_long();
+    server.kill();
+    server.start_loading();
+    let event = json!({"call_id": "while it loads", "end_at": "2026-03-30 14:27:12"}).to_string();
+    for home in &homes {
+        let (status, _) =
+            client.send("POST", &home.url("/v1/ingest/dialer"), &[], event.clone()).await.unwrap();
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        let (status, _) = client.send("GET", &home.url("/readyz"), &[], "").await.unwrap();
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    }
+    server.finish_loading();
+    load.wait_for(40).await;
+    let accepted = load.end().await;
+    run_leases_out(&server);
+    everything_arrives(&receiver, &accepted).await;
+    assert!(!calls(&receiver.seen()).contains("while it loads"), "what was refused was not taken");
+    assert_eq!(homes[0].audit()["clean"], true);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_registration_is_changed_at_one_process_and_followed_by_the_other() {
     let server = RedisServer::start(&[]);
     let homes = two_homes(&server);
     let _processes = homes.each_ref().map(|home| home.start());
     let (receiver, client) = (Receiver::start(|_, _| StatusCode::OK).await, Client::new());
-    let registered = homes[0].register(&client, &callback(&receiver.url())).await;
-    let id = registered["id"].as_str().unwrap();
-    is_known(&homes[1], &client, id).await;
+    let id = register(&homes, &client, &receiver).await;
 
     // What one accepts, either may deliver, signed with the same secret.
     let post = async |home: &Home, call: &str| {

@@ -1,6 +1,8 @@
 //! What the workers rely on: claims, leases, outcomes, fairness.
 
 use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use ringback::event::CallbackId;
@@ -170,19 +172,25 @@ fn no_delivery_is_leased_twice_and_none_is_left_out() {
         for _ in 0..20 {
             expected.extend(queue(&store, CallbackId::new(), 15).await);
         }
+        let (settled, all) = (Arc::new(AtomicUsize::new(0)), expected.len());
+        let (is_over, over) = tokio::sync::watch::channel(false);
         let workers: Vec<_> = (0..4)
             .map(|_| {
-                let store = store.clone();
+                let (store, settled) = (store.clone(), Arc::clone(&settled));
+                let (is_over, mut over) = (is_over.clone(), over.clone());
                 tokio::spawn(async move {
                     let mut done = Vec::new();
                     loop {
-                        let claims = claim_now(&store, 3).await;
-                        if claims.is_empty() {
-                            return done;
-                        }
+                        let claims = tokio::select! {
+                            claims = store.claim(3) => claims.unwrap(),
+                            _ = over.wait_for(|over| *over) => return done,
+                        };
                         for claim in claims {
                             done.push(claim.lease.delivery);
                             assert!(store.settle(delivered(&claim)).await.unwrap());
+                            if settled.fetch_add(1, Ordering::Relaxed) + 1 == all {
+                                is_over.send_replace(true);
+                            }
                         }
                     }
                 })
@@ -190,8 +198,10 @@ fn no_delivery_is_leased_twice_and_none_is_left_out() {
             .collect();
         let mut done = Vec::new();
         for worker in workers {
-            done.extend(worker.await.unwrap());
+            let one = tokio::time::timeout(Duration::from_mins(5), worker).await;
+            done.extend(one.expect("none is left out").unwrap());
         }
+        assert!(claim_now(&store, 3).await.is_empty());
         assert_eq!(done.len(), expected.len());
         assert_eq!(done.into_iter().collect::<HashSet<_>>(), expected);
     });

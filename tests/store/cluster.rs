@@ -21,7 +21,7 @@ use crate::redis_server::RedisServer;
 /// So many that every shard has some.
 const ACCOUNTS: usize = 150;
 
-fn accounts() -> Vec<AccountName> {
+pub(super) fn accounts() -> Vec<AccountName> {
     (0..ACCOUNTS).map(|number| AccountName::from(format!("account-{number}"))).collect()
 }
 
@@ -29,7 +29,7 @@ async fn open(cluster: &RedisCluster) -> SharedStore {
     Arc::new(open_redis(&cluster.url()).await)
 }
 
-fn row_of(account: &AccountName) -> CallbackRow {
+pub(super) fn row_of(account: &AccountName) -> CallbackRow {
     CallbackRow { account: account.clone(), ..callback(UNLIMITED) }
 }
 

@@ -27,7 +27,9 @@ mod sample;
 mod searching;
 mod shared_jobs;
 mod speech_requests;
+mod spread;
 mod storing;
+mod together;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};

@@ -92,7 +92,7 @@ fn master_and_replica() -> (RedisServer, RedisServer) {
 }
 
 /// Waits until the replica has what the master has.
-fn is_in_step(master: &RedisServer, replica: &RedisServer) {
+pub(super) fn is_in_step(master: &RedisServer, replica: &RedisServer) {
     let offset = |server: &RedisServer, name: &str| {
         let info = String::from_utf8(server.ask(&[b"INFO", b"replication"])).unwrap();
         info.lines().find_map(|line| line.strip_prefix(name).map(str::to_owned))

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use ringback::event::CallbackId;
 use ringback::store::redis::{Options, Redis};
 use ringback::store::{
-    Accepted, Claim, DeliveryState, DestinationLimits, Next, OutcomeKind, Rate, SharedStore, StoreError,
+    Accepted, CallbackRow, Claim, DeliveryState, DestinationLimits, Next, OutcomeKind, Rate, SharedStore,
+    StoreError,
 };
 
 use super::sample::{
@@ -37,13 +38,13 @@ pub(super) fn reason(error: &StoreError) -> &'static str {
     }
 }
 
-/// Asks again until the store takes it.
-pub(super) async fn accept_in_the_end(store: &SharedStore, new: ringback::store::Acceptance) {
+/// Asks again until the store takes it, or has it.
+pub(super) async fn accept_in_the_end(store: &SharedStore, new: ringback::store::Acceptance) -> Accepted {
     let until = Instant::now() + PATIENCE;
     loop {
         match store.accept(new.clone()).await {
-            Ok(Accepted::Stored | Accepted::Duplicate(_)) => return,
             Ok(Accepted::Conflict) => panic!("it names no call"),
+            Ok(accepted) => return accepted,
             Err(error) => {
                 assert!(matches!(error, StoreError::Unavailable { .. }), "{error}");
                 assert!(Instant::now() < until, "{error}");
@@ -180,7 +181,7 @@ async fn leases_of_a_process_that_died_are_ended_by_the_others() {
 async fn a_lease_lasts_its_deadline_and_five_seconds() {
     let server = RedisServer::start(&[]);
     let (dies, lives) = (open(&server).await, open(&server).await);
-    let row = ringback::store::CallbackRow { deadline: Duration::from_millis(100), ..callback(UNLIMITED) };
+    let row = CallbackRow { deadline: Duration::from_millis(100), ..callback(UNLIMITED) };
     dies.put_callback(row.clone()).await.unwrap();
     let ids = queue(&dies, row.id, 1).await;
     let started = Instant::now();
@@ -268,6 +269,66 @@ async fn a_redis_that_is_killed_and_comes_back_has_what_was_answered() {
     for id in accepted {
         assert_eq!(state_of(&store, id).await, DeliveryState::Delivered);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_loads_its_data_is_waited_for_and_has_what_was_answered() {
+    let mut server = RedisServer::durable();
+    let store = open(&server).await;
+    // As long as a lease can be, so that it outlasts the loading on a busy machine.
+    let row = CallbackRow { deadline: Duration::from_mins(1), ..callback(UNLIMITED) };
+    store.put_callback(row.clone()).await.unwrap();
+    prove(&store, row.id).await;
+    queue(&store, row.id, 1).await;
+    let held = store.claim(1).await.unwrap();
+    let before = queue(&store, row.id, 3).await;
+    server.make_loading_long();
+    server.kill();
+    server.start_loading();
+
+    let is_loading = |error: StoreError| assert_eq!(reason(&error), "Redis is loading its data");
+    // What was connected finds the connection gone at first.
+    let until = Instant::now() + PATIENCE;
+    while reason(&store.ready().await.unwrap_err()) != "Redis is loading its data" {
+        assert!(Instant::now() < until, "{:?}", store.ready().await);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let while_loading = acceptance(&[row.id]);
+    is_loading(store.accept(while_loading.clone()).await.unwrap_err());
+    is_loading(store.put_callback(callback(UNLIMITED)).await.unwrap_err());
+    is_loading(store.delivery(&account(), before[0]).await.unwrap_err());
+    is_loading(store.settle(delivered(&held[0])).await.unwrap_err());
+    // Whoever starts meanwhile waits for it.
+    let opening = tokio::spawn({
+        let url = server.url();
+        async move { Arc::new(open_redis(&url).await) as SharedStore }
+    });
+    // Whoever waits for work is told so, or waits; either way the work comes in the end.
+    let waiting = tokio::spawn({
+        let store = Arc::clone(&store);
+        async move { claim_in_the_end(&store, 1).await }
+    });
+    is_loading(store.ready().await.unwrap_err());
+    assert!(!opening.is_finished() && !waiting.is_finished());
+
+    server.finish_loading();
+    let opened = tokio::time::timeout(PATIENCE, opening).await.unwrap().unwrap();
+    let first = tokio::time::timeout(PATIENCE, waiting).await.unwrap().unwrap();
+    assert!(before.contains(&first[0].lease.delivery));
+    assert!(store.settle(delivered(&held[0])).await.unwrap(), "a lease holds over it");
+    assert!(store.settle(delivered(&first[0])).await.unwrap());
+    // Nothing of it was written while it was refused.
+    assert_eq!(store.accept(while_loading.clone()).await.unwrap(), Accepted::Stored);
+    let mut open: Vec<_> = before.into_iter().filter(|id| *id != first[0].lease.delivery).collect();
+    open.push(while_loading.deliveries[0].id);
+    while !open.is_empty() {
+        for claim in tokio::time::timeout(PATIENCE, store.claim(8)).await.unwrap().unwrap() {
+            assert!(store.settle(delivered(&claim)).await.unwrap());
+            open.retain(|id| *id != claim.lease.delivery);
+        }
+    }
+    store.ready().await.unwrap();
+    assert_eq!(opened.callbacks().await.unwrap(), [row]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

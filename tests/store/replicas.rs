@@ -13,7 +13,8 @@ use ringback::store::{Accepted, Answered, Jobs, Next, PutJob, Remember, SharedSt
 
 use super::MAX_IN_FLIGHT;
 use super::jobs::{job, past};
-use super::redis::reason;
+use super::outages::is_in_step;
+use super::redis::{accept_in_the_end, claim_in_the_end, reason};
 use super::sample::{UNLIMITED, acceptance, account, callback, claim_now, delivered, event, failed};
 use crate::redis_server::RedisServer;
 
@@ -29,12 +30,23 @@ struct Seems {
     history: Option<&'static str>,
     /// How many disks have it: the master's and replicas'. Nothing: it is not answered yet.
     kept: Option<(u32, u32)>,
+    /// It has become a replica while somebody waits.
+    is_demoted: bool,
 }
 
-const GOOD: Seems = Seems { version: "7.2.4", replicas: 1, history: None, kept: Some((1, 1)) };
+const GOOD: Seems =
+    Seems { version: "7.2.4", replicas: 1, history: None, kept: Some((1, 1)), is_demoted: false };
+
+/// What those who wait are answered by a master that becomes a replica.
+const UNBLOCKED: &[u8] = b"-UNBLOCKED force unblock from blocking operation, instance state changed \
+    (master -> replica?)\r\n";
 
 struct State {
     seems: Seems,
+    /// The port of the server behind its name.
+    behind: u16,
+    /// How many servers there were before it.
+    takeovers: usize,
     /// How often `WAITAOF` was asked.
     asked: usize,
 }
@@ -51,13 +63,14 @@ impl Replicated {
         let server = RedisServer::durable();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let state = Arc::new((Mutex::new(State { seems: GOOD, asked: 0 }), Condvar::new()));
-        let (behind, shared) = (server.port(), Arc::clone(&state));
+        let state = State { seems: GOOD, behind: server.port(), takeovers: 0, asked: 0 };
+        let state = Arc::new((Mutex::new(state), Condvar::new()));
+        let shared = Arc::clone(&state);
         // It ends with the process: nobody connects to it any more when its test is over.
         std::thread::spawn(move || {
             for client in listener.incoming() {
                 let (client, shared) = (client.unwrap(), Arc::clone(&shared));
-                std::thread::spawn(move || carry(&client, behind, &shared));
+                std::thread::spawn(move || carry(&client, &shared));
             }
         });
         Self { server, port, state }
@@ -69,6 +82,16 @@ impl Replicated {
 
     fn seem(&self, seems: Seems) {
         self.state.0.lock().unwrap().seems = seems;
+        self.state.1.notify_all();
+    }
+
+    /// Kills the server, whose name means another from now on.
+    fn is_taken_over_by(&mut self, other: &RedisServer) {
+        self.server.kill();
+        let mut state = self.state.0.lock().unwrap();
+        state.behind = other.port();
+        state.takeovers += 1;
+        state.seems = GOOD;
         self.state.1.notify_all();
     }
 
@@ -105,8 +128,12 @@ impl Replicated {
 }
 
 /// Carries one connection, a command and its answer after the other, until either side ends it.
-fn carry(client: &TcpStream, behind: u16, state: &(Mutex<State>, Condvar)) {
-    let server = TcpStream::connect(("127.0.0.1", behind)).unwrap();
+fn carry(client: &TcpStream, state: &(Mutex<State>, Condvar)) {
+    let (behind, takeovers) = {
+        let held = state.0.lock().unwrap();
+        (held.behind, held.takeovers)
+    };
+    let Ok(server) = TcpStream::connect(("127.0.0.1", behind)) else { return };
     let (mut from_client, mut from_server) = (BufReader::new(client), BufReader::new(&server));
     let (mut to_client, mut to_server) = (client, &server);
     while let Some(command) = message(&mut from_client) {
@@ -116,9 +143,16 @@ fn carry(client: &TcpStream, behind: u16, state: &(Mutex<State>, Condvar)) {
             let mut held = state.0.lock().unwrap();
             held.asked += 1;
             state.1.notify_all();
-            let held = state.1.wait_while(held, |state| state.seems.kept.is_none()).unwrap();
-            let (local, replicas) = held.seems.kept.unwrap();
-            format!("*2\r\n:{local}\r\n:{replicas}\r\n").into_bytes()
+            let is_waiting = |state: &mut State| {
+                state.takeovers == takeovers && !state.seems.is_demoted && state.seems.kept.is_none()
+            };
+            let held = state.1.wait_while(held, is_waiting).unwrap();
+            match held.seems.kept {
+                // The connections of a server that was killed end.
+                _ if held.takeovers != takeovers => return,
+                Some((local, replicas)) => format!("*2\r\n:{local}\r\n:{replicas}\r\n").into_bytes(),
+                None => UNBLOCKED.to_vec(),
+            }
         } else {
             if to_server.write_all(&command).is_err() {
                 return;
@@ -311,6 +345,69 @@ async fn an_answer_of_one_history_is_not_kept_by_a_round_of_another() {
     assert_eq!(reason(&error), "another Redis has taken over");
     // From then on, what is answered is of the new one.
     assert_eq!(store.accept(acceptance(&[])).await.unwrap(), Accepted::Stored);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_takeover_while_an_answer_waits_makes_it_an_error_and_its_repeat_finds_what_is_there() {
+    for has_it in [true, false] {
+        let mut redis = Replicated::start();
+        let port = redis.server.port().to_string();
+        let replica = RedisServer::start(&["--appendonly", "yes", "--replicaof", "127.0.0.1", &port]);
+        // A server's history gets a new name when its first replica comes.
+        is_in_step(&redis.server, &replica);
+        let store = redis.open().await;
+        let row = callback(UNLIMITED);
+        store.put_callback(row.clone()).await.unwrap();
+        is_in_step(&redis.server, &replica);
+        let promote = || assert!(replica.ask(&[b"REPLICAOF", b"NO", b"ONE"]).starts_with(b"+OK"));
+        if !has_it {
+            promote();
+        }
+        redis.seem(Seems { kept: None, ..GOOD });
+        let (before, new) = (redis.asked(), acceptance(&[row.id]));
+        let waiting = tokio::spawn({
+            let (store, new) = (Arc::clone(&store), new.clone());
+            async move { store.accept(new).await }
+        });
+        redis.is_asked_after(before);
+        if has_it {
+            is_in_step(&redis.server, &replica);
+            promote();
+        }
+        redis.is_taken_over_by(&replica);
+        let error = waiting.await.unwrap().unwrap_err();
+        assert!(matches!(error, StoreError::Unavailable { .. }), "{error}");
+
+        // The new one has a replica too; whose disk it is on is known only now.
+        let before = redis.asked();
+        let expected = if has_it { Accepted::Duplicate(new.event.id) } else { Accepted::Stored };
+        assert_eq!(accept_in_the_end(&store, new.clone()).await, expected);
+        assert!(redis.asked() > before, "it has waited");
+        let claims = tokio::time::timeout(PATIENCE, claim_in_the_end(&store, 1)).await.unwrap();
+        assert_eq!(claims[0].lease.delivery, new.deliveries[0].id);
+        assert!(store.settle(delivered(&claims[0])).await.unwrap());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_master_that_becomes_a_replica_while_an_answer_waits_makes_it_an_error() {
+    let redis = Replicated::start();
+    let store = redis.open().await;
+    redis.seem(Seems { kept: None, ..GOOD });
+    let (before, new) = (redis.asked(), acceptance(&[]));
+    let waiting = tokio::spawn({
+        let (store, new) = (Arc::clone(&store), new.clone());
+        async move { store.accept(new).await }
+    });
+    redis.is_asked_after(before);
+    redis.seem(Seems { kept: None, is_demoted: true, ..GOOD });
+    let error = waiting.await.unwrap().unwrap_err();
+    assert!(matches!(error, StoreError::Unavailable { .. }), "{error}");
+    // It is its master again: what was written is there, and is answered once a replica has it.
+    redis.seem(GOOD);
+    let before = redis.asked();
+    assert_eq!(accept_in_the_end(&store, new.clone()).await, Accepted::Duplicate(new.event.id));
+    assert!(redis.asked() > before, "it has waited");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -19,6 +19,8 @@ use super::sample::{dedupe, event, name, now};
 /// The calls of a store, and how they came to be.
 pub(super) struct World {
     runner: TestRunner,
+    /// Whose calls they are; one that stands here more often has more of them.
+    accounts: Vec<&'static str>,
     start: Timestamp,
     told: u64,
     /// In the order of their making.
@@ -76,10 +78,10 @@ fn value() -> impl Strategy<Value = (Name, &'static str)> {
     ]
 }
 
-fn told() -> impl Strategy<Value = Told> {
+fn told(accounts: &[&'static str]) -> impl Strategy<Value = Told> + use<> {
     (
         prop::option::of(0..400_usize),
-        select(vec!["acme", "acme", "acme", "umbrella"]),
+        select(accounts.to_vec()),
         select(vec![None, None, Some("crm"), Some("ops")]),
         0..60_u64,
         prop::collection::vec(value(), 0..7),
@@ -123,8 +125,14 @@ fn query() -> impl Strategy<Value = CallQuery> {
 
 impl World {
     pub(super) fn new() -> Self {
+        Self::of(&["acme", "acme", "acme", "umbrella"])
+    }
+
+    /// The same with calls of these accounts.
+    pub(super) fn of(accounts: &[&'static str]) -> Self {
         Self {
             runner: TestRunner::deterministic(),
+            accounts: accounts.to_vec(),
             start: now() - Duration::from_hours(12),
             told: 0,
             calls: Vec::new(),
@@ -139,7 +147,7 @@ impl World {
 
     /// Has something told of a new call, or of one that is known.
     pub(super) async fn tell(&mut self, store: &SharedStore) {
-        let told = self.some(&told());
+        let told = self.some(&told(&self.accounts));
         self.told += 1;
         let index = told.known.filter(|known| *known < self.calls.len()).unwrap_or_else(|| {
             let id = CallId::from_text(&format!("call {}", self.told)).unwrap();
@@ -188,10 +196,12 @@ impl World {
 
     /// Searches so often for something, part by part.
     pub(super) async fn ask(&mut self, store: &SharedStore, times: usize) {
+        let mut whose = self.accounts.clone();
+        whose.dedup();
         for _ in 0..times {
             let query = self.some(&query());
             let limit = self.some(&(1..40_usize));
-            let account = self.some(&select(vec!["acme", "umbrella", "nobody"]));
+            let account = self.some(&select([&*whose, &["nobody"]].concat()));
             let matching = self
                 .calls
                 .iter()

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use hyper::body::{Bytes, Incoming};
 use hyper::{HeaderMap, Request, StatusCode};
-use ringback::http::{Answer, Bodies, Client, Handler, Listener, json};
-use serde_json::Value;
+use ringback::http::{Answer, Bodies, Client, Handler, Listener, json as answer};
+use serde_json::{Value, json};
 
 /// The token of the account `acme`.
 pub(crate) const TOKEN: &str = "rbk_test-token-of-the-account-acme";
@@ -26,12 +26,35 @@ fn token_sha256() -> String {
 /// Receivers on loopback are allowed.
 pub(crate) const LOOPBACK: &str = "[delivery]\nallow_networks = [\"127.0.0.0/8\"]\n";
 
+/// A dialer of each account whose events are not signed, and receivers on loopback.
+pub(crate) const OPEN_DIALER: &str = r#"
+[[source]]
+name = "dialer"
+account = "acme"
+provider = "commpeak"
+verify = { scheme = "none" }
+
+[[source]]
+name = "others"
+account = "other"
+provider = "commpeak"
+verify = { scheme = "none" }
+
+[delivery]
+allow_networks = ["127.0.0.0/8"]
+"#;
+
 /// A source of `acme` that verifies nothing, with `more` keys.
 pub(crate) fn source(name: &str, provider: &str, more: &str) -> String {
     format!(
         "[[source]]\nname = \"{name}\"\naccount = \"acme\"\nprovider = \"{provider}\"\n\
          verify = {{ scheme = \"none\" }}\n{more}\n"
     )
+}
+
+/// A registration's schedule whose attempts follow each other so soon that a test can wait for them.
+pub(crate) fn soon_again() -> Value {
+    json!({"schedule": ["0s", "200ms", "200ms", "500ms", "1s", "1s", "1s", "1s", "1s", "1s"]})
 }
 
 /// Bytes in hexadecimal digits.
@@ -270,7 +293,7 @@ impl Handler for Keep {
             seen.push(received.clone());
             seen.len()
         };
-        json((self.respond)(number, &received), "{}")
+        answer((self.respond)(number, &received), "{}")
     }
 }
 
@@ -285,6 +308,19 @@ impl Receiver {
         let keep = Arc::new(Keep { seen: Arc::clone(&seen), respond: Box::new(respond) });
         tokio::spawn(listener.serve(keep, None, std::future::pending(), Duration::ZERO));
         Self { address, seen }
+    }
+
+    /// A receiver that fails one request in seven, so that retries are in the queue at any moment.
+    pub(crate) async fn start_failing() -> Self {
+        let respond = |number: usize, _: &Received| {
+            if number.is_multiple_of(7) { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }
+        };
+        Self::start(respond).await
+    }
+
+    /// A receiver that fails the first request with this status.
+    pub(crate) async fn start_failing_first(status: StatusCode) -> Self {
+        Self::start(move |number, _| if number == 1 { status } else { StatusCode::OK }).await
     }
 
     pub(crate) fn url(&self) -> String {

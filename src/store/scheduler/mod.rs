@@ -20,6 +20,7 @@
 
 mod circuit;
 mod destination;
+mod filing;
 mod journal;
 mod order;
 
@@ -32,7 +33,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use self::circuit::Circuit;
 pub use self::circuit::{CircuitChange, CircuitRules, GIVEN_UP, Open, Verdict};
-use self::destination::{Destination, Filed, Queued, Trial, UNCONFIGURED};
+use self::destination::{Destination, Trial, UNCONFIGURED};
 use self::journal::Change;
 use super::{DestinationId, DestinationLimits, Lease, OrderKey};
 use crate::event::DeliveryId;
@@ -338,40 +339,6 @@ impl Scheduler {
         self.waiting.first().map(|(at, _)| (*at).max(now))
     }
 
-    /// Moves on to `now`: what has become eligible gets in line.
-    fn advance(&mut self, now: i64) {
-        let stepped_back = self.now.saturating_sub(now) > CLOCK_STEP && self.now != i64::MIN;
-        self.now = now;
-        if stepped_back {
-            for place in 0..self.places.len() {
-                let Some(entry) = &mut self.places[place] else { continue };
-                entry.bucket = entry.bucket.map(|bucket| bucket.clamped(now));
-                entry.circuit.clamp(&self.rules, now);
-                self.refile(u32::try_from(place).expect("places are counted in u32"));
-            }
-        }
-        while let Some(&(at, place)) = self.waiting.first() {
-            if at > now {
-                break;
-            }
-            self.refile(place);
-        }
-    }
-
-    fn may_try(&self) -> bool {
-        self.on_trial < (self.max_in_flight / 2).max(1)
-    }
-
-    fn next_in_line(&self) -> Option<u32> {
-        let proven = self.proven_line.first();
-        let trial = if self.may_try() { self.trial_line.first() } else { None };
-        let (_, _, place) = match (proven, trial) {
-            (Some(proven), Some(trial)) => proven.min(trial),
-            (one, other) => one.or(other)?,
-        };
-        Some(*place)
-    }
-
     fn grant(&mut self, place: u32) -> Grant {
         let now = self.now;
         self.grants += 1;
@@ -409,95 +376,5 @@ impl Scheduler {
         self.entry(place).in_flight -= 1;
         self.refile(place);
         held
-    }
-
-    fn put(&mut self, destination: DestinationId, item: Queued) -> bool {
-        let place = self.place_of(destination);
-        let new = self.entry(place).queue.insert(item);
-        if new {
-            self.queued += 1;
-            self.refile(place);
-        }
-        new
-    }
-
-    fn take(&mut self, destination: DestinationId, item: Queued) -> bool {
-        let Some(&place) = self.index.get(&destination) else { return false };
-        let taken = self.entry(place).queue.remove(&item);
-        if taken {
-            self.queued -= 1;
-            self.refile(place);
-        }
-        taken
-    }
-
-    fn entry(&mut self, place: u32) -> &mut Destination {
-        self.places[place as usize].as_mut().expect("a place that is referred to is taken")
-    }
-
-    fn place_of(&mut self, destination: DestinationId) -> u32 {
-        if let Some(&place) = self.index.get(&destination) {
-            return place;
-        }
-        let entry = Some(Destination::new(destination));
-        let place = if let Some(place) = self.vacant.pop() {
-            self.places[place as usize] = entry;
-            place
-        } else {
-            self.places.push(entry);
-            u32::try_from(self.places.len() - 1).expect("destinations are fewer than 2^32")
-        };
-        self.index.insert(destination, place);
-        place
-    }
-
-    /// Puts a destination where it belongs after a change.
-    fn refile(&mut self, place: u32) {
-        let now = self.now;
-        let entry = self.entry(place);
-        let (id, before) = (entry.id, entry.filed);
-        let after = match entry.eligible_at() {
-            None => Filed::Aside,
-            Some(at) if at > now => Filed::Waiting(at),
-            Some(_) => Filed::Line(entry.trial, entry.served),
-        };
-        if before == after {
-            return;
-        }
-        entry.filed = after;
-        match before {
-            Filed::Aside => {}
-            Filed::Waiting(at) => {
-                self.waiting.remove(&(at, place));
-            }
-            Filed::Line(Trial::No, served) => {
-                self.proven_line.remove(&(served, id, place));
-            }
-            Filed::Line(Trial::Yes, served) => {
-                self.trial_line.remove(&(served, id, place));
-            }
-        }
-        match after {
-            Filed::Aside => {}
-            Filed::Waiting(at) => {
-                self.waiting.insert((at, place));
-            }
-            Filed::Line(Trial::No, served) => {
-                self.proven_line.insert((served, id, place));
-            }
-            Filed::Line(Trial::Yes, served) => {
-                self.trial_line.insert((served, id, place));
-            }
-        }
-    }
-
-    /// Forgets a destination that nobody configured once nothing is left of it.
-    fn forget_if_idle(&mut self, destination: DestinationId) {
-        let Some(&place) = self.index.get(&destination) else { return };
-        if self.entry(place).is_forgettable() {
-            self.places[place as usize] = None;
-            self.index.remove(&destination);
-            self.vacant.push(place);
-        }
     }
 }
