@@ -3,10 +3,9 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use ringback::event::{CallbackId, DeliveryId};
-use ringback::store::{Acceptance, Accepted, SharedStore};
+use ringback::store::{Accepted, SharedStore};
 
-use crate::load::{acceptance, delivered, registration};
+use crate::load::{acceptance, delivered, registration, to_each};
 use crate::redis_server::RedisServer;
 use crate::{EVERY_SECOND, embedded, in_redis};
 
@@ -48,7 +47,8 @@ async fn measure(name: &str, store: SharedStore, size: &Size) {
     let (mut waiting, mut events) = (0, 0);
     for backlog in [size.few, size.many] {
         while waiting < backlog {
-            let accepted = store.accept(to_all(events, &destinations)).await.expect("it is stored");
+            let event = to_each(acceptance(events, destinations[0]), destinations.iter().copied());
+            let accepted = store.accept(event).await.expect("it is stored");
             assert_eq!(accepted, Accepted::Stored);
             waiting += OF_AN_EVENT;
             events += 1;
@@ -63,22 +63,6 @@ async fn measure(name: &str, store: SharedStore, size: &Size) {
     println!("{name:<10} claims with {} waiting / with {}: {:.2}", size.many, size.few, costs[1] / costs[0]);
     println!("{name:<10} most memory of this process so far: {} MB", peak_megabytes());
     store.close().await;
-}
-
-/// An event with a delivery to each destination.
-fn to_all(number: u64, destinations: &[CallbackId]) -> Acceptance {
-    let mut acceptance = acceptance(number, destinations[0]);
-    let one = acceptance.deliveries.remove(0);
-    acceptance.deliveries = destinations
-        .iter()
-        .map(|destination| {
-            let mut delivery = one.clone();
-            (delivery.id, delivery.callback) = (DeliveryId::new(), *destination);
-            delivery.destination = (*destination).into();
-            delivery
-        })
-        .collect();
-    acceptance
 }
 
 /// Claims and settles so many; what one takes of each, on average.

@@ -31,6 +31,8 @@ pub(crate) struct Load {
     /// Requests that wait at a time.
     pub(crate) callers: usize,
     pub(crate) destinations: usize,
+    /// Deliveries of an event.
+    pub(crate) deliveries: usize,
 }
 
 /// What a part measured.
@@ -96,17 +98,20 @@ pub(crate) async fn through(store: SharedStore, load: &Load, deliver: bool) -> M
     let started = Instant::now();
     let turn = AtomicU64::new(0);
     let intake = store.clone();
+    let deliveries = load.deliveries;
     let latencies = call(load.time, load.callers, move || {
         let turn = turn.fetch_add(1, Ordering::Relaxed);
-        let destination = destinations[usize::try_from(turn).expect("64 bits") % destinations.len()];
+        let first = usize::try_from(turn).expect("64 bits") * deliveries;
+        let its = (first..first + deliveries).map(|place| destinations[place % destinations.len()]);
+        let event = to_each(acceptance(turn, destinations[0]), its);
         let store = intake.clone();
         async move {
-            let accepted = store.accept(acceptance(turn, destination)).await.expect("it is stored");
+            let accepted = store.accept(event).await.expect("it is stored");
             assert_eq!(accepted, Accepted::Stored);
         }
     })
     .await;
-    let accepted = latencies.len() as u64;
+    let accepted = (latencies.len() * load.deliveries) as u64;
     if let Some(worker) = worker {
         // What was taken in must also have gone out before the clock stops.
         while settled.load(Ordering::Acquire) < accepted {
@@ -121,6 +126,23 @@ pub(crate) async fn through(store: SharedStore, load: &Load, deliver: bool) -> M
     let time = started.elapsed();
     store.close().await;
     Measured { time, done: accepted, latencies }
+}
+
+/// The same event, with a delivery to each of these.
+pub(crate) fn to_each(
+    mut acceptance: Acceptance,
+    destinations: impl Iterator<Item = CallbackId>,
+) -> Acceptance {
+    let one = acceptance.deliveries.remove(0);
+    acceptance.deliveries = destinations
+        .map(|destination| NewDelivery {
+            id: DeliveryId::new(),
+            callback: destination,
+            destination: destination.into(),
+            ..one.clone()
+        })
+        .collect();
+    acceptance
 }
 
 /// Claims and settles like the delivery worker, with a receiver that answers at once.

@@ -31,7 +31,7 @@ use ringback::store::SharedStore;
 use ringback::store::embedded::{Embedded, Options};
 use ringback::store::redis::{Options as RedisOptions, Redis};
 
-use self::load::{BODY, CONTEXT, Load, MAX_IN_FLIGHT, through};
+use self::load::{BODY, CONTEXT, Load, MAX_IN_FLIGHT, Measured, through};
 use self::redis_server::RedisServer;
 
 const PARTS: [&str; 4] = ["embedded", "slow-sync", "redis", "backlog"];
@@ -86,7 +86,7 @@ fn run(part: &str, is_test: bool) {
 }
 
 async fn on_disk(what: &str, folder: &Path, time: Duration) {
-    let load = Load { time, callers: 64, destinations: 100 };
+    let load = Load { time, callers: 64, destinations: 100, deliveries: 1 };
     let Load { callers, destinations, .. } = load;
     println!(
         "\nembedded, {what}: {callers} callers, {destinations} destinations, bodies of {BODY} bytes, contexts of {CONTEXT}"
@@ -103,20 +103,49 @@ async fn on_disk(what: &str, folder: &Path, time: Duration) {
 
 async fn on_redis(time: Duration) {
     // More callers than above: they are on several machines.
-    let load = Load { time, callers: 256, destinations: 1_000 };
+    let load = Load { time, callers: 256, destinations: 1_000, deliveries: 1 };
     println!("\nRedis, everysec: {} callers, {} destinations", load.callers, load.destinations);
     let server = RedisServer::start(EVERY_SECOND);
     let bare = bare::bare_set(&server, &load).await;
     bare.print("bare SET");
+    print_busy(&server, &bare);
+    drop(server);
+    let server = RedisServer::start(EVERY_SECOND);
     let intake = through(in_redis(&server).await, &load, false).await;
     intake.print("store: accept");
+    print_busy(&server, &intake);
     drop(server);
     let server = RedisServer::start(EVERY_SECOND);
     let cycle = through(in_redis(&server).await, &load, true).await;
     cycle.print("store: accept, claim, settle");
+    print_busy(&server, &cycle);
+    drop(server);
+    let server = RedisServer::start(EVERY_SECOND);
+    let to_many = Load { deliveries: FAN_OUT, ..load };
+    let deliveries = through(in_redis(&server).await, &to_many, true).await;
+    deliveries.print(&format!("the same, {FAN_OUT} deliveries an event"));
+    print_busy(&server, &deliveries);
     println!("accept / bare SET: {:.2}", intake.rate() / bare.rate());
     println!("whole cycle / bare SET: {:.2}", cycle.rate() / bare.rate());
 }
+
+/// The machine's cores are shared by Redis and the load: what Redis would do if it were never kept from
+/// its core.
+fn print_busy(server: &RedisServer, measured: &Measured) {
+    let info = server.ask(&[b"INFO", b"cpu"]);
+    let info = String::from_utf8_lossy(&info);
+    let seconds: f64 = ["used_cpu_user_main_thread:", "used_cpu_sys_main_thread:"]
+        .iter()
+        .filter_map(|name| info.lines().find_map(|line| line.strip_prefix(name)))
+        .map(|seconds| seconds.trim().parse::<f64>().expect("Redis tells seconds"))
+        .sum();
+    #[expect(clippy::cast_precision_loss, reason = "counts of a few seconds")]
+    let done = measured.done as f64;
+    println!("{:<32} {:>9.0}/s of a Redis core, {:.1} µs each", "", done / seconds, seconds * 1e6 / done);
+}
+
+/// Deliveries of an event, where deliveries are what is measured.
+const FAN_OUT: usize = 50;
 
 const EVERY_SECOND: &[&str] = &["--appendonly", "yes", "--appendfsync", "everysec"];
 

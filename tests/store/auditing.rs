@@ -219,6 +219,7 @@ async fn every_damage_of_a_file_is_found() {
             Kind::Unreadable,
             of(dead),
         ),
+        ("UPDATE account SET stored = stored + 1".to_owned(), Kind::Disagreement, "account 1".to_owned()),
         ("UPDATE event SET keep = 0".to_owned(), Kind::KeptTooBriefly, of(dead)),
         ("DELETE FROM callback".to_owned(), Kind::Dangling, of(waiting)),
         (

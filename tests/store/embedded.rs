@@ -6,7 +6,7 @@ use std::time::Duration;
 use ringback::event::DeliveryId;
 use ringback::store::embedded::{Embedded, Options};
 use ringback::store::{
-    CallbackRow, DeliveryFilter, DeliveryState, Jobs, Page, PutJob, SharedStore, Store, StoreError,
+    Accepted, CallbackRow, DeliveryFilter, DeliveryState, Jobs, Page, PutJob, SharedStore, Store, StoreError,
 };
 
 use super::jobs::job;
@@ -73,7 +73,18 @@ fn a_newer_file_is_refused() {
 }
 
 /// What each format was before the one after it, newest first.
-const STEPS_BACK: [&str; 9] = [
+const STEPS_BACK: [&str; 10] = [
+    "CREATE TRIGGER event_added AFTER INSERT ON event BEGIN \
+     UPDATE account SET stored = stored + length(NEW.body) WHERE id = NEW.account; END; \
+     CREATE TRIGGER call_added AFTER INSERT ON call BEGIN \
+     UPDATE account SET stored = stored + length(NEW.context) WHERE id = NEW.account; END; \
+     CREATE TRIGGER call_changed AFTER UPDATE OF context ON call BEGIN \
+     UPDATE account SET stored = stored + length(NEW.context) - length(OLD.context) WHERE id = NEW.account; END; \
+     CREATE TRIGGER request_added AFTER INSERT ON request BEGIN \
+     UPDATE account SET stored = stored + length(NEW.body) WHERE id = NEW.account; END; \
+     CREATE INDEX seen_by_expiry ON seen (expires_at); \
+     INSERT INTO seen SELECT digest, source, event, expires_at FROM seen_log; \
+     DROP TABLE seen_log; DROP TABLE seen_filed; PRAGMA user_version = 10",
     "DROP TRIGGER late_request_gone; DROP TRIGGER late_over; DROP TABLE late; DROP TABLE snapshot; \
      DROP TABLE former_definition; ALTER TABLE callback DROP COLUMN version; PRAGMA user_version = 9",
     "DROP TRIGGER event_added; DROP TRIGGER event_removed; DROP TRIGGER event_changed; DROP TRIGGER call_added; \
@@ -119,6 +130,9 @@ fn files_of_earlier_formats_are_read_and_take_jobs() {
             assert_eq!(rows, [CallbackRow { deadline, ..row.clone() }]);
             assert_eq!(block_on(store.put_job(job.clone(), 9)).unwrap(), expected);
             assert_eq!(block_on(store.stored(&account())).unwrap(), bytes as u64);
+            let first = block_on(store.recall(&stored.dedupe, None)).unwrap().duplicate_of;
+            assert_eq!(first, Some(stored.event.id));
+            assert_eq!(block_on(store.accept(stored.clone())).unwrap(), Accepted::Duplicate(stored.event.id));
             block_on(store.close());
         }
     }
@@ -149,8 +163,10 @@ fn searches_find_the_same_calls_before_and_after_these_are_indexed() {
     };
     assert_eq!(count("unindexed"), 0);
     assert!(count("search_gram") > 0 && count("search_lane") > 2);
-    // A file of the format before had no index.
-    connection.execute_batch(STEPS_BACK[0]).unwrap();
+    // A file of format 7 had no index.
+    for step in &STEPS_BACK[..4] {
+        connection.execute_batch(step).unwrap();
+    }
     drop(connection);
     block_on(async {
         let store = Arc::new(open_embedded(&path));

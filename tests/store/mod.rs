@@ -29,6 +29,7 @@ mod shared_jobs;
 mod speech_requests;
 mod spread;
 mod storing;
+mod together;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};

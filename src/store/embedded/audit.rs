@@ -367,6 +367,19 @@ const QUESTIONS: &[Question] = &[
               WHERE d.state IN (3, 4) AND e.keep = 0",
     },
     Question {
+        kind: Kind::Disagreement,
+        // The last of them came after the count.
+        tables: &["account", "event", "call", "request", "snapshot"],
+        subject: Subject::Row("account"),
+        detail: "it counts other bytes than are stored for it",
+        sql: "SELECT id FROM account a LEFT JOIN (SELECT account, sum(bytes) AS bytes FROM ( \
+              SELECT account, length(body) AS bytes FROM event \
+              UNION ALL SELECT account, length(context) FROM call \
+              UNION ALL SELECT account, length(body) FROM request \
+              UNION ALL SELECT account, length(bytes) FROM snapshot) GROUP BY account) held \
+              ON held.account = a.id WHERE a.stored <> coalesce(held.bytes, 0)",
+    },
+    Question {
         kind: Kind::Dangling,
         tables: &["queue", "callback"],
         subject: Subject::Delivery,

@@ -10,8 +10,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::claiming::write_attempt;
 use super::desk::{Desk, End, REMOVED, micros, read_destination, span_micros, state};
 use super::failure::WriteError;
-use super::search;
 use super::writer::Write;
+use super::{search, seen};
 use crate::event::{CallbackId, DeliveryId};
 use crate::store::{Attempt, DestinationId, Lease, OutcomeKind};
 
@@ -134,18 +134,13 @@ pub(super) fn sweep_some(desk: &mut Desk, now: Timestamp) -> rusqlite::Result<us
     }
     removed += connection
         .prepare_cached(
-            "DELETE FROM seen WHERE (digest, source) IN \
-             (SELECT digest, source FROM seen WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)",
-        )?
-        .execute(params![micros(now), SWEEP_CHUNK])?;
-    removed += connection
-        .prepare_cached(
             "DELETE FROM answered WHERE (account, key) IN \
              (SELECT account, key FROM answered WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)",
         )?
         .execute(params![micros(now), SWEEP_CHUNK])?;
     removed += super::jobs::sweep(connection, failed.at)?;
     removed += sweep_calls(desk, &calls)?;
+    removed += seen::sweep(desk, micros(now), SWEEP_CHUNK)?;
     Ok(removed)
 }
 

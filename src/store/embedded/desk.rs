@@ -11,6 +11,8 @@ use tokio::sync::{Notify, watch};
 
 use super::announcements;
 use super::search::Orders;
+use super::seen::Sightings;
+use super::stored::Stored;
 use crate::event::{AccountName, CallbackId, DeliveryId};
 use crate::store::Retention;
 use crate::store::scheduler::Scheduler;
@@ -88,6 +90,10 @@ pub(super) struct Desk {
     pub(super) announcing: Arc<Notify>,
     announced_now: Cell<bool>,
     accounts: Accounts,
+    /// Which events were seen.
+    pub(super) seen: Sightings,
+    /// How many bytes this transaction stores.
+    pub(super) stored: Stored,
     /// What is leased, by token, the oldest first.
     leased: BTreeMap<u64, Leased>,
     granted_now: Vec<u64>,
@@ -134,6 +140,8 @@ impl Desk {
             announcing: Arc::default(),
             announced_now: Cell::new(false),
             accounts: Accounts::default(),
+            seen: Sightings::new(),
+            stored: Stored::default(),
             leased: BTreeMap::new(),
             granted_now: Vec::new(),
             ended_now: Vec::new(),
@@ -147,7 +155,10 @@ impl Desk {
 
     /// Makes everything since [`Self::begin`] durable and final.
     pub(super) fn commit(&mut self) -> rusqlite::Result<()> {
+        self.stored.write(&self.connection)?;
         self.connection.prepare_cached("COMMIT")?.execute([])?;
+        self.stored.clear();
+        self.seen.commit();
         self.scheduler.commit();
         self.removed_now.clear();
         self.erased_now.clear();
@@ -173,6 +184,8 @@ impl Desk {
         {
             tracing::error!(%error, "a transaction could not be rolled back");
         }
+        self.stored.clear();
+        self.seen.rollback();
         self.scheduler.rollback();
         for callback in self.removed_now.drain(..) {
             self.removed.remove(&callback);

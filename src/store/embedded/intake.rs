@@ -6,12 +6,11 @@ use super::BACKLOG;
 use super::desk::{Desk, REMOVED, micros, state, stored_destination};
 use super::failure::{WriteError, full};
 use super::writer::Write;
-use super::{late, search, speech_requests};
+use super::{late, search, seen, speech_requests};
 use crate::context::CallId;
-use crate::event::EventId;
 use crate::store::{
-    Acceptance, Accepted, CallWrite, DedupeKey, DeliveryRequest, EventRow, EventState, FailedDelivery,
-    NewDelivery, Rendition,
+    Acceptance, Accepted, CallWrite, DeliveryRequest, EventRow, EventState, FailedDelivery, NewDelivery,
+    Rendition,
 };
 
 impl Write for Box<Acceptance> {
@@ -25,15 +24,15 @@ impl Write for Box<Acceptance> {
             return Ok(Accepted::Conflict);
         }
         let received_at = micros(self.event.received_at);
-        if let Some(first) = see(desk, &self.dedupe, self.event.id, received_at)? {
+        if let Some(first) = seen::first(desk, &self.dedupe, received_at)? {
             return Ok(Accepted::Duplicate(first));
         }
         if let Some(call) = &self.call
             && !write_call(desk, call, received_at)?
         {
-            unsee(desk, &self.dedupe)?;
             return Ok(Accepted::Conflict);
         }
+        seen::note(desk, &self.dedupe, self.event.id, micros(self.dedupe.expires_at))?;
         write_event(desk, &self.event, !self.failed.is_empty())?;
         if let Some(call) = &self.call {
             speech_requests::answer(desk, &call.key, &self.answered)?;
@@ -90,68 +89,46 @@ impl Write for Reject {
     }
 }
 
-/// Notes that a key was seen; gives the event that had it first, and changes nothing, if it was.
-fn see(desk: &Desk, dedupe: &DedupeKey, event: EventId, now: i64) -> rusqlite::Result<Option<EventId>> {
-    let seen = desk
-        .connection
-        .prepare_cached(
-            "INSERT INTO seen (digest, source, event, expires_at) VALUES (?1, ?2, ?3, ?4) \
-             ON CONFLICT DO UPDATE SET event = excluded.event, expires_at = excluded.expires_at \
-             WHERE expires_at <= ?5",
-        )?
-        .execute(params![dedupe.digest, dedupe.source, event.to_bytes(), micros(dedupe.expires_at), now])?;
-    if seen == 1 {
-        return Ok(None);
-    }
-    let first = desk
-        .connection
-        .prepare_cached(KNOWN)?
-        .query_row(params![dedupe.digest, dedupe.source, now], |row| row.get::<_, [u8; 16]>(0))?;
-    Ok(Some(EventId::from_bytes(first)))
-}
-
-/// Takes back what [`see`] has just noted. Conflicts are rare.
-fn unsee(desk: &Desk, dedupe: &DedupeKey) -> rusqlite::Result<()> {
-    desk.connection
-        .prepare_cached("DELETE FROM seen WHERE digest = ?1 AND source = ?2")?
-        .execute(params![dedupe.digest, dedupe.source])?;
-    Ok(())
-}
-
-/// The first event of a key that has not expired.
-pub(super) const KNOWN: &str = "SELECT event FROM seen WHERE digest = ?1 AND source = ?2 AND expires_at > ?3";
-
 /// Writes a call's context over the version that it was merged from; `false`, and nothing, if that
 /// is not the stored one.
 fn write_call(desk: &mut Desk, call: &CallWrite, at: i64) -> rusqlite::Result<bool> {
     let account = desk.account(&call.key.account)?;
     let version = call.read_version.cast_signed();
-    let number: Option<i64> = if version == 0 {
-        desk.connection
+    let (id, space, context) = (call.key.id.as_str(), &call.key.space, &call.context);
+    // No statement here returns what it has written: SQLite would make a table for that each time.
+    let (number, before) = if version == 0 {
+        let written = desk
+            .connection
             .prepare_cached(
                 "INSERT INTO call (account, space, id, version, created_at, updated_at, context) \
-                 VALUES (?1, ?2, ?3, 1, ?4, ?4, ?5) ON CONFLICT DO NOTHING RETURNING number",
+                 VALUES (?1, ?2, ?3, 1, ?4, ?4, ?5) ON CONFLICT DO NOTHING",
             )?
-            .query_row(params![account, call.key.space, call.key.id.as_str(), at, call.context], |row| {
-                row.get(0)
-            })
-            .optional()?
+            .execute(params![account, space, id, at, context])?;
+        if written == 0 {
+            return Ok(false);
+        }
+        (desk.connection.last_insert_rowid(), 0)
     } else {
+        let found: Option<(i64, i64)> = desk
+            .connection
+            .prepare_cached(
+                "SELECT number, length(context) FROM call \
+                 WHERE account = ?1 AND id = ?3 AND space = ?2 AND version = ?4",
+            )?
+            .query_row(params![account, space, id, version], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        let Some((number, before)) = found else { return Ok(false) };
         desk.connection
             .prepare_cached(
-                "UPDATE call SET version = version + 1, updated_at = max(updated_at, ?5), context = ?6 \
-                 WHERE account = ?1 AND id = ?3 AND space = ?2 AND version = ?4 RETURNING number",
+                "UPDATE call SET version = version + 1, updated_at = max(updated_at, ?2), context = ?3 \
+                 WHERE number = ?1",
             )?
-            .query_row(
-                params![account, call.key.space, call.key.id.as_str(), version, at, call.context],
-                |row| row.get(0),
-            )
-            .optional()?
+            .execute(params![number, at, context])?;
+        (number, before)
     };
-    if let Some(number) = number {
-        search::changed(desk, account, number)?;
-    }
-    Ok(number.is_some())
+    desk.stored.note(account, context.len(), before);
+    search::changed(desk, account, number)?;
+    Ok(true)
 }
 
 pub(super) fn write_event(desk: &mut Desk, event: &EventRow, keep: bool) -> rusqlite::Result<()> {
@@ -183,6 +160,7 @@ pub(super) fn write_event(desk: &mut Desk, event: &EventRow, keep: bool) -> rusq
             keep,
             event.body.as_ref(),
         ])?;
+    desk.stored.note(account, event.body.len(), 0);
     Ok(())
 }
 
@@ -235,8 +213,9 @@ pub(super) fn write_delivery(desk: &mut Desk, new: &NewDelivery) -> rusqlite::Re
 }
 
 /// Writes a request; its number.
-fn write_request(desk: &Desk, account: i64, request: &DeliveryRequest) -> rusqlite::Result<i64> {
+fn write_request(desk: &mut Desk, account: i64, request: &DeliveryRequest) -> rusqlite::Result<i64> {
     let headers = serde_json::to_string(&request.headers).expect("pairs of strings are JSON");
+    desk.stored.note(account, request.body.len(), 0);
     desk.connection
         .prepare_cached(
             "INSERT INTO request (method, url, content_type, headers, body, account) \

@@ -31,6 +31,7 @@ mod recovery;
 mod replay;
 mod schema;
 mod search;
+mod seen;
 mod speech_requests;
 mod standing;
 mod stored;
@@ -61,6 +62,7 @@ use self::failure::{closed, full};
 use self::reader::Readers;
 use self::schema::Ownership;
 use self::search::Indexer;
+use self::seen::Recent;
 use self::standing::Meter;
 use self::writer::{ClaimRequest, GivenBack, Message, Pending, Write, Writer};
 use super::scheduler::{CircuitRules, Scheduler};
@@ -109,6 +111,7 @@ pub struct Embedded {
     /// Turns of the writes that may wait.
     turns: Arc<Semaphore>,
     readers: Readers,
+    recent: Recent,
     pauses: Arc<Pauses>,
     announcing: Arc<Notify>,
     meter: Meter,
@@ -151,6 +154,7 @@ impl Embedded {
         let (index, to_index) = search::orders();
         let mut desk = Desk::new(connection, scheduler, options.retention, Arc::clone(&pauses), index);
         let announcing = Arc::clone(&desk.announcing);
+        let recent = desk.seen.recent.clone();
         recovery::recover(&mut desk, now).map_err(|error| schema::unusable(path, &error))?;
         let checkpoints = Checkpoints::start(path, &mut desk.connection)?;
         let readers = Readers::open(path)?;
@@ -172,6 +176,7 @@ impl Embedded {
             indexer,
             turns: Arc::new(Semaphore::new(WAITING_WRITES)),
             readers,
+            recent,
             pauses,
             announcing,
             meter,
@@ -221,9 +226,11 @@ impl Embedded {
 #[async_trait]
 impl Store for Embedded {
     async fn recall(&self, dedupe: &DedupeKey, call: Option<&CallKey>) -> Result<Recall, StoreError> {
-        let (dedupe, call) = (dedupe.clone(), call.cloned());
+        let (dedupe, call, recent) = (dedupe.clone(), call.cloned(), self.recent.clone());
         self.readers
-            .read(move |connection| reader::recall(connection, &dedupe, call.as_ref(), Timestamp::now()))
+            .read(move |connection| {
+                reader::recall(connection, &recent, &dedupe, call.as_ref(), Timestamp::now())
+            })
             .await
     }
 

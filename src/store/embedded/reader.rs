@@ -14,8 +14,8 @@ use super::callbacks::read_limits;
 use super::claiming::read_request;
 use super::desk::{micros, state};
 use super::failure::{closed, store_error};
-use super::intake::KNOWN;
 use super::schema;
+use super::seen::{self, Recent};
 use crate::context::{CallId, CallKey};
 use crate::event::{AccountName, CallbackId, DeliveryId, EventId, EventType};
 use crate::store::{
@@ -99,16 +99,12 @@ pub(super) fn call_id(column: usize, text: &str) -> rusqlite::Result<CallId> {
 
 pub(super) fn recall(
     connection: &Connection,
+    recent: &Recent,
     dedupe: &DedupeKey,
     call: Option<&CallKey>,
     now: Timestamp,
 ) -> rusqlite::Result<Recall> {
-    let duplicate_of = connection
-        .prepare_cached(KNOWN)?
-        .query_row(params![dedupe.digest, dedupe.source, micros(now)], |row| {
-            Ok(EventId::from_bytes(row.get(0)?))
-        })
-        .optional()?;
+    let duplicate_of = seen::known(connection, recent, dedupe, micros(now))?;
     let call = call.map(|key| stored_call(connection, key)).transpose()?.flatten();
     Ok(Recall { duplicate_of, call })
 }

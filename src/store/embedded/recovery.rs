@@ -25,6 +25,7 @@ const SUSPECT_SPACING: Duration = Duration::from_millis(500);
 pub(super) fn recover(desk: &mut Desk, now: Timestamp) -> rusqlite::Result<()> {
     desk.begin()?;
     super::jobs::recover(desk)?;
+    super::seen::recover(desk)?;
     let crashes = count_crashes(desk, now)?;
     load_callbacks(desk)?;
     let waiting = load_queue(desk)?;

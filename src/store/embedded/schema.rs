@@ -15,10 +15,10 @@ const APPLICATION_ID: i32 = 0x5267_426b;
 
 /// The version of the tables below. A newer binary reads older files, an older binary refuses
 /// newer ones.
-pub(super) const FORMAT: i32 = 10;
+pub(super) const FORMAT: i32 = 11;
 
 /// What makes a file of the format before into one of this format, oldest first.
-const MIGRATIONS: [(i32, &str); 11] = [
+const MIGRATIONS: [(i32, &str); 13] = [
     (2, "ALTER TABLE callback ADD COLUMN deadline INTEGER NOT NULL DEFAULT 60000000;"),
     (3, super::jobs::TABLES),
     (4, super::circuits::TABLE),
@@ -30,6 +30,8 @@ const MIGRATIONS: [(i32, &str); 11] = [
     (9, super::stored::MIGRATION),
     (9, super::stored::TRIGGERS),
     (10, super::late::TABLES),
+    (11, super::stored::WITHOUT_ADDED),
+    (11, super::seen::TABLES),
 ];
 
 /// How large the write-ahead log is left on disk once it has been written back.
@@ -55,13 +57,13 @@ const STATEMENTS: usize = 112;
 /// - What is written again and again (`queue`: one small row for each delivery that waits) is
 ///   apart from what is written once (`request`, `event`) and from what is kept for reading
 ///   (`delivery`, `attempt`).
-/// - `seen` and `call` have keys in random order and cannot help it; everything else grows at its
-///   right edge.
+/// - `call` has keys in random order and cannot help it, and what belongs to a call or a registration is
+///   indexed by these; `seen` is filled many rows at a time; everything else grows at its right edge.
 const TABLES: &str = "
 CREATE TABLE account (
     id INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
-    stored INTEGER NOT NULL DEFAULT 0   -- bytes, counted by triggers
+    stored INTEGER NOT NULL DEFAULT 0   -- bytes
 ) STRICT;
 
 CREATE TABLE event (
@@ -90,7 +92,6 @@ CREATE TABLE seen (
     expires_at INTEGER NOT NULL,
     PRIMARY KEY (digest, source)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX seen_by_expiry ON seen (expires_at);
 
 CREATE TABLE call (
     number INTEGER PRIMARY KEY,
@@ -315,7 +316,7 @@ fn prepare(connection: &Connection, format: Option<i32>) -> rusqlite::Result<()>
     let Some(format) = format else {
         connection.execute_batch(&format!(
             "BEGIN IMMEDIATE; {TABLES} {jobs} {circuits} {announcements} {speech_requests} {search} {erasing} {stored} \
-             {late} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; COMMIT;",
+             {late} {seen} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; COMMIT;",
             jobs = super::jobs::TABLES,
             circuits = super::circuits::TABLE,
             announcements = super::announcements::TABLE,
@@ -324,6 +325,7 @@ fn prepare(connection: &Connection, format: Option<i32>) -> rusqlite::Result<()>
             erasing = super::erasing::INDEXES,
             stored = super::stored::TRIGGERS,
             late = super::late::TABLES,
+            seen = super::seen::TABLES,
         ))?;
         return connection.execute_batch(&[LATER, super::standing::INDEX].concat());
     };

@@ -25,18 +25,21 @@ impl<F: Fn(&mut Desk) -> Result<(), WriteError> + Send + 'static> Write for AtDe
 
 struct Bench {
     store: Arc<Embedded>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Bench {
     fn new(prepare: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::open(tempfile::tempdir().unwrap(), prepare)
+    }
+
+    fn open(folder: tempfile::TempDir, prepare: &str) -> Self {
         let path = folder.path().join("store.db");
         let ownership = schema::own(&path).unwrap();
         let connection = schema::open_writer(&path).unwrap();
         connection.execute_batch(prepare).unwrap();
         let store = Embedded::start(&path, connection, ownership, Options::default()).unwrap();
-        Self { store: Arc::new(store), _folder: folder }
+        Self { store: Arc::new(store), folder }
     }
 
     fn shared(&self) -> SharedStore {
@@ -235,6 +238,72 @@ async fn a_commit_that_fails_takes_nothing_with_it() {
     assert_eq!(claims.len(), 1);
     assert!(store.settle(delivered(&claims[0])).await.unwrap());
     assert_eq!(drain(&store).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_seen_is_known_before_and_while_and_after_it_is_filed() {
+    /// Fewer than a transaction files, so that each generation is filed at once.
+    const GENERATION: usize = 10;
+    /// Not a multiple, so that some are never filed.
+    const EVENTS: usize = 10 * GENERATION + 5;
+    let open = async |folder| {
+        let bench = Bench::open(folder, "");
+        let set = |desk: &mut Desk| {
+            desk.seen.generation = GENERATION;
+            Ok(())
+        };
+        bench.at_desk(set).await.unwrap();
+        bench
+    };
+    let mut bench = open(tempfile::tempdir().unwrap()).await;
+    let mut seen: Vec<Acceptance> = Vec::new();
+    for _ in 0..2 {
+        let store = bench.shared();
+        for number in 0..EVENTS {
+            let mut new = acceptance(8);
+            // Those of two sources are not the same.
+            if number % 3 == 1 {
+                new.dedupe.digest = seen.last().unwrap().dedupe.digest;
+                new.dedupe.source = "dialer".to_owned();
+            }
+            assert_eq!(store.accept(new.clone()).await.unwrap(), Accepted::Stored);
+            seen.push(new);
+            let some = if number % GENERATION == 0 { 7 } else { EVENTS };
+            for earlier in seen.iter().rev().step_by(some) {
+                assert_eq!(
+                    store.recall(&earlier.dedupe, None).await.unwrap().duplicate_of,
+                    Some(earlier.event.id)
+                );
+                let mut again = acceptance(8);
+                again.dedupe = earlier.dedupe.clone();
+                assert_eq!(store.accept(again).await.unwrap(), Accepted::Duplicate(earlier.event.id));
+            }
+        }
+        store.close().await;
+        drop(store);
+        bench = open(bench.folder).await;
+    }
+    // What has expired is a new event, and is removed.
+    let store = bench.shared();
+    let later = seen.last().unwrap().dedupe.expires_at;
+    for old in &seen {
+        let mut again = acceptance(8);
+        again.dedupe = DedupeKey { expires_at: later + Duration::from_hours(24), ..old.dedupe.clone() };
+        again.event.received_at = later;
+        assert_eq!(store.accept(again.clone()).await.unwrap(), Accepted::Stored);
+        let mut repeated = acceptance(8);
+        repeated.dedupe = again.dedupe.clone();
+        repeated.event.received_at = later;
+        assert_eq!(store.accept(repeated).await.unwrap(), Accepted::Duplicate(again.event.id));
+    }
+    while store.sweep(later).await.unwrap() > 0 {}
+    let reader = schema::open_reader(&bench.folder.path().join("store.db")).unwrap();
+    let count = |table: &str| -> i64 {
+        reader.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
+    };
+    let all = i64::try_from(seen.len()).unwrap();
+    assert_eq!(count("seen_log"), all);
+    assert!((1..=all).contains(&count("seen")), "{} are filed", count("seen"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

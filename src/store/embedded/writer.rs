@@ -13,7 +13,7 @@ use super::checkpoint::Checkpoints;
 use super::desk::Desk;
 use super::failure::{WriteError, is_of_the_place, store_error};
 use super::standing::Meter;
-use super::{chores, claiming};
+use super::{chores, claiming, seen};
 use crate::store::{Claim, Lease, StoreError};
 
 /// The most writes of one transaction.
@@ -395,6 +395,7 @@ impl Writer {
             chores::expire_leases(&mut self.desk, &expired, Timestamp::now())?;
         }
         chores::cancel_some(&mut self.desk, Timestamp::now())?;
+        seen::file_some(&mut self.desk)?;
         if self.next_sweep <= now {
             let removed = chores::sweep_some(&mut self.desk, Timestamp::now())?;
             self.next_sweep = now + if removed == 0 { SWEEP_INTERVAL } else { SWEEP_PACE };

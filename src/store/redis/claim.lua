@@ -8,6 +8,7 @@
 allow_when_full()
 local slots, trials, lease, room = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local longest_probe = tonumber(ARGV[6])
+local now_text = text(now)
 
 -- Bytes in their own order: `<` would ask the server's locale.
 local function less(one, other)
@@ -30,6 +31,7 @@ if (tonumber(counters[2]) or 0) - now > 1000000 then
     end
     refile(d)
   end
+  write_destinations()
 end
 for _, id in ipairs(call("ZRANGEBYSCORE", P .. "w", "-inf", now, "LIMIT", 0, 1000)) do
   refile(load(id))
@@ -38,6 +40,7 @@ end
 -- The next in line, of both lines: those that were served least recently first. Whoever is served
 -- goes behind all of them, so that the lines are read again only when this many were served.
 local function next_in_line(count)
+  write_destinations()
   local proven = call("ZRANGE", P .. "lp", 0, count - 1, "WITHSCORES")
   local trial = trials > 0 and call("ZRANGE", P .. "lt", 0, count - 1, "WITHSCORES") or {}
   local line, p, t = {}, 1, 1
@@ -86,9 +89,9 @@ while #claims < slots and bytes < room do
     end
     -- Whole, or nothing is done with it: an error here would lose it.
     local is_whole = h[5] == "q" and request and h[1] and tonumber(h[2]) and h[3] and h[4]
-    if is_whole and call("HEXISTS", P .. "k:" .. h[1], "r") == 0 then
-      call("HSET", key, "s", "l", "k", token, "l", now)
-      call("ZADD", P .. "l", now + (d.lease or lease), delivery)
+    if is_whole and not is_removed(h[1]) then
+      call("HSET", key, "s", "l", "k", text(token), "l", now_text)
+      add(P .. "l", now + (d.lease or lease), delivery)
       d.in_flight = d.in_flight + 1
       if on_trial then trials = trials - 1 end
       bytes = bytes + #request
@@ -107,8 +110,9 @@ while #claims < slots and bytes < room do
     refile(d)
   end
 end
-call("HSET", P .. "n", "k", token, "t", now)
+call("HSET", P .. "n", "k", text(token), "t", now_text)
 
+write_destinations()
 local proven, trial = call("EXISTS", P .. "lp") == 1, call("EXISTS", P .. "lt") == 1
 local at = tonumber(call("ZRANGE", P .. "w", 0, 0, "WITHSCORES")[2]) or 0
 if proven or (trial and trials > 0) then at = now end

@@ -13,24 +13,22 @@ end
 
 -- Why an event and its deliveries cannot be written, if they cannot; most may be open.
 local function refusal(account, event, deliveries, most)
-  if deliveries.count > 0 and call("ZCARD", P .. "o:" .. account) + deliveries.count > tonumber(most) then
+  if deliveries.count > 0 and count_open(account) + deliveries.count > tonumber(most) then
     return { "full" }
   end
-  if call("EXISTS", P .. "e:" .. event) == 1 then return { "taken" } end
-  for at = deliveries.first, deliveries.last, 10 do
-    if is_taken(ARGV[at]) then return { "taken" } end
-  end
-  for at = deliveries.first_failed, deliveries.last_failed, 6 do
-    if is_taken(ARGV[at]) then return { "taken" } end
-  end
+  local keys = { P .. "e:" .. event }
+  for at = deliveries.first, deliveries.last, 10 do keys[#keys + 1] = P .. "h:" .. ARGV[at] end
+  for at = deliveries.first_failed, deliveries.last_failed, 6 do keys[#keys + 1] = P .. "h:" .. ARGV[at] end
+  if is_taken(keys) then return { "taken" } end
 end
 
--- Writes an event; one that has a delivery which failed is kept as long as that.
-local function write_event(account, event, record, received, deliveries)
-  call("HSET", P .. "e:" .. event, "b", record, "a", account, "z", #record)
+-- Writes an event, and what else is said of it, as fields and values in turn; one that has a delivery
+-- which failed is kept as long as that.
+local function write_event(account, event, record, received, deliveries, ...)
+  call("HSET", P .. "e:" .. event, "b", record, "a", account, "z", #record, ...)
   count_stored(account, #record)
-  call("ZADD", P .. "ie:" .. account, 0, event)
-  call("ZADD", P .. (deliveries.last_failed >= deliveries.first_failed and "xk" or "xe"), received, event)
+  add(P .. "ie:" .. account, "0", event)
+  add(P .. (deliveries.last_failed >= deliveries.first_failed and "xk" or "xe"), received, event)
 end
 
 -- Writes the deliveries of an event, which tell of a call of this space, if it is known.

@@ -10,7 +10,7 @@ for at = 4, #ARGV do
     if h[2] == "q" then
       call("ZREM", P .. "q:" .. h[3], id)
       call("ZREM", P .. "qx:" .. h[3], id)
-      leave(id, h[3], h[6], call("HEXISTS", P .. "k:" .. h[7], "r") == 1)
+      leave(id, h[3], h[6], is_removed(h[7]))
       finish(id, h[1], h[4], "c", ARGV[3], now, h[5])
       local d = load(h[3])
       refile(d)

@@ -69,6 +69,28 @@ pub(super) fn store_error(error: RedisError) -> StoreError {
     StoreError::Unavailable { reason, retry_after, source: Some(Box::new(error)) }
 }
 
+/// The same for another caller, to whom it happened as well.
+pub(super) fn again(error: &StoreError) -> StoreError {
+    match error {
+        StoreError::Unavailable { reason, retry_after, source } => StoreError::Unavailable {
+            reason,
+            retry_after: *retry_after,
+            source: source.as_ref().map(|source| source.to_string().into()),
+        },
+        StoreError::Unusable(reason) => StoreError::Unusable(reason.clone()),
+        StoreError::Corrupt { what, reason } => StoreError::Corrupt { what, reason: reason.clone() },
+    }
+}
+
+/// Of what a script was to do, this failed and the rest did not.
+pub(super) fn refused(text: &[u8]) -> StoreError {
+    let line = [b"-", text, b"\r\n"].concat();
+    match redis::parse_redis_value(&line) {
+        Ok(redis::Value::ServerError(error)) => store_error(error.into()),
+        _ => StoreError::Unavailable { reason: "Redis failed", retry_after: RETRY_AFTER, source: None },
+    }
+}
+
 /// After [`crate::store::Store::close`].
 pub(super) fn closed() -> StoreError {
     StoreError::Unavailable { reason: "closed", retry_after: RETRY_AFTER, source: None }

@@ -2,7 +2,8 @@
 //! may die.
 //!
 //! Every write is one script (the `.lua` files beside this one), so it happens as a whole or not
-//! at all. Scripts take the time from Redis; what a process knows as a time of its own clock is
+//! at all. Events and outcomes that come while a script is under way go together in the next, each as
+//! if it were alone (`together.rs`). Scripts take the time from Redis; what a process knows as a time of its own clock is
 //! told as a span from now. Each process asks for as many deliveries as it has free slots, and
 //! waits for more with `BLPOP`. Leases of a process that died are ended by the others.
 //!
@@ -107,6 +108,7 @@ mod speech_requests;
 mod standing;
 #[cfg(test)]
 mod tests;
+mod together;
 mod upkeep;
 mod writing;
 
@@ -230,7 +232,8 @@ impl Redis {
         let (idle, is_idle) = watch::channel(false);
         let woken = Arc::new(Notify::new());
         let claimer = Claimer::new(Arc::clone(&shared), requests, idle, Arc::clone(&woken));
-        let mut tasks = vec![tokio::spawn(claimer.run())];
+        let mut tasks = together::start(&shared);
+        tasks.push(tokio::spawn(claimer.run()));
         for shard in 0..shared.shards.len() {
             tasks.extend([
                 tokio::spawn(claiming::wait_for_work(

@@ -30,7 +30,7 @@ local function take(rest, first_heard)
   end
   taken = place
   call("HSET", key, "p", place)
-  note(account, rest, place, 1)
+  note(account, place, rest)
 end
 for at = 1, #old, 2 do take(old[at], old[at + 1]) end
 for _, rest in ipairs(call("ZRANGEBYSCORE", list, last, last)) do take(rest, last) end

@@ -5,10 +5,53 @@
 -- ARGV[1] is the time in µs, or nothing for Redis' own clock. Only tests give a time.
 local P = KEYS[1]
 local call = redis.call
+-- A script that does several things at a time shows one after the other here (each.lua).
+local ARGV = ARGV
 local now = tonumber(ARGV[1])
 if not now then
   local time = call("TIME")
   now = time[1] * 1000000 + time[2]
+end
+
+-- The answer of a script that has failed; its first word says how. (Redis 6.2 tells of the place in front.)
+local function refusal_of(failure)
+  local words = type(failure) == "table" and failure.err or tostring(failure)
+  words = string.gsub(words, "^@user_script: ?%d+: %-?", "")
+  return { err = string.find(words, "^%u+ ") and words or "ERR " .. words }
+end
+
+-- What a script writes at its end, since nothing reads it before: a command costs more than what it
+-- writes. Members of sorted sets, as score and member in turn; members that leave them; bytes that are
+-- counted; and whatever else knows what it owes. scripts.rs puts main.lua around every script, which
+-- sees to it.
+local added, removed, counted, owed = {}, {}, {}, {}
+
+-- Puts a member into a sorted set, at the end.
+local function add(key, score, member)
+  local list = added[key]
+  if not list then
+    list = {}
+    added[key] = list
+  end
+  list[#list + 1] = score
+  list[#list + 1] = member
+end
+
+-- Takes a member out of a sorted set, at the end, and after everything that is put into one.
+local function remove(key, member)
+  local list = removed[key]
+  if list then list[#list + 1] = member else removed[key] = { member } end
+end
+
+-- One command for as many as a list has, or few: `unpack` knows no more than some thousands.
+local function in_parts(list, write)
+  for first = 1, #list, 1000 do write(unpack(list, first, math.min(first + 999, #list))) end
+end
+
+local function write_members()
+  for key, list in pairs(added) do in_parts(list, function(...) call("ZADD", key, ...) end) end
+  for key, list in pairs(removed) do in_parts(list, function(...) call("ZREM", key, ...) end) end
+  added, removed = {}, {}
 end
 
 -- The slots of a destination that nobody configured, as in scheduler/destination.rs.
@@ -24,41 +67,53 @@ local function allow_when_full()
   call("DEL", P .. "none")
 end
 
+-- The destinations that this script has looked at. What it changes of them is written once.
+local loaded = {}
+
 local function load(id)
-  local h = call("HMGET", P .. "d:" .. id, "m", "i", "o", "e", "p", "c", "f", "v", "s", "z", "L",
+  if loaded[id] then return loaded[id] end
+  local h = call("HMGET", P .. "d:" .. id, "f", "v", "s", "z", "c", "m", "p", "L", "i", "o", "e", "x", "y",
     "O", "P", "N", "T")
-  return {
+  local d = {
     id = id,
-    max = tonumber(h[1]) or UNCONFIGURED,
-    interval = tonumber(h[2]),
-    tolerance = tonumber(h[3]),
-    even = tonumber(h[4]),
-    paused = h[5] == "1",
-    configured = h[6] == "1",
-    in_flight = tonumber(h[7]) or 0,
-    proven = h[8] == "1",
-    served = tonumber(h[9]) or 0,
-    filed = h[10] or "",
-    lease = tonumber(h[11]),
+    in_flight = tonumber(h[1]) or 0,
+    proven = h[2] == "1",
+    served = tonumber(h[3]) or 0,
+    filed = h[4] or "",
+    configured = h[5] == "1",
+    max = tonumber(h[6]) or UNCONFIGURED,
+    paused = h[7] == "1",
+    lease = tonumber(h[8]),
+    interval = tonumber(h[9]),
+    tolerance = tonumber(h[10]),
+    even = tonumber(h[11]),
+    -- Failures in a row; and attempts and failures by slices of time, the last first.
+    failures = h[12] or "0",
+    slices = h[13] or "",
     -- Only while its circuit is open.
-    since = tonumber(h[12]),
-    probes = tonumber(h[13]),
-    probe_at = tonumber(h[14]),
-    from_token = tonumber(h[15]),
+    since = tonumber(h[14]),
+    probes = tonumber(h[15]),
+    probe_at = tonumber(h[16]),
+    from_token = tonumber(h[17]),
+    -- As Redis has it.
+    kept = { f = h[1], v = h[2], s = h[3], z = h[4], e = h[11], x = h[12], y = h[13] },
   }
+  loaded[id] = d
+  return d
 end
 
--- Puts a destination where it belongs after a change, and keeps it: aside (""), among those whose
--- time will come ("w"), or in the line of those that have shown that they take deliveries ("lp")
--- or of those on trial ("lt"). An idle one that nobody configured is forgotten.
-local function refile(d)
+-- Finds out where a destination belongs after a change: aside (""), among those whose time will come
+-- ("w"), or in the line of those that have shown that they take deliveries ("lp") or of those on
+-- trial ("lt"). An idle one that nobody configured is forgotten. `first` is when the first that waits
+-- for it is due, where that is known.
+local function refile(d, first)
   local cap = d.max
   if not d.proven and cap > 1 then cap = 1 end
   local filed, score = "", 0
   if not d.paused and d.in_flight < cap then
-    local first = call("ZRANGE", P .. "q:" .. d.id, 0, 0, "WITHSCORES")
-    if first[1] then
-      local at = tonumber(first[2])
+    first = first or tonumber(call("ZRANGE", P .. "q:" .. d.id, 0, 0, "WITHSCORES")[2])
+    if first then
+      local at = first
       if d.interval and d.even then
         -- If the clock was set back, no start waits longer than after a full burst.
         local latest = now + d.tolerance + d.interval
@@ -75,18 +130,81 @@ local function refile(d)
       end
     end
   end
-  if d.filed ~= "" and d.filed ~= filed then call("ZREM", P .. d.filed, d.id) end
-  if filed ~= "" then call("ZADD", P .. filed, score, d.id) end
-  d.filed = filed
-  local key = P .. "d:" .. d.id
+  d.filed, d.score, d.is_changed = filed, score, true
   if filed == "" and not d.configured and d.in_flight == 0 then
-    call("DEL", key)
+    d.is_forgotten = true
     if d.since then call("SREM", P .. "co", d.id) end
-  elseif d.interval and d.even then
-    call("HSET", key, "f", d.in_flight, "v", d.proven and 1 or 0, "s", d.served, "z", filed, "e", d.even)
-  else
-    call("HSET", key, "f", d.in_flight, "v", d.proven and 1 or 0, "s", d.served, "z", filed)
+    d.max, d.proven, d.paused, d.served, d.lease = UNCONFIGURED, false, false, 0, nil
+    d.interval, d.tolerance, d.even, d.failures, d.slices = nil, nil, nil, "0", ""
+    d.since, d.probes, d.probe_at, d.from_token = nil, nil, nil, nil
   end
+end
+
+-- A whole number as Redis keeps it. (One that a command is given costs much more to spell.)
+local function text(number)
+  return string.format("%d", number)
+end
+
+-- Writes what was changed of a destination, and puts it where it belongs.
+local function write_destination(d)
+  local id, kept = d.id, d.kept
+  local key, was_filed, filed = P .. "d:" .. id, kept.z or "", d.filed
+  local is_new = d.is_forgotten
+  d.is_changed, d.is_forgotten = false, false
+  if was_filed ~= "" and was_filed ~= filed then remove(P .. was_filed, id) end
+  if is_new then
+    call("DEL", key)
+    kept = {}
+    d.kept = kept
+    if filed == "" and not d.configured and d.in_flight == 0 then
+      loaded[id] = nil
+      return
+    end
+  end
+  local news = {}
+  if d.in_flight ~= tonumber(kept.f) then
+    kept.f = text(d.in_flight)
+    news[1], news[2] = "f", kept.f
+  end
+  if d.proven ~= (kept.v == "1") or not kept.v then
+    kept.v = d.proven and "1" or "0"
+    news[#news + 1], news[#news + 2] = "v", kept.v
+  end
+  local has_been_served = d.served ~= tonumber(kept.s)
+  if has_been_served then
+    kept.s = text(d.served)
+    news[#news + 1], news[#news + 2] = "s", kept.s
+  end
+  if filed ~= kept.z then
+    kept.z = filed
+    news[#news + 1], news[#news + 2] = "z", filed
+  end
+  if d.interval and d.even and d.even ~= tonumber(kept.e) then
+    kept.e = text(d.even)
+    news[#news + 1], news[#news + 2] = "e", kept.e
+  end
+  if d.failures ~= (kept.x or "0") then
+    kept.x = d.failures
+    news[#news + 1], news[#news + 2] = "x", kept.x
+  end
+  if d.slices ~= (kept.y or "") then
+    kept.y = d.slices
+    news[#news + 1], news[#news + 2] = "y", kept.y
+  end
+  if news[1] then call("HSET", key, unpack(news)) end
+  if filed == "w" then
+    add(P .. "w", d.score, id)
+  elseif filed ~= "" and (was_filed ~= filed or has_been_served) then
+    add(P .. filed, kept.s, id)
+  end
+end
+
+-- The same for all that this script has changed.
+local function write_destinations()
+  for _, d in pairs(loaded) do
+    if d.is_changed then write_destination(d) end
+  end
+  write_members()
 end
 
 -- Closes a destination's circuit, and forgets what was counted for it.
@@ -94,20 +212,43 @@ local function close_circuit(d)
   call("HDEL", P .. "d:" .. d.id, "O", "P", "N", "T", "x", "y")
   if d.since then call("SREM", P .. "co", d.id) end
   d.since, d.probes, d.probe_at, d.from_token = nil, nil, nil, nil
+  d.failures, d.slices, d.kept.x, d.kept.y = "0", "", nil, nil
 end
 
--- Wakes one of the processes that wait for work.
-local function wake()
-  if call("LLEN", P .. "wake") == 0 then call("LPUSH", P .. "wake", 1) end
-end
+-- Wakes one of the processes that wait for work, at the end.
+local is_work, waits = false, {}
+local function wake() is_work = true end
 
 -- Wakes one if this destination may be served now, or is the first whose time will come.
 local function wake_for(d)
   if d.filed == "lp" or d.filed == "lt" then
     wake()
-  elseif d.filed == "w" and call("ZRANGE", P .. "w", 0, 0)[1] == d.id then
-    wake()
+  elseif d.filed == "w" then
+    waits[d.id] = true
   end
+end
+
+-- All that is written at the end.
+local function write_out()
+  write_destinations()
+  for account, bytes in pairs(counted) do
+    if bytes ~= 0 then call("HINCRBY", P .. "b", account, bytes) end
+  end
+  for _, write in ipairs(owed) do write() end
+  if not is_work and next(waits) then is_work = waits[call("ZRANGE", P .. "w", 0, 0)[1]] end
+  if is_work and call("LLEN", P .. "wake") == 0 then call("LPUSH", P .. "wake", 1) end
+end
+
+-- Whether a registration was removed. One whose limits are set was not.
+local removals = {}
+local function is_removed(callback)
+  if loaded[callback] and loaded[callback].configured then return false end
+  local is = removals[callback]
+  if is == nil then
+    is = call("HEXISTS", P .. "k:" .. callback, "r") == 1
+    removals[callback] = is
+  end
+  return is
 end
 
 -- Puts a delivery behind all of its order; whether it is held back.
@@ -146,7 +287,7 @@ end
 -- Counts bytes that are stored for an account, or not any more. Each record says by itself (`z`) how
 -- much it was counted for: those of an older version were not, and are not taken off.
 local function count_stored(account, bytes)
-  if bytes ~= 0 then call("HINCRBY", P .. "b", account, bytes) end
+  counted[account] = (counted[account] or 0) + bytes
 end
 
 -- Of a request that is yet to be rendered, the version of the definition that it names (form.rs): such
@@ -185,12 +326,12 @@ local function finish(id, account, event, state, reason, at, attempts)
   else
     call("HSET", key, "s", state, "f", at, "n", attempts)
   end
-  call("ZREM", P .. "o:" .. account, id)
+  remove(P .. "o:" .. account, id)
   if state == "d" then
-    call("ZADD", P .. "xd", at, id)
+    add(P .. "xd", at, id)
     return
   end
-  call("ZADD", P .. "xf", at, id)
+  add(P .. "xf", at, id)
   call("ZADD", P .. "is:" .. state .. ":" .. account, 0, id)
   if state == "f" or state == "c" then
     -- One that was not rendered yet never will be.
@@ -219,56 +360,71 @@ local function finish(id, account, event, state, reason, at, attempts)
   end
 end
 
--- Whether an id of a delivery is stored already, or was asked for before.
-local ids = {}
-local function is_taken(id)
-  if ids[id] or call("EXISTS", P .. "h:" .. id) == 1 then return true end
-  ids[id] = true
+-- Whether one of these keys is there already. The ids in them are made anew for everything that is
+-- written, so that two of one script are the same only by mistake.
+local names = {}
+local function is_taken(keys)
+  for _, key in ipairs(keys) do
+    if names[key] then return true end
+    names[key] = true
+  end
+  local taken = 0
+  in_parts(keys, function(...) taken = taken + call("EXISTS", ...) end)
+  return taken > 0
+end
+
+-- How many deliveries of an account are open, with those that this script adds.
+local open = {}
+local function count_open(account)
+  if not open[account] then open[account] = call("ZCARD", P .. "o:" .. account) end
+  return open[account]
 end
 
 -- Puts a delivery into the lists in which it is found.
 local function list(account, id, callback, of_call)
-  call("ZADD", P .. "i:" .. account, 0, id)
-  call("ZADD", P .. "ic:" .. callback, 0, id)
-  if of_call ~= "" then call("ZADD", P .. "ik:" .. account .. "\0" .. of_call, 0, id) end
+  add(P .. "i:" .. account, "0", id)
+  add(P .. "ic:" .. callback, "0", id)
+  if of_call ~= "" then add(P .. "ik:" .. account .. "\0" .. of_call, "0", id) end
 end
 
 -- Writes a delivery, of which `add_delivery` in writing.rs gives the ten arguments from `at` on, and
 -- the space of its call, if it is known. The first write is a SET, which a Redis without memory refuses.
 local function put_delivery(account, event, at, space)
   local id, callback, destination, of_call = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 4]
-  local created = ARGV[at + 5]
+  local created, record, order = ARGV[at + 5], ARGV[at + 8], ARGV[at + 9]
   local key = P .. "h:" .. id
-  call("SET", P .. "r:" .. id, ARGV[at + 8])
-  count_stored(account, #ARGV[at + 8])
+  call("SET", P .. "r:" .. id, record)
+  count_stored(account, #record)
   local due = now + tonumber(ARGV[at + 7])
-  call("HSET", key, "a", account, "c", callback, "d", destination, "e", event, "y", ARGV[at + 3],
-    "i", of_call, "m", created, "n", 0, "t", 0, "s", "q", "u", ARGV[at + 6], "w", due,
-    "z", #ARGV[at + 8], "o", space or "")
-  local version = late_version(ARGV[at + 8])
+  local due_text = text(due)
+  local head = { "a", account, "c", callback, "d", destination, "e", event, "y", ARGV[at + 3], "i", of_call,
+    "m", created, "n", "0", "t", "0", "s", "q", "u", ARGV[at + 6], "w", due_text, "z", #record, "o", space or "" }
+  local d = load(destination)
+  -- Its registration may have been removed while the event was on its way.
+  local is_for_nobody = is_removed(callback)
+  if order ~= "" and not is_for_nobody then
+    head[#head + 1] = "g"
+    head[#head + 1] = order
+  end
+  call("HSET", key, unpack(head))
+  local version = late_version(record)
   if version then
     call("SADD", P .. "su:" .. event, id)
     call("SADD", P .. "vu:" .. callback .. version, id)
   end
   list(account, id, callback, of_call)
-  -- The registration may have been removed while the event was on its way.
-  if call("HEXISTS", P .. "k:" .. callback, "r") == 1 then
+  if is_for_nobody then
     finish(id, account, event, "c", REMOVED, created, 0)
     return
   end
-  call("ZADD", P .. "o:" .. account, 0, id)
-  local order = ARGV[at + 9]
-  local held_back = false
-  if order ~= "" then
-    call("HSET", key, "g", order)
-    held_back = join(id, destination, order)
-  end
-  if not held_back then call("ZADD", P .. "q:" .. destination, due, id) end
+  add(P .. "o:" .. account, "0", id)
+  open[account] = count_open(account) + 1
+  if order ~= "" and join(id, destination, order) then return end
+  call("ZADD", P .. "q:" .. destination, due_text, id)
   -- One that is in line stays where it is.
-  local filed = call("HGET", P .. "d:" .. destination, "z")
-  if not held_back and filed ~= "lp" and filed ~= "lt" then
-    local d = load(destination)
-    refile(d)
+  if d.filed ~= "lp" and d.filed ~= "lt" then
+    -- If it is in no line and could be served, nothing else waits for it.
+    refile(d, d.filed == "" and due)
     wake_for(d)
   end
 end

@@ -9,8 +9,8 @@ local key = P .. "h:" .. id
 local h = call("HMGET", key, "k", "c", "d", "a", "e", "s", "n", "g", "Z", "z")
 if h[6] ~= "l" or h[1] ~= ARGV[3] then return 0 end
 local callback, destination, account, event = h[2], h[3], h[4], h[5]
-local is_removed, is_erased = call("HEXISTS", P .. "k:" .. callback, "r") == 1, h[9]
-if ARGV[4] ~= "" and not is_removed and not is_erased then
+local is_for_nobody, is_erased = is_removed(callback), h[9]
+if ARGV[4] ~= "" and not is_for_nobody and not is_erased then
   local version = late_version(call("GETRANGE", P .. "r:" .. id, 0, 16))
   -- Unless it was written before, and the answer was lost.
   if version then
@@ -22,8 +22,8 @@ if ARGV[4] ~= "" and not is_removed and not is_erased then
   return 1
 end
 call("ZREM", P .. "l", id)
-leave(id, destination, h[8], is_removed)
-if is_removed then
+leave(id, destination, h[8], is_for_nobody)
+if is_for_nobody then
   finish(id, account, event, "c", REMOVED, now, h[7])
 elseif is_erased then
   finish(id, account, event, "c", "its call was erased", now, h[7])

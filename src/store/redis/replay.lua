@@ -13,9 +13,9 @@ end
 for at = 9, last, 12 do
   local h = call("HMGET", P .. "h:" .. ARGV[at], "a", "b")
   if h[1] ~= account or (h[2] and not again) then return { "conflict" } end
-  if is_taken(ARGV[at + 2]) then return { "taken" } end
+  if is_taken({ P .. "h:" .. ARGV[at + 2] }) then return { "taken" } end
 end
-if call("ZCARD", P .. "o:" .. account) + tonumber(ARGV[8]) > tonumber(ARGV[4]) then return { "full" } end
+if count_open(account) + tonumber(ARGV[8]) > tonumber(ARGV[4]) then return { "full" } end
 
 if ARGV[5] ~= "" then call("SET", P .. "y:" .. ARGV[5], ARGV[6], "PX", ARGV[7]) end
 for at = 9, last, 12 do

@@ -7,7 +7,7 @@ local function retry(id)
   local key = P .. "h:" .. id
   local h = call("HMGET", key, "a", "s", "c", "d", "g")
   if h[1] ~= account or (h[2] ~= "x" and h[2] ~= "q") then return 0 end
-  if call("EXISTS", P .. "r:" .. id) == 0 or call("HEXISTS", P .. "k:" .. h[3], "r") == 1 then return 0 end
+  if call("EXISTS", P .. "r:" .. id) == 0 or is_removed(h[3]) then return 0 end
   if h[2] == "x" then
     call("ZREM", P .. "xf", id)
     call("ZREM", P .. "is:x:" .. account, id)

@@ -41,14 +41,15 @@ impl Scripts {
     pub(super) fn new() -> Self {
         // What touches jobs, calls, or writes deliveries, has their rules before it.
         let of_jobs = |text: &str| Script::new(&[include_str!("jobs.lua"), text].concat());
+        let of_many = |text: &str| [include_str!("each.lua"), text].concat();
         let of_calls = |text: &str| [include_str!("calls.lua"), text].concat();
         let of_deliveries = |text: &str| [include_str!("deliveries.lua"), text].concat();
         Self {
-            accept: of_jobs(&of_calls(&of_deliveries(include_str!("accept.lua")))),
+            accept: of_jobs(&of_calls(&of_deliveries(&of_many(include_str!("accept.lua"))))),
             put_speech_request: Script::new(&of_deliveries(include_str!("put_speech_request.lua"))),
             reject: Script::new(include_str!("reject.lua")),
             claim: Script::new(include_str!("claim.lua")),
-            settle: Script::new(include_str!("settle.lua")),
+            settle: Script::new(&of_many(include_str!("settle.lua"))),
             render: Script::new(include_str!("render.lua")),
             release: Script::new(include_str!("release.lua")),
             tick: of_jobs(include_str!("tick.lua")),

@@ -25,13 +25,14 @@ pub(super) const MOST_SHARDS: usize = 64;
 /// The bits of a token that Redis knows. A script counts in doubles, which have fewer.
 const TOKEN_BITS: u32 = 56;
 
-/// One script, with what stands before all of them.
+/// One script, with what stands before and behind all of them.
 #[derive(Debug)]
 pub(super) struct Script(redis::Script);
 
 impl Script {
     pub(super) fn new(text: &str) -> Self {
-        Self(redis::Script::new(&[include_str!("prelude.lua"), text].concat()))
+        let main = ["local function main()\n", text, "end\n"].concat();
+        Self(redis::Script::new(&[include_str!("prelude.lua"), &main, include_str!("main.lua")].concat()))
     }
 }
 
@@ -174,10 +175,19 @@ impl Shard {
         script: &Script,
         arguments: impl FnOnce(&mut Cmd) + Send,
     ) -> Result<T, StoreError> {
-        let command = self.command(script, arguments);
-        let (answer, witness) = self.put(Question::Script(script, &command)).await?;
+        let (answer, witness) = self.run_with(script, arguments).await?;
         self.keep(&witness).await?;
         Ok(answer)
+    }
+
+    /// Runs a script, as [`Shard::run`] does, and answers with what [`Shard::keep`] needs to know.
+    pub(super) async fn run_with<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        arguments: impl FnOnce(&mut Cmd) + Send,
+    ) -> Result<(T, Witness), StoreError> {
+        let command = self.command(script, arguments);
+        self.put(Question::Script(script, &command)).await
     }
 
     /// Runs commands that only read, or one that stands alone.

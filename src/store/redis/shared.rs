@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -13,6 +13,7 @@ use super::nodes::Nodes;
 use super::revisions::Revisions;
 use super::scripts::Scripts;
 use super::shard::{MOST_SHARDS, Shard, of_token, shard_of};
+use super::together::Queues;
 use super::{FORMAT, Options, inspection, newer, upkeep};
 use crate::event::{AccountName, DeliveryId, JobId};
 use crate::metric::Histogram;
@@ -24,6 +25,8 @@ pub(super) struct Shared {
     pub(super) shards: Vec<Shard>,
     pub(super) scripts: Scripts,
     pub(super) options: Options,
+    /// What waits to be done together, once the store is started.
+    pub(super) queues: OnceLock<Queues>,
     pub(super) held: Mutex<HashMap<DeliveryId, Held>>,
     /// Something that was held is not any more.
     pub(super) freed: Notify,
@@ -79,6 +82,7 @@ impl Shared {
             shards,
             scripts,
             options,
+            queues: OnceLock::new(),
             held: Mutex::default(),
             freed: Notify::new(),
             held_jobs: Mutex::default(),

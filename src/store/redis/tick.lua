@@ -21,7 +21,7 @@ for _, id in ipairs(ended) do
       '{"number":%d,"started_at":%s,"latency":0,"outcome":"crashed"}\n', tonumber(h[4]) + 1, h[6]))
     call("HSET", key, "x", crashes)
     if crashes >= poison then
-      leave(id, h[1], h[10], h[11] and call("HEXISTS", P .. "k:" .. h[11], "r") == 1)
+      leave(id, h[1], h[10], h[11] and is_removed(h[11]))
       finish(id, h[2], h[3], "x", "poison", now, h[9])
     else
       -- Suspects wait for each other, so that the one which kills its process does not take the
@@ -60,6 +60,7 @@ if destination then
   if cancelled == 0 then call("SREM", P .. "zx", destination) end
 end
 
+write_destinations()
 local first = tonumber(call("ZRANGE", P .. "w", 0, 0, "WITHSCORES")[2])
 if call("EXISTS", P .. "lp", P .. "lt") > 0 or (first and first <= now) then wake() end
 return { now, tonumber(call("HGET", P .. "n", "v")) or 0, #ended, cancelled, call("EXISTS", P .. "an"),

@@ -7,6 +7,7 @@ use redis::Cmd;
 
 use super::failure::{full, taken};
 use super::shard::{Shard, of_token};
+use super::together::Kind;
 use super::{BACKLOG, LEASE_SLACK, LONGEST_DEADLINE, Shared, form};
 use crate::context::{CallId, CallKey};
 use crate::event::{AccountName, CallbackId, DeliveryId, EventId};
@@ -69,8 +70,8 @@ impl Shared {
     ) -> Result<FinishJob, StoreError> {
         let shard = self.of(&new.event.account);
         let now = shard.now();
-        let answer: Vec<Vec<u8>> = shard
-            .run_kept(&self.scripts.accept, |command| {
+        let answer: Vec<Vec<u8>> = self
+            .put(shard, Kind::Accept, |command| {
                 let expires_at = new.dedupe.expires_at.as_microsecond();
                 command
                     .arg(new.event.account.as_ref())
@@ -173,8 +174,8 @@ impl Shared {
         let attempt = &settlement.attempt;
         let ended_at = attempt.started_at.as_microsecond().saturating_add(span_micros(attempt.latency));
         let rules = self.options.circuit;
-        let (change, callback): (u8, Vec<u8>) = shard
-            .run(&self.scripts.settle, |command| {
+        let (change, callback): (u8, Vec<u8>) = self
+            .put(shard, Kind::Settle, |command| {
                 command.arg(&settlement.lease.delivery.to_bytes()).arg(token);
                 let (next, due, delay, reason) = match &settlement.next {
                     Next::Delivered => ("d", 0, 0, ""),

@@ -1,0 +1,6 @@
+-- Stands behind every script, which is `main` here: what it left for the end is written even if it failed,
+-- since what it wrote before is not taken back.
+local is_done, answer = pcall(main)
+write_out()
+if not is_done then return refusal_of(answer) end
+return answer

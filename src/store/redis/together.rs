@@ -1,0 +1,213 @@
+//! What many ask for at a time is done by one script: those that come while one runs go together in
+//! the next. A script that does one thing costs several times what one thing more costs it.
+
+use std::sync::Arc;
+
+use redis::{Arg, Cmd, FromRedisValue, Value};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use super::failure::{again, closed, full, refused, store_error};
+use super::form::corrupt;
+use super::shard::{Script, Shard, Witness};
+use super::{Shared, WAITING_WRITES, becomes_true};
+use crate::store::StoreError;
+
+/// The most that one script does. It keeps Redis from everything else for some milliseconds.
+const MOST: usize = 64;
+
+/// No more is put to a script that has so many bytes of arguments already.
+const MOST_BYTES: usize = 1 << 20;
+
+/// How many scripts of a kind a shard has under way: while one runs, the next is on its way.
+const UNDER_WAY: usize = 2;
+
+/// What can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Accept,
+    Settle,
+}
+
+impl Kind {
+    const ALL: [Self; 2] = [Self::Accept, Self::Settle];
+
+    fn script(self, shared: &Shared) -> &Script {
+        match self {
+            Self::Accept => &shared.scripts.accept,
+            Self::Settle => &shared.scripts.settle,
+        }
+    }
+
+    /// Whether its answer promises that something is kept.
+    const fn is_kept(self) -> bool {
+        matches!(self, Self::Accept)
+    }
+}
+
+/// Somebody waits for a thing to be done, whose arguments these are.
+struct Waiting {
+    thing: Cmd,
+    answer: oneshot::Sender<Result<Value, StoreError>>,
+}
+
+/// Where the things of each kind wait, for each shard.
+#[derive(Debug)]
+pub(super) struct Queues(Vec<[mpsc::Sender<Waiting>; Kind::ALL.len()]>);
+
+/// From now on what comes together goes together.
+pub(super) fn start(shared: &Arc<Shared>) -> Vec<JoinHandle<()>> {
+    let mut tasks = Vec::new();
+    let queues = (0..shared.shards.len()).map(|shard| {
+        Kind::ALL.map(|kind| {
+            let (queue, waiting) = mpsc::channel(WAITING_WRITES);
+            let waiting = Arc::new(Mutex::new(waiting));
+            tasks.extend(
+                (0..UNDER_WAY)
+                    .map(|_| tokio::spawn(run(Arc::clone(shared), shard, kind, Arc::clone(&waiting)))),
+            );
+            queue
+        })
+    });
+    let queues = Queues(queues.collect());
+    shared.queues.set(queues).expect("a store is started once");
+    tasks
+}
+
+/// Does what waits, until the store is closed and nothing waits.
+async fn run(shared: Arc<Shared>, shard: usize, kind: Kind, waiting: Arc<Mutex<mpsc::Receiver<Waiting>>>) {
+    let mut closing = shared.closing.subscribe();
+    loop {
+        let some = take(&mut *waiting.lock().await, &mut closing).await;
+        if some.is_empty() {
+            break;
+        }
+        let (things, callers): (Vec<Cmd>, Vec<_>) =
+            some.into_iter().map(|one| (one.thing, one.answer)).unzip();
+        let (answers, witness) = shared.put_together(&shared.shards[shard], kind, &things).await;
+        let shared = Arc::clone(&shared);
+        let answer = async move {
+            let kept = shared.is_kept(&shared.shards[shard], kind, witness).await;
+            for (caller, answer) in callers.into_iter().zip(answers) {
+                // Whoever is gone does not care.
+                let _ = caller.send(kept.as_ref().map_or_else(|error| Err(again(error)), |()| answer));
+            }
+        };
+        // Others need not wait until it is kept: there are no more of these than callers.
+        if kind.is_kept() {
+            tokio::spawn(answer);
+        } else {
+            answer.await;
+        }
+    }
+}
+
+/// As many as wait and fit into a script; none, if nobody will ever wait again.
+async fn take(waiting: &mut mpsc::Receiver<Waiting>, closing: &mut watch::Receiver<bool>) -> Vec<Waiting> {
+    let first = tokio::select! {
+        biased;
+        first = waiting.recv() => first,
+        () = becomes_true(closing) => {
+            waiting.close();
+            waiting.recv().await
+        }
+    };
+    let Some(first) = first else { return Vec::new() };
+    let mut bytes = size(&first.thing);
+    let mut some = vec![first];
+    while some.len() < MOST && bytes < MOST_BYTES {
+        let Ok(one) = waiting.try_recv() else { break };
+        bytes += size(&one.thing);
+        some.push(one);
+    }
+    some
+}
+
+fn arguments(thing: &Cmd) -> impl ExactSizeIterator<Item = &[u8]> {
+    thing.args_iter().map(|argument| match argument {
+        Arg::Simple(bytes) => bytes,
+        _ => unreachable!("nothing here goes by cursors"),
+    })
+}
+
+fn size(thing: &Cmd) -> usize {
+    arguments(thing).map(<[u8]>::len).sum()
+}
+
+impl Shared {
+    /// Has a thing done, with others if some wait.
+    pub(super) async fn put<T: FromRedisValue>(
+        &self,
+        shard: &Shard,
+        kind: Kind,
+        arguments: impl FnOnce(&mut Cmd) + Send,
+    ) -> Result<T, StoreError> {
+        let mut thing = Cmd::new();
+        arguments(&mut thing);
+        let answer = match self.queues.get() {
+            Some(Queues(queues)) => {
+                let (answer, answered) = oneshot::channel();
+                queues[shard.number()][kind as usize].try_send(Waiting { thing, answer }).map_err(
+                    |error| match error {
+                        mpsc::error::TrySendError::Full(_) => full(),
+                        mpsc::error::TrySendError::Closed(_) => closed(),
+                    },
+                )?;
+                answered.await.map_err(|_| closed())??
+            }
+            // Nobody works for a store that is not started.
+            None => {
+                let (mut answers, witness) = self.put_together(shard, kind, &[thing]).await;
+                self.is_kept(shard, kind, witness).await?;
+                answers.pop().expect("each thing is answered")?
+            }
+        };
+        T::from_redis_value(answer).map_err(|error| store_error(error.into()))
+    }
+
+    /// Returns when what was answered is kept, if its kind promises that.
+    async fn is_kept(&self, shard: &Shard, kind: Kind, witness: Option<Witness>) -> Result<(), StoreError> {
+        match witness {
+            Some(witness) if kind.is_kept() => shard.keep(&witness).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Has things done by one script; each is answered.
+    async fn put_together(
+        &self,
+        shard: &Shard,
+        kind: Kind,
+        things: &[Cmd],
+    ) -> (Vec<Result<Value, StoreError>>, Option<Witness>) {
+        let script = kind.script(self);
+        let add = |command: &mut Cmd| {
+            for thing in things {
+                let arguments = arguments(thing);
+                command.arg(arguments.len());
+                for argument in arguments {
+                    command.arg(argument);
+                }
+            }
+        };
+        let error = match shard.run_with::<Vec<Value>>(script, add).await {
+            Ok((answers, witness)) if answers.len() == things.len() => {
+                return (answers.into_iter().map(judged).collect(), Some(witness));
+            }
+            Ok(_) => corrupt("answer", "it is of another script"),
+            Err(error) => error,
+        };
+        (things.iter().map(|_| Err(again(&error))).collect(), None)
+    }
+}
+
+/// What one thing was answered, or why it was not done though others were.
+fn judged(answer: Value) -> Result<Value, StoreError> {
+    match &answer {
+        Value::Array(parts) => match parts.as_slice() {
+            [Value::BulkString(word), Value::BulkString(text)] if word == b"error" => Err(refused(text)),
+            _ => Ok(answer),
+        },
+        _ => Ok(answer),
+    }
+}
