@@ -67,7 +67,9 @@ local function write_call(account, name, known, context, received)
     call("HSET", key, "v", text(known[1] + 1), "b", context, "z", #context)
   else
     place = next_place(account, received)
-    call("HSET", key, "v", text((known[1] or 0) + 1), "b", context, "z", #context, "p", place, "m", text(received))
+    -- Behind every version of a call that was removed: whoever has read that one writes over no other.
+    local before = known[1] or call("HGET", P .. "nv", account) or 0
+    call("HSET", key, "v", text(before + 1), "b", context, "z", #context, "p", place, "m", text(received))
     add(P .. "il:" .. account, place, rest)
   end
   heard[#heard + 1] = text(received)
@@ -78,7 +80,9 @@ end
 -- Removes a call, but not what is to be erased with it.
 local function forget_call(account, name)
   local key, rest = P .. "c:" .. name, string.sub(name, #account + 2)
-  local known = call("HMGET", key, "z", "p")
+  local known = call("HMGET", key, "z", "p", "v")
+  local last = tonumber(call("HGET", P .. "nv", account)) or 0
+  call("HSET", P .. "nv", account, text(math.max(last, tonumber(known[3]) or 0)))
   call("ZREM", P .. "xc", name)
   call("ZREM", P .. "il:" .. account, rest)
   call("ZREM", P .. "in:" .. account, rest)
