@@ -353,7 +353,7 @@ async fn a_takeover_while_an_answer_waits_makes_it_an_error_and_its_repeat_finds
         let mut redis = Replicated::start();
         let port = redis.server.port().to_string();
         let replica = RedisServer::start(&["--appendonly", "yes", "--replicaof", "127.0.0.1", &port]);
-        // A master begins a history of its own with its first replica.
+        // A server's history gets a new name when its first replica comes.
         is_in_step(&redis.server, &replica);
         let store = redis.open().await;
         let row = callback(UNLIMITED);

@@ -7,7 +7,7 @@ use redis::{Arg, Cmd, FromRedisValue, Value};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use super::failure::{again, closed, full, refused, store_error};
+use super::failure::{again, closed, refused, store_error};
 use super::form::corrupt;
 use super::shard::{Script, Shard, Witness};
 use super::{Shared, WAITING_WRITES, becomes_true};
@@ -144,23 +144,17 @@ impl Shared {
     ) -> Result<T, StoreError> {
         let mut thing = Cmd::new();
         arguments(&mut thing);
-        let answer = match self.queues.get() {
-            Some(Queues(queues)) => {
-                let (answer, answered) = oneshot::channel();
-                queues[shard.number()][kind as usize].try_send(Waiting { thing, answer }).map_err(
-                    |error| match error {
-                        mpsc::error::TrySendError::Full(_) => full(),
-                        mpsc::error::TrySendError::Closed(_) => closed(),
-                    },
-                )?;
-                answered.await.map_err(|_| closed())??
-            }
+        let answer = if let Some(Queues(queues)) = self.queues.get() {
+            let (answer, answered) = oneshot::channel();
+            let queue = &queues[shard.number()][kind as usize];
+            // Those who wait here are no more than writes have turns, and settlements leases.
+            queue.send(Waiting { thing, answer }).await.map_err(|_| closed())?;
+            answered.await.map_err(|_| closed())??
+        } else {
             // Nobody works for a store that is not started.
-            None => {
-                let (mut answers, witness) = self.put_together(shard, kind, &[thing]).await;
-                self.is_kept(shard, kind, witness).await?;
-                answers.pop().expect("each thing is answered")?
-            }
+            let (mut answers, witness) = self.put_together(shard, kind, &[thing]).await;
+            self.is_kept(shard, kind, witness).await?;
+            answers.pop().expect("each thing is answered")?
         };
         T::from_redis_value(answer).map_err(|error| store_error(error.into()))
     }
