@@ -62,6 +62,7 @@ impl RedisServer {
     /// With the ports and the settings that are made up for each try.
     fn start_with(place: impl Fn() -> Place) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
+        let until = Instant::now() + PATIENCE;
         loop {
             let port = free_port();
             let Place { tls_port, bus_port, settings } = place();
@@ -69,6 +70,7 @@ impl RedisServer {
             if let Some(child) = launch(port, folder.path(), &settings, &[], LOADED) {
                 return Self { child, port, tls_port, bus_port, settings, folder };
             }
+            assert!(Instant::now() < until, "redis-server does not start with {settings:?}");
         }
     }
 

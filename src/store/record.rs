@@ -36,7 +36,8 @@ pub struct Recall {
 /// A call's context as it is stored, with the version that a write must name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredCall {
-    /// Grows by one with each write; a call that is not stored has version 0.
+    /// Grows by one with each write; a call that is not stored has version 0. One that is made anew
+    /// after it was removed has no version that it had before.
     pub version: u64,
     /// `CallContext::to_bytes`.
     pub context: Vec<u8>,

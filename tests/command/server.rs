@@ -326,7 +326,10 @@ async fn lists_go_on_over_pages_and_calls_and_events_are_shown() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_asked_is_said_in_a_line_with_the_mend() {
     let folder = tempfile::tempdir().unwrap();
-    let nowhere = format!("http://127.0.0.1:{}", free_port());
+    // Somebody's port at which nobody listens.
+    let nobody = tokio::net::TcpSocket::new_v4().unwrap();
+    nobody.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let nowhere = format!("http://{}", nobody.local_addr().unwrap());
     let with = |variables: &[(&str, &str)], line: &str| {
         run(folder.path(), variables, &line.split_whitespace().collect::<Vec<_>>(), "")
     };

@@ -18,7 +18,7 @@ use super::sample::{
     UNLIMITED, acceptance, account, call_key, callback, claim_now, delivered, failed, name, now, prove,
 };
 use super::speech_requests::{put, request};
-use super::{every_store, open_embedded, open_redis};
+use super::{every_store, every_store_and_cluster, open_embedded, open_redis};
 use crate::redis_server::RedisServer;
 
 /// An event of a call with a delivery to each of these registrations.
@@ -134,12 +134,42 @@ fn a_call_that_is_erased_leaves_nothing_but_that_there_were_deliveries() {
         // What comes later starts anew.
         let anew = event_of(&erased, 0, &[]);
         assert_eq!(store.accept(anew).await.unwrap(), Accepted::Stored);
-        assert_eq!(store.call(&erased).await.unwrap().unwrap().version, 1);
         assert_eq!(found(&store).await[0], erased);
         drop((store, jobs));
         let store = place.open_after_power_cut().await;
         assert_eq!(store.event(&account(), first.event.id).await.unwrap(), None);
         assert_eq!(found(&store).await.len(), 3);
+    });
+}
+
+#[test]
+fn what_was_read_of_a_call_before_it_was_removed_writes_over_none_that_is_made_anew() {
+    every_store_and_cluster(|place| async move {
+        let store = place.open().await;
+        let key = call_key("42");
+        let version = async || store.call(&key).await.unwrap().map_or(0, |call| call.version);
+        let mut read = Vec::new();
+        for round in 0..6 {
+            for _ in 0..=round {
+                let now = version().await;
+                assert!(!read.contains(&now) || now == 0, "{now} of {read:?}");
+                for before in &read {
+                    let late = event_of(&key, *before, &[]);
+                    assert_eq!(store.accept(late).await.unwrap(), Accepted::Conflict, "{before} of {read:?}");
+                }
+                store_it(&store, &event_of(&key, now, &[])).await;
+            }
+            // However long it was, and however it goes; the last ones are of several versions.
+            for older in (0..=round).rev() {
+                read.push(version().await - older);
+            }
+            if round % 2 == 0 {
+                assert!(store.erase_call(&key).await.unwrap());
+            } else {
+                while store.sweep(now() + Duration::from_hours(24 * 400)).await.unwrap() > 0 {}
+            }
+            assert_eq!(version().await, 0);
+        }
     });
 }
 

@@ -124,13 +124,13 @@ fn registrations_may_share_a_destination() {
         store.put_callback(removed.clone()).await.unwrap();
         store.accept(new.clone()).await.unwrap();
         // On trial, so one slot for both.
-        let claims = claim_now(&store, 10).await;
+        let claims = store.claim(10).await.unwrap();
         assert_eq!(claims.len(), 1);
         store.release(vec![claims[0].lease]).await.unwrap();
         assert!(store.remove_callback(&account(), removed.id).await.unwrap());
         store.close().await;
         let store = place.open().await;
-        let claims = claim_now(&store, 10).await;
+        let claims = store.claim(10).await.unwrap();
         assert_eq!(claims.len(), 1);
         assert_eq!(claims[0].callback, kept.id);
         assert!(store.settle(failed(&claims[0], Next::Dead("no".to_owned()))).await.unwrap());
@@ -138,7 +138,7 @@ fn registrations_may_share_a_destination() {
         assert!(claim_now(&store, 10).await.is_empty());
         settles_as(&store, new.deliveries[0].id, DeliveryState::Cancelled).await;
         assert!(store.retry(&account(), new.deliveries[1].id).await.unwrap());
-        assert_eq!(claim_now(&store, 10).await.len(), 1);
+        assert_eq!(store.claim(10).await.unwrap().len(), 1);
     });
 }
 

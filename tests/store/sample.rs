@@ -180,10 +180,13 @@ pub(crate) async fn state_of(store: &SharedStore, id: DeliveryId) -> DeliverySta
 pub(crate) async fn claim_now(store: &SharedStore, slots: usize) -> Vec<Claim> {
     let others = async {
         tokio::time::sleep(Duration::from_millis(100)).await;
-        // As many as there are shards of a Cluster to look at, and more.
+        // Their answers say nothing here, a refusal included: what counts is that there is one. As many as
+        // there are shards of a Cluster to look at, and more; and of every shard.
         for _ in 0..40 {
-            // Its answer says nothing here, a refusal included: what counts is that there is one.
             let _ = store.remove_callback(&account(), CallbackId::new()).await;
+        }
+        for _ in 0..3 {
+            let _ = store.standing().await;
         }
     };
     tokio::select! {

@@ -163,9 +163,9 @@ impl World {
         }
         let (key, context) = &mut self.calls[index];
         context.merge_owned(&facts, self.start + Duration::from_mins(told.at), told.owner);
-        let version = self.versions.entry(key.clone()).or_default();
-        let call = CallWrite { key: key.clone(), read_version: *version, context: context.to_bytes() };
-        *version += 1;
+        let key = key.clone();
+        let read_version = self.versions.get(&key).copied().unwrap_or_default();
+        let call = CallWrite { key: key.clone(), read_version, context: context.to_bytes() };
         let event = EventRow {
             id: EventId::new(),
             account: AccountName::clone(&key.account),
@@ -183,6 +183,12 @@ impl World {
             answered: Vec::new(),
         };
         assert_eq!(store.accept(acceptance).await.unwrap(), Accepted::Stored);
+        // That of a call which is made anew is the store's to choose.
+        let version = match read_version {
+            0 => store.call(&key).await.unwrap().expect("it was written").version,
+            before => before + 1,
+        };
+        self.versions.insert(key, version);
     }
 
     /// Erases one of the calls.

@@ -3,6 +3,7 @@
 pub(crate) mod allocations;
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -66,9 +67,16 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// A port that was free a moment ago.
+/// A port that was free a moment ago, below those that outgoing connections are given, of which the
+/// tests make so many that one of them may have it the next moment.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    loop {
+        let chance = RandomState::new().build_hasher().finish() % 22_000;
+        let port = 10_000 + u16::try_from(chance).unwrap();
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// A folder with a configuration and a store, for one or several runs of the process.

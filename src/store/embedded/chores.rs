@@ -208,16 +208,17 @@ fn sweep_events(
 /// Calls are numbered in the order of their making; only those made before the cutoff can have
 /// been written last before it.
 fn sweep_calls(desk: &mut Desk, cutoff: &Cutoff) -> rusqlite::Result<usize> {
-    let removed: Vec<(i64, i64)> = desk
+    let removed: Vec<(i64, i64, i64)> = desk
         .connection
         .prepare_cached(
             "DELETE FROM call WHERE number IN (SELECT number FROM call WHERE created_at <= ?1 \
              AND updated_at <= ?1 AND number < (SELECT coalesce(min(number), 0) + ?2 FROM call) \
-             ORDER BY number) RETURNING account, number",
+             ORDER BY number) RETURNING account, number, version",
         )?
-        .query_map(params![cutoff.at, SWEEP_CHUNK], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .query_map(params![cutoff.at, SWEEP_CHUNK], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
         .collect::<Result<_, _>>()?;
-    for (account, number) in &removed {
+    for (account, number, version) in &removed {
+        desk.note_removed_version(*version);
         search::removed(desk, *account, *number)?;
     }
     Ok(removed.len())

@@ -86,6 +86,10 @@ pub(super) struct Desk {
     pauses: Arc<Pauses>,
     /// Who is told of calls that changed.
     pub(super) index: Orders,
+    /// The version that the next new call begins with: behind all that a call had which was removed, so
+    /// that whoever has read that one writes over no other of its name. Nobody has read anything before
+    /// this process began.
+    first_version: i64,
     /// Somebody is to look at the announcements.
     pub(super) announcing: Arc<Notify>,
     announced_now: Cell<bool>,
@@ -137,6 +141,7 @@ impl Desk {
             paused_now: Vec::new(),
             pauses,
             index,
+            first_version: 1,
             announcing: Arc::default(),
             announced_now: Cell::new(false),
             accounts: Accounts::default(),
@@ -146,6 +151,15 @@ impl Desk {
             granted_now: Vec::new(),
             ended_now: Vec::new(),
         }
+    }
+
+    pub(super) const fn first_version(&self) -> i64 {
+        self.first_version
+    }
+
+    /// A call of this version was removed. One whose removal is taken back costs some versions.
+    pub(super) fn note_removed_version(&mut self, version: i64) {
+        self.first_version = self.first_version.max(version + 1);
     }
 
     pub(super) fn begin(&self) -> rusqlite::Result<()> {

@@ -87,12 +87,13 @@ impl Write for Erase {
                      AND call_id = ?2 AND call_space = ?3 AND state = 'submitted'",
                 )?
                 .execute(params![account, id, space, ERASED])?;
-            let number = desk
+            let (number, version) = desk
                 .connection
                 .prepare_cached(
-                    "DELETE FROM call WHERE account = ?1 AND id = ?2 AND space = ?3 RETURNING number",
+                    "DELETE FROM call WHERE account = ?1 AND id = ?2 AND space = ?3 RETURNING number, version",
                 )?
-                .query_row(params![account, id, space], |row| row.get(0))?;
+                .query_row(params![account, id, space], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            desk.note_removed_version(version);
             search::removed(desk, account, number)?;
         }
         // Only now, when nothing can fail any more.

@@ -101,9 +101,9 @@ fn write_call(desk: &mut Desk, call: &CallWrite, at: i64) -> rusqlite::Result<bo
             .connection
             .prepare_cached(
                 "INSERT INTO call (account, space, id, version, created_at, updated_at, context) \
-                 VALUES (?1, ?2, ?3, 1, ?4, ?4, ?5) ON CONFLICT DO NOTHING",
+                 VALUES (?1, ?2, ?3, ?6, ?4, ?4, ?5) ON CONFLICT DO NOTHING",
             )?
-            .execute(params![account, space, id, at, context])?;
+            .execute(params![account, space, id, at, context, desk.first_version()])?;
         if written == 0 {
             return Ok(false);
         }

@@ -58,6 +58,15 @@ local function note_removal(account, place)
   end
 end
 
+-- The last version that a call of an account had which was removed.
+local removed_versions = {}
+local function last_removed_version(account)
+  if not removed_versions[account] then
+    removed_versions[account] = tonumber(call("HGET", P .. "nv", account)) or 0
+  end
+  return removed_versions[account]
+end
+
 -- Writes a call, of which `known` are its version, the bytes that it is counted for and its place.
 local function write_call(account, name, known, context, received)
   local key, rest, place = P .. "c:" .. name, string.sub(name, #account + 2), known[3]
@@ -67,7 +76,9 @@ local function write_call(account, name, known, context, received)
     call("HSET", key, "v", text(known[1] + 1), "b", context, "z", #context)
   else
     place = next_place(account, received)
-    call("HSET", key, "v", text((known[1] or 0) + 1), "b", context, "z", #context, "p", place, "m", text(received))
+    -- Behind every version of a call that was removed: whoever has read that one writes over no other.
+    local before = known[1] or last_removed_version(account)
+    call("HSET", key, "v", text(before + 1), "b", context, "z", #context, "p", place, "m", text(received))
     add(P .. "il:" .. account, place, rest)
   end
   heard[#heard + 1] = text(received)
@@ -78,7 +89,9 @@ end
 -- Removes a call, but not what is to be erased with it.
 local function forget_call(account, name)
   local key, rest = P .. "c:" .. name, string.sub(name, #account + 2)
-  local known = call("HMGET", key, "z", "p")
+  local known = call("HMGET", key, "z", "p", "v")
+  removed_versions[account] = math.max(last_removed_version(account), tonumber(known[3]) or 0)
+  call("HSET", P .. "nv", account, text(removed_versions[account]))
   call("ZREM", P .. "xc", name)
   call("ZREM", P .. "il:" .. account, rest)
   call("ZREM", P .. "in:" .. account, rest)

@@ -57,6 +57,7 @@
 //! | `ie:<account>` | zset | events, in the order of ids |
 //! | `il:<account>` | zset | its calls (`<space>\0<call>`), by their places: when they were first heard of, and one later than another |
 //! | `np` | hash | the place that an account gave last; accounts whose calls the index knows or has noted |
+//! | `nv` | hash | the last version that a call of an account had which was removed: a new one begins behind it |
 //! | `in:<account>` | zset | what the index does not know yet, by place: calls as above, and places whose calls were removed |
 //! | `nu` | zset | accounts with such notes, by how many there are, more or less |
 //! | `nl` | string | the process that writes the index; expires by itself |
