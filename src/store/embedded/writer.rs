@@ -20,7 +20,7 @@ use super::{chores, claiming, seen};
 use crate::store::{Claim, Lease, StoreError};
 
 /// The most writes of one transaction.
-const MAX_BATCH: usize = 512;
+pub(super) const MAX_BATCH: usize = 512;
 
 /// The most bytes of bodies after which a batch takes no further write.
 const MAX_BATCH_BYTES: usize = 32 << 20;
@@ -203,6 +203,7 @@ impl Writer {
             },
         };
         let mut next = first;
+        let most = self.gathering.most();
         while let Some(message) = next {
             match message {
                 Message::Write(job) => {
@@ -213,7 +214,7 @@ impl Writer {
                 Message::Wake => self.claims.retain(|request| !request.answer.is_closed()),
                 Message::Close(answer) => self.closing = Some(answer),
             }
-            if jobs.len() >= MAX_BATCH || weight >= MAX_BATCH_BYTES {
+            if jobs.len() >= most || weight >= MAX_BATCH_BYTES {
                 break;
             }
             next = self.inbox.try_recv().ok().or_else(|| {
@@ -351,7 +352,7 @@ impl Writer {
             }
         }
         committed.is_written = self.checkpoints.commits() != commits;
-        self.gathering.committed(committed.started.elapsed() + self.syncs.last_sync());
+        self.gathering.committed(committed.started.elapsed(), self.syncs.last_sync());
         committed.handovers = served
             .into_iter()
             .map(|(request, claims)| {
