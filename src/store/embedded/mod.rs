@@ -2,10 +2,11 @@
 //!
 //! One thread writes. Whoever wants something written puts it into a bounded channel and waits;
 //! the thread takes all that waits and writes it in one transaction; another syncs once and answers
-//! everybody (group commit), while the first is at the next transaction (`syncing`). The same thread owns the [`Scheduler`],
-//! and serves claims in the same transaction as the writes that made their deliveries due, so that
-//! a delivery can start one sync after its event came in. What is leased is known in memory, and
-//! marked in the file so that a process that dies of an attempt is found out.
+//! everybody (group commit), while the first is at the next transaction (`syncing`). The writer owns
+//! the [`Scheduler`](super::scheduler::Scheduler), and serves claims in the same transaction as the
+//! writes that made their deliveries due, so that a delivery can start one sync after its event came
+//! in. What is leased is known in memory, and marked in the file so that a process that dies of an
+//! attempt is found out.
 //!
 //! What searches of calls need is written by the same thread, and made by another (`search`).
 //!
@@ -27,6 +28,7 @@ mod intake;
 mod jobs;
 mod late;
 mod lists;
+mod opening;
 mod reader;
 mod recovery;
 mod replay;
@@ -42,7 +44,6 @@ mod tests;
 mod writer;
 
 use std::fmt;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
@@ -54,21 +55,17 @@ pub use self::audit::audit;
 use async_trait::async_trait;
 use hyper::body::Bytes;
 use jiff::Timestamp;
-use rusqlite::Connection;
 use tokio::sync::{Notify, Semaphore, oneshot};
 
-use self::checkpoint::Checkpoints;
 use self::desk::{Desk, Pauses};
 use self::erasing::Erased;
 use self::failure::{closed, full};
 use self::reader::Readers;
-use self::schema::Ownership;
 use self::search::Indexer;
 use self::seen::Recent;
 use self::standing::Meter;
-use self::syncing::{Durability, Sync, Syncs};
-use self::writer::{ClaimRequest, GivenBack, Message, Pending, Write, Writer};
-use super::scheduler::{CircuitRules, Scheduler};
+use self::writer::{ClaimRequest, Message, Pending, Write};
+use super::scheduler::CircuitRules;
 use super::{
     Acceptance, Accepted, Announcement, Answered, CallMark, CallQuery, CallbackChanges, CallbackRow, Claim,
     DedupeKey, DefinitionVersion, DeliveryFilter, DeliveryRow, DeliveryView, EventFilter, EventRow,
@@ -129,70 +126,6 @@ impl fmt::Debug for Embedded {
 }
 
 impl Embedded {
-    /// Opens the file at `path`, making it and its folder if there are none, and reads what waits
-    /// in it: about a second for each million deliveries. Blocks.
-    ///
-    /// # Errors
-    /// [`StoreError::Unusable`]: another process owns the file, it cannot be written, it is
-    /// something else than a store, is damaged, or was written by a newer version.
-    pub fn open(path: &Path, options: Options) -> Result<Self, StoreError> {
-        let path = std::path::absolute(path)
-            .map_err(|error| StoreError::Unusable(format!("{} is no path: {error}", path.display())))?;
-        let ownership = schema::own(&path)?;
-        let connection = schema::open_writer(&path)?;
-        let sync = syncing::log_of(&path)?;
-        Self::start(&path, connection, sync, ownership, options)
-    }
-
-    fn start(
-        path: &Path,
-        connection: Connection,
-        sync: Sync,
-        ownership: Ownership,
-        options: Options,
-    ) -> Result<Self, StoreError> {
-        let now = Timestamp::now();
-        // Tokens of an earlier process stay different from ours.
-        let first_token = now.as_microsecond().unsigned_abs();
-        let scheduler = Scheduler::new(options.max_in_flight, first_token, options.circuit);
-        let pauses = Arc::new(Pauses::new());
-        let (index, to_index) = search::orders();
-        let mut desk = Desk::new(connection, scheduler, options.retention, Arc::clone(&pauses), index);
-        let announcing = Arc::clone(&desk.announcing);
-        let recent = desk.seen.recent.clone();
-        recovery::recover(&mut desk, now).map_err(|error| schema::unusable(path, &error))?;
-        let checkpoints = Checkpoints::start(path, &mut desk.connection)?;
-        schema::leave_syncs(path, &desk.connection)?;
-        let durability = Arc::new(Durability::new());
-        let readers = Readers::open(path, Arc::clone(&durability))?;
-        let (outbox, inbox) = sync_channel(WAITING_WRITES + options.max_in_flight + WAITING_OTHERS);
-        let outbox = Arc::new(outbox);
-        let indexer = Arc::new(Indexer::start(path, to_index, Arc::downgrade(&outbox))?);
-        let meter = Meter::new();
-        let syncs = Syncs::start(path, sync, durability, recent.clone(), meter.clone())?;
-        let writer = Writer::new(desk, inbox, GivenBack::default(), checkpoints, syncs);
-        let thread = std::thread::Builder::new()
-            .name("ringback-store".to_owned())
-            .spawn(move || {
-                writer.run();
-                // The last to go: nobody else may open the file before the writer is done.
-                drop(ownership);
-            })
-            .map_err(|error| schema::no_thread(path, &error))?;
-        Ok(Self {
-            outbox,
-            indexer,
-            turns: Arc::new(Semaphore::new(WAITING_WRITES)),
-            readers,
-            recent,
-            pauses,
-            announcing,
-            meter,
-            closed: AtomicBool::new(false),
-            thread: Mutex::new(Some(thread)),
-        })
-    }
-
     /// Returns when searches look at no call by itself that was written before. They find the same
     /// calls without it, if more slowly; it is for those who measure them.
     pub async fn indexed(&self) {

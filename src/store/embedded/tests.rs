@@ -2,11 +2,13 @@
 
 mod disk;
 
+use std::path::Path;
 use std::time::Instant;
 
 use hyper::body::Bytes;
 
 use super::failure::WriteError;
+use super::syncing::Sync;
 use super::*;
 use crate::event::EventType;
 use crate::store::{

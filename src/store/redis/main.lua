@@ -3,4 +3,4 @@
 local is_done, answer = pcall(main)
 write_out()
 if not is_done then return refusal_of(answer) end
-return answer
+return unwritten and refusal_of(unwritten) or answer

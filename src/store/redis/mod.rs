@@ -22,62 +22,7 @@
 //! token says in its first byte which shard it is of. How often a source's provider may be asked is
 //! counted in the shard of the source's name.
 //!
-//! # Keys
-//!
-//! All of a shard begin with `{rb0}:`, `{rb1}:` … Ids are 16 bytes, times are µs.
-//!
-//! | key | type | holds |
-//! | --- | --- | --- |
-//! | `n` | hash | `F` format, `E` the name of the data, `S` how many shards (if there are several), `k` last token, `t` last time, `v` last revision, `C` no calls of a format before 4 wait for the index |
-//! | `b` | hash | how many bytes are stored for each account |
-//! | `e:<event>` | hash | `b` record, `s` its dedupe key, `a` account, `z` bytes that are counted for it, `c` its call |
-//! | `ce:<account>\0<space>\0<call>` | zset | the events of a call, in the order of ids; those of a format before 4 are missing |
-//! | `s:<source>\0<digest>` | string | the event with this dedupe key, and until when; expires by itself |
-//! | `c:<account>\0<space>\0<call>` | hash | `v` version, `b` context, `z` bytes that are counted for it, `p` place, `m` made at |
-//! | `k:<registration>` | hash | account, limits, state, definition; `r` removed at: a stone |
-//! | `y:<account>\0<key>` | string | the answer that a repeated request gets again; expires by itself |
-//! | `kr`, `kp` | zset | registrations by revision; the paused ones |
-//! | `h:<delivery>` | hash | all of a delivery that changes: state, token, attempts, due …; `o` the space of its call |
-//! | `r:<delivery>` | string | its request; or, if it is late, what it is yet to be rendered from, by name |
-//! | `a:<delivery>` | list | its attempts |
-//! | `sn:<event>` | hash | what its late deliveries are rendered from: `b` bytes, `a` account, `z` bytes that are counted for it |
-//! | `su:<event>` | set | its late deliveries, as long as they are |
-//! | `vu:<registration><version>` | set | late deliveries that name this version of its definition |
-//! | `vd:<registration><version>` | string | that definition, when the registration has another |
-//! | `d:<destination>` | hash | limits, in flight, rate, whose turn, circuit |
-//! | `q:<destination>` | zset | what waits for it, by time |
-//! | `g:<destination><order>` | zset | deliveries that go out in this order, by their place in it |
-//! | `qx:<destination>`, `zx` | zset, set | what waited for a removed registration; which those are |
-//! | `co` | set | destinations whose circuit is open |
-//! | `w`, `lp`, `lt` | zset | destinations whose time will come, in line, in line on trial |
-//! | `l` | zset | leased deliveries, by when the lease runs out |
-//! | `an` | zset | what is to be announced, by time |
-//! | `wake`, `jb` | list | one element while there is work, or a job, that nobody was told of |
-//! | `i:<account>`, `ic:<registration>`, `ik:<account>\0<call>` | zset | deliveries, in the order of ids |
-//! | `ie:<account>` | zset | events, in the order of ids |
-//! | `il:<account>` | zset | its calls (`<space>\0<call>`), by their places: when they were first heard of, and one later than another |
-//! | `np` | hash | the place that an account gave last; accounts whose calls the index knows or has noted |
-//! | `nv` | hash | the last version that a call of an account had which was removed: a new one begins behind it |
-//! | `in:<account>` | zset | what the index does not know yet, by place: calls as above, and places whose calls were removed |
-//! | `nu` | zset | accounts with such notes, by how many there are, more or less |
-//! | `nl` | string | the process that writes the index; expires by itself |
-//! | `ng` | hash | of each account how often its index was written |
-//! | `ib:<account>`, `it:<account>` | zset, set | blocks of its index by the first place; tokens that have lanes in it |
-//! | `iv:<account>\0<token>\0<block><column>` | string | a column of the index (`search/mod.rs`) |
-//! | `o:<account>`, `is:<state>:<account>` | zset | those that are open, or ended without success |
-//! | `xd`, `xf`, `xe`, `xk`, `xc` | zset | what retention removes: delivered, failed, events, kept events, calls |
-//! | `j:<job>` | hash | a speech job: source, key, account, phase, due, records; `n` token while it is leased; `e` its end |
-//! | `jk:<source>\0<key>` | string | the job with this key that has not failed |
-//! | `jp:<source>\0<provider's id>` | zset | its jobs, in the order of ids |
-//! | `js:<source>`, `jw:<source>` | zset | jobs that wait to be submitted, and the others that wait, by time |
-//! | `ja:<source>` | set | jobs that its provider is at work on, or that are being handed over |
-//! | `jr:<source>` | string | how far the requests to its provider have used up their rate; expires by itself |
-//! | `jl` | zset | leased jobs, by when the lease runs out |
-//! | `u:<request>` | hash | a speech request: account, when it was made, and of each call `k` which, `s` state, `r` reason or delivery |
-//! | `uw:<account>\0<space>\0<call>` | hash | the speech requests that wait for a call, with its place in each |
-//! | `jc:<account>\0<space>\0<call>` | set | the jobs of a call |
-//! | `jo:<account>`, `xj` | set, zset | jobs that are not over; all of them, by their end or else their deadline |
-
+#![doc = include_str!("keys.md")]
 #![allow(clippy::similar_names, reason = "a shard, and what its tasks have shared, are called so")]
 
 mod address;

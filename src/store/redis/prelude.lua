@@ -1,5 +1,5 @@
 -- Stands before every script: the clock, the destinations, and how a delivery ends.
--- What each key holds is told in mod.rs.
+-- What each key holds is told in keys.md.
 --
 -- KEYS[1] is the prefix of all keys; its hash tag puts them into one slot of a Cluster.
 -- ARGV[1] is the time in µs, or nothing for Redis' own clock. Only tests give a time.
@@ -48,9 +48,16 @@ local function in_parts(list, write)
   for first = 1, #list, 1000 do write(unpack(list, first, math.min(first + 999, #list))) end
 end
 
+-- What is wrong with one key keeps no other from being written: it fails the script afterwards.
+local unwritten
+local function try(...)
+  local answer = redis.pcall(...)
+  if type(answer) == "table" and answer.err then unwritten = unwritten or answer end
+end
+
 local function write_members()
-  for key, list in pairs(added) do in_parts(list, function(...) call("ZADD", key, ...) end) end
-  for key, list in pairs(removed) do in_parts(list, function(...) call("ZREM", key, ...) end) end
+  for key, list in pairs(added) do in_parts(list, function(...) try("ZADD", key, ...) end) end
+  for key, list in pairs(removed) do in_parts(list, function(...) try("ZREM", key, ...) end) end
   added, removed = {}, {}
 end
 
