@@ -44,7 +44,7 @@ fn main() -> ExitCode {
     }
     let is_asked = |mode: &str| arguments.iter().any(|argument| argument == mode);
     if is_asked("--instructions") {
-        return instructions::run();
+        return instructions::run(is_asked(instructions::WITHOUT_LTO));
     }
     let is_test = is_asked("--test");
     let plan = if is_test { Plan::ONCE } else { Plan::FULL };
@@ -68,7 +68,11 @@ fn main() -> ExitCode {
     compiling::run(plan);
     escaping::run(plan);
     // The budget is that of a program that was optimised.
-    if is_test && !cfg!(debug_assertions) { instructions::run() } else { ExitCode::SUCCESS }
+    if is_test && !cfg!(debug_assertions) {
+        instructions::run(is_asked(instructions::WITHOUT_LTO))
+    } else {
+        ExitCode::SUCCESS
+    }
 }
 
 /// The sample's callback is what the text says.
