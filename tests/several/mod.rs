@@ -93,8 +93,16 @@ fn calls(seen: &[Received]) -> HashSet<String> {
     seen.iter().map(|received| received.json()["call"].as_str().unwrap().to_owned()).collect()
 }
 
-/// Every accepted event arrives, under one id, and with one body.
-async fn everything_arrives(receiver: &Receiver, accepted: &HashSet<String>) {
+/// The load ends, every event that was accepted arrives, under one id and with one body, and an audit
+/// finds nothing wrong.
+async fn everything_arrives_in_the_end(
+    homes: &[Arc<Home>; 2],
+    server: &RedisServer,
+    load: Load,
+    receiver: &Receiver,
+) {
+    let accepted = load.end().await;
+    run_leases_out(server);
     let seen = receiver.wait_until(Duration::from_mins(2), |seen| accepted.is_subset(&calls(seen))).await;
     let mut deliveries: HashMap<String, HashSet<String>> = HashMap::new();
     for (id, requests) in by_id(&seen) {
@@ -105,6 +113,7 @@ async fn everything_arrives(receiver: &Receiver, accepted: &HashSet<String>) {
     for (call, ids) in deliveries {
         assert_eq!(ids.len(), 1, "{call} was delivered under several ids");
     }
+    assert_eq!(homes[0].audit()["clean"], true);
 }
 
 /// Waits until a process knows a registration that another took in.
@@ -155,10 +164,7 @@ async fn nothing_is_lost_when_one_of_two_processes_is_killed() {
     }
     // While both work.
     assert_eq!(homes[0].audit()["clean"], true);
-    let accepted = load.end().await;
-    run_leases_out(&server);
-    everything_arrives(&receiver, &accepted).await;
-    assert_eq!(homes[0].audit()["clean"], true);
+    everything_arrives_in_the_end(&homes, &server, load, &receiver).await;
     for process in processes {
         process.signal("TERM");
         assert_eq!(process.wait(Duration::from_mins(1)), 0);
@@ -185,10 +191,7 @@ async fn nothing_is_lost_when_redis_is_killed() {
     load.wait_for(40).await;
     // While both work.
     assert_eq!(homes[0].audit()["clean"], true);
-    let accepted = load.end().await;
-    run_leases_out(&server);
-    everything_arrives(&receiver, &accepted).await;
-    assert_eq!(homes[0].audit()["clean"], true);
+    everything_arrives_in_the_end(&homes, &server, load, &receiver).await;
     let (status, _) = client.send("GET", &homes[0].url("/readyz"), &[], "").await.unwrap();
     assert_eq!(status, StatusCode::OK);
 }
@@ -216,11 +219,8 @@ async fn nothing_is_lost_when_redis_comes_back_and_loads_its_data() {
     }
     server.finish_loading();
     load.wait_for(40).await;
-    let accepted = load.end().await;
-    run_leases_out(&server);
-    everything_arrives(&receiver, &accepted).await;
+    everything_arrives_in_the_end(&homes, &server, load, &receiver).await;
     assert!(!calls(&receiver.seen()).contains("while it loads"), "what was refused was not taken");
-    assert_eq!(homes[0].audit()["clean"], true);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,7 +9,10 @@ use std::time::Duration;
 
 use ringback::event::AccountName;
 use ringback::store::redis::{Durability, Options, Redis};
-use ringback::store::{Accepted, Answered, Jobs, Next, PutJob, Remember, SharedStore, Store, StoreError};
+use ringback::store::{
+    Acceptance, Accepted, Answered, Jobs, Next, PutJob, Remember, SharedStore, Store, StoreError,
+};
+use tokio::task::JoinHandle;
 
 use super::MAX_IN_FLIGHT;
 use super::jobs::{job, past};
@@ -105,6 +108,20 @@ impl Replicated {
         let waited =
             self.state.1.wait_timeout_while(state, PATIENCE, |state| state.asked <= count).unwrap().1;
         assert!(!waited.timed_out(), "nobody waits for a replica");
+    }
+
+    /// Hands in an event whose answer waits for a replica that says nothing, until something else seems.
+    fn accept_unanswered(
+        &self,
+        store: &SharedStore,
+        new: &Acceptance,
+    ) -> JoinHandle<Result<Accepted, StoreError>> {
+        self.seem(Seems { kept: None, ..GOOD });
+        let before = self.asked();
+        let (store, new) = (Arc::clone(store), new.clone());
+        let waiting = tokio::spawn(async move { store.accept(new).await });
+        self.is_asked_after(before);
+        waiting
     }
 
     async fn try_open(&self) -> Result<Redis, StoreError> {
@@ -218,13 +235,8 @@ async fn an_answer_waits_until_a_replica_has_it_on_its_disk() {
     let store = redis.open().await;
     let row = callback(UNLIMITED);
     store.put_callback(row.clone()).await.unwrap();
-    redis.seem(Seems { kept: None, ..GOOD });
-    let (before, new) = (redis.asked(), acceptance(&[row.id]));
-    let waiting = tokio::spawn({
-        let (store, new) = (Arc::clone(&store), new.clone());
-        async move { store.accept(new).await }
-    });
-    redis.is_asked_after(before);
+    let new = acceptance(&[row.id]);
+    let waiting = redis.accept_unanswered(&store, &new);
     // It is there, and may be delivered; who posted it is not told so yet.
     assert!(store.event(&account(), new.event.id).await.unwrap().is_some());
     let claims = store.claim(1).await.unwrap();
@@ -363,13 +375,8 @@ async fn a_takeover_while_an_answer_waits_makes_it_an_error_and_its_repeat_finds
         if !has_it {
             promote();
         }
-        redis.seem(Seems { kept: None, ..GOOD });
-        let (before, new) = (redis.asked(), acceptance(&[row.id]));
-        let waiting = tokio::spawn({
-            let (store, new) = (Arc::clone(&store), new.clone());
-            async move { store.accept(new).await }
-        });
-        redis.is_asked_after(before);
+        let new = acceptance(&[row.id]);
+        let waiting = redis.accept_unanswered(&store, &new);
         if has_it {
             is_in_step(&redis.server, &replica);
             promote();
@@ -393,13 +400,8 @@ async fn a_takeover_while_an_answer_waits_makes_it_an_error_and_its_repeat_finds
 async fn a_master_that_becomes_a_replica_while_an_answer_waits_makes_it_an_error() {
     let redis = Replicated::start();
     let store = redis.open().await;
-    redis.seem(Seems { kept: None, ..GOOD });
-    let (before, new) = (redis.asked(), acceptance(&[]));
-    let waiting = tokio::spawn({
-        let (store, new) = (Arc::clone(&store), new.clone());
-        async move { store.accept(new).await }
-    });
-    redis.is_asked_after(before);
+    let new = acceptance(&[]);
+    let waiting = redis.accept_unanswered(&store, &new);
     redis.seem(Seems { kept: None, is_demoted: true, ..GOOD });
     let error = waiting.await.unwrap().unwrap_err();
     assert!(matches!(error, StoreError::Unavailable { .. }), "{error}");

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use ringback::store::redis as redis_store;
-use ringback::store::{Acceptance, Accepted, Next, SharedStore, StoreError};
+use ringback::store::{Acceptance, Accepted, CallbackRow, Next, SharedStore, StoreError};
 use tokio::task::JoinHandle;
 
 use super::open_redis;
@@ -20,6 +20,13 @@ type Answers = Vec<JoinHandle<Result<Accepted, StoreError>>>;
 
 async fn open(server: &RedisServer) -> SharedStore {
     Arc::new(open_redis(&server.url()).await)
+}
+
+/// With a registration.
+async fn open_with_one(server: &RedisServer) -> (SharedStore, CallbackRow) {
+    let (store, row) = (open(server).await, callback(UNLIMITED));
+    store.put_callback(row.clone()).await.unwrap();
+    (store, row)
 }
 
 /// Hands in events while Redis stands still, and lets it go on when all of them wait.
@@ -59,9 +66,7 @@ fn scripts(server: &RedisServer) -> usize {
 #[tokio::test]
 async fn events_that_wait_go_together() {
     let server = RedisServer::start(&[]);
-    let store = open(&server).await;
-    let row = callback(UNLIMITED);
-    store.put_callback(row.clone()).await.unwrap();
+    let (store, row) = open_with_one(&server).await;
     let before = scripts(&server);
     let events = (0..CALLERS).map(|_| acceptance(&[row.id]));
     for answer in while_redis_stands_still(&server, &store, events).await {
@@ -74,9 +79,7 @@ async fn events_that_wait_go_together() {
 #[tokio::test]
 async fn one_that_cannot_be_written_takes_no_other_with_it() {
     let server = RedisServer::start(&[]);
-    let store = open(&server).await;
-    let row = callback(UNLIMITED);
-    store.put_callback(row.clone()).await.unwrap();
+    let (store, row) = open_with_one(&server).await;
     let events: Vec<Acceptance> =
         (0..CALLERS).map(|number| of_call(acceptance(&[row.id]), &format!("call-{number}"))).collect();
     // Damaged: where a call is to be, something else is.
@@ -115,9 +118,7 @@ async fn events_of_one_call_that_go_together_see_each_other() {
 #[tokio::test]
 async fn outcomes_that_wait_go_together() {
     let server = RedisServer::start(&[]);
-    let store = open(&server).await;
-    let row = callback(UNLIMITED);
-    store.put_callback(row.clone()).await.unwrap();
+    let (store, row) = open_with_one(&server).await;
     prove(&store, row.id).await;
     let other = callback(UNLIMITED);
     store.put_callback(other.clone()).await.unwrap();
