@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::redis_server::RedisServer;
 use crate::store::run_leases_out;
-use crate::support::{Home, OPEN_DIALER, Received, Receiver, by_id, soon_again};
+use crate::support::{Home, OPEN_DIALER, Process, Received, Receiver, by_id, soon_again};
 
 fn two_homes(server: &RedisServer) -> [Arc<Home>; 2] {
     [(); 2].map(|()| Arc::new(Home::with_store(&server.url(), OPEN_DIALER)))
@@ -137,15 +137,30 @@ async fn register(homes: &[Arc<Home>; 2], client: &Client, receiver: &Receiver) 
     id.to_owned()
 }
 
+/// Two processes on one Redis, a load on both, and a receiver that fails now and then.
+struct Two {
+    homes: [Arc<Home>; 2],
+    processes: [Process; 2],
+    receiver: Receiver,
+    client: Client,
+    load: Load,
+}
+
+impl Two {
+    async fn under_load(server: &RedisServer) -> Self {
+        let homes = two_homes(server);
+        let processes = homes.each_ref().map(|home| home.start());
+        let (receiver, client) = (Receiver::start_failing().await, Client::new());
+        register(&homes, &client, &receiver).await;
+        let load = Load::start(&homes);
+        Self { homes, processes, receiver, client, load }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_when_one_of_two_processes_is_killed() {
     let server = RedisServer::durable();
-    let homes = two_homes(&server);
-    let mut processes = homes.each_ref().map(|home| home.start());
-    let (receiver, client) = (Receiver::start_failing().await, Client::new());
-    register(&homes, &client, &receiver).await;
-
-    let load = Load::start(&homes);
+    let Two { homes, mut processes, receiver, load, .. } = Two::under_load(&server).await;
     for kill in 0..6 {
         load.wait_for(20).await;
         let [one, other] = processes;
@@ -174,12 +189,7 @@ async fn nothing_is_lost_when_one_of_two_processes_is_killed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_when_redis_is_killed() {
     let mut server = RedisServer::durable();
-    let homes = two_homes(&server);
-    let _processes = homes.each_ref().map(|home| home.start());
-    let (receiver, client) = (Receiver::start_failing().await, Client::new());
-    register(&homes, &client, &receiver).await;
-
-    let load = Load::start(&homes);
+    let Two { homes, processes: _processes, receiver, client, load } = Two::under_load(&server).await;
     for _ in 0..5 {
         load.wait_for(40).await;
         server.kill();
@@ -199,12 +209,7 @@ async fn nothing_is_lost_when_redis_is_killed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_when_redis_comes_back_and_loads_its_data() {
     let mut server = RedisServer::durable();
-    let homes = two_homes(&server);
-    let _processes = homes.each_ref().map(|home| home.start());
-    let (receiver, client) = (Receiver::start_failing().await, Client::new());
-    register(&homes, &client, &receiver).await;
-
-    let load = Load::start(&homes);
+    let Two { homes, processes: _processes, receiver, client, load } = Two::under_load(&server).await;
     load.wait_for(40).await;
     server.make_loading_long();
     server.kill();

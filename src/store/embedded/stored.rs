@@ -11,8 +11,8 @@ use rusqlite::{Connection, OptionalExtension};
 
 use crate::event::AccountName;
 
-/// What counts what is removed or changed. `request` has no account where it was written by an older version and nothing was
-/// delivered with it.
+/// What counts what is removed or changed. `request` has no account where it was written by an older
+/// version and nothing was delivered with it.
 pub(super) const TRIGGERS: &str = "
 CREATE TRIGGER event_removed AFTER DELETE ON event BEGIN
     UPDATE account SET stored = stored - length(OLD.body) WHERE id = OLD.account;

@@ -22,7 +22,7 @@ end
 
 -- What a script writes at its end, since nothing reads it before: a command costs more than what it
 -- writes. Members of sorted sets, as score and member in turn; members that leave them; bytes that are
--- counted; and whatever else knows what it owes. scripts.rs puts main.lua around every script, which
+-- counted; and whatever else knows what it owes. shard.rs puts main.lua around every script, which
 -- sees to it.
 local added, removed, counted, owed = {}, {}, {}, {}
 
