@@ -17,7 +17,9 @@ use super::search::Indexer;
 use super::standing::Meter;
 use super::syncing::{Durability, Sync, Syncs};
 use super::writer::{GivenBack, Writer};
-use super::{Embedded, Options, WAITING_OTHERS, WAITING_WRITES, recovery, schema, search, syncing};
+use super::{
+    Embedded, Options, WAITING_OTHERS, WAITING_WRITES, checkpoint, recovery, schema, search, syncing,
+};
 use crate::store::StoreError;
 use crate::store::scheduler::Scheduler;
 
@@ -54,9 +56,10 @@ impl Embedded {
         let announcing = Arc::clone(&desk.announcing);
         let recent = desk.seen.recent.clone();
         recovery::recover(&mut desk, now).map_err(|error| schema::unusable(path, &error))?;
-        let checkpoints = Checkpoints::start(path, &mut desk.connection)?;
-        schema::leave_syncs(path, &desk.connection)?;
         let durability = Arc::new(Durability::new());
+        let file = checkpoint::sync_of(path)?;
+        let checkpoints = Checkpoints::start(path, &mut desk.connection, file, Arc::clone(&durability))?;
+        schema::leave_syncs(path, &desk.connection)?;
         let readers = Readers::open(path, Arc::clone(&durability))?;
         let (outbox, inbox) = sync_channel(WAITING_WRITES + options.max_in_flight + WAITING_OTHERS);
         let outbox = Arc::new(outbox);

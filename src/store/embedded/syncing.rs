@@ -82,8 +82,16 @@ impl Durability {
         }
     }
 
-    fn failure(&self) -> Option<Arc<io::Error>> {
+    pub(super) fn failure(&self) -> Option<Arc<io::Error>> {
         self.synced.borrow().failed.clone()
+    }
+
+    /// A sync failed: nothing is taken from now on.
+    pub(super) fn fail(&self, error: io::Error) -> Arc<io::Error> {
+        tracing::error!(%error, "the store could not be synced: start again once the disk works");
+        let error = Arc::new(error);
+        self.synced.send_modify(|synced| synced.failed = Some(Arc::clone(&error)));
+        error
     }
 }
 
@@ -186,10 +194,7 @@ impl Work {
         }
         let started = Instant::now();
         if let Err(error) = (self.sync)() {
-            tracing::error!(%error, "the store's log could not be synced: start again once the disk works");
-            let error = Arc::new(error);
-            self.durability.synced.send_modify(|synced| synced.failed = Some(Arc::clone(&error)));
-            return Some(error);
+            return Some(self.durability.fail(error));
         }
         let took = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.durability.last_sync.store(took, Ordering::Relaxed);

@@ -135,6 +135,7 @@ impl Drop for Handover {
 
 /// The writer.
 pub(super) struct Writer {
+    /// The first to be dropped: the others may hold the file open ([`super::checkpoint::sync_of`]).
     pub(super) desk: Desk,
     pub(super) inbox: Receiver<Message>,
     pub(super) given_back: GivenBack,
