@@ -169,7 +169,7 @@ async fn open_shards(
     while shards.len() < count {
         let shard = Shard::new(shards.len(), Arc::clone(nodes), time.clone());
         let name = ulid::Ulid::generate().to_string();
-        let (format, epoch, recorded): (u32, Vec<u8>, usize) = shard
+        let (format, epoch, recorded, is_old): (u32, Vec<u8>, usize, bool) = shard
             .run(&scripts.open, |command| {
                 command.arg(FORMAT).arg(&name).arg(count);
             })
@@ -187,8 +187,43 @@ async fn open_shards(
                 shards.len()
             )));
         }
+        if is_old {
+            bring_up(&shard, scripts).await?;
+        }
         shard.expect_epoch(epoch);
         shards.push(shard);
     }
     Ok(shards)
+}
+
+/// Keys that one script brings up.
+const BRING_UP_CHUNK: usize = 100;
+
+/// Brings everything of a shard up to our format. One that was interrupted begins again, and several
+/// processes may do it at a time.
+async fn bring_up(shard: &Shard, scripts: &Scripts) -> Result<(), StoreError> {
+    tracing::info!("what an older ringback has stored is brought up to this one's format");
+    let mut cursor = "0".to_owned();
+    loop {
+        let mut pipeline = redis::pipe();
+        let pattern = shard.key("[hdea]:*", b"");
+        pipeline.cmd("SCAN").arg(&cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(10 * BRING_UP_CHUNK);
+        let ((next, keys),): ((String, Vec<Vec<u8>>),) = shard.ask(&pipeline).await?;
+        for chunk in keys.chunks(BRING_UP_CHUNK) {
+            let _: () = shard
+                .run(&scripts.bring_up, |command| {
+                    for key in chunk {
+                        command.arg(&key[shard.prefix().len()..]);
+                    }
+                })
+                .await?;
+        }
+        if next == "0" {
+            break;
+        }
+        cursor = next;
+    }
+    let mut pipeline = redis::pipe();
+    pipeline.cmd("HDEL").arg(shard.key("n", b"")).arg("U").ignore();
+    shard.ask(&pipeline).await
 }
