@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringback::store::redis as redis_store;
+use ringback::store::redis::{self as redis_store, Options, Redis};
 use ringback::store::{DeliveryState, DestinationLimits, Next, Rate, SharedStore};
 
 use super::auditing::inhabit;
@@ -64,4 +64,22 @@ async fn what_format_6_left_in_a_redis_is_brought_up() {
     assert_eq!((view.row.state, view.attempts.len()), (DeliveryState::Dead, 1));
     let event = store.event(&account(), there.event).await.unwrap().unwrap();
     assert_eq!(event.account, account());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_brought_up_while_an_older_process_runs() {
+    let server = RedisServer::start(&[]);
+    let older: SharedStore = Arc::new(open_redis(&server.url()).await);
+    // It waits for work, as one does that has nothing to do.
+    let claiming = tokio::spawn({
+        let older = older.clone();
+        async move { older.claim(1).await }
+    });
+    server.ask(&[b"EVAL", super::BACK_TO_6.as_bytes(), b"0"]);
+    let refusal = Redis::open(&server.url(), Options::default()).await.unwrap_err().to_string();
+    assert!(refusal.contains("an older ringback still runs"), "{refusal}");
+    older.close().await;
+    let _ = claiming.await.unwrap();
+    let store: SharedStore = Arc::new(open_redis(&server.url()).await);
+    store.ready().await.unwrap();
 }

@@ -28,6 +28,7 @@
 mod address;
 mod announcing;
 mod audit;
+mod bringing_up;
 mod claiming;
 mod cluster;
 mod erasing;

@@ -13,8 +13,9 @@ end
 if tonumber(mark[1]) < tonumber(ARGV[2]) then
   call("HSET", P .. "n", "F", ARGV[2])
   if tonumber(mark[1]) < 7 then
-    call("HSET", P .. "n", "U", 1)
-    mark[4] = "1"
+    -- By its new name it is not what older ones know: one that was cut off and comes back leaves it alone.
+    call("HSET", P .. "n", "U", 1, "E", ARGV[3])
+    mark[2], mark[4] = ARGV[3], "1"
   end
 end
 return { tonumber(mark[1]), mark[2], tonumber(mark[3] or 1), tonumber(mark[4] or 0) }

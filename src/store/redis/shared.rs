@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use super::bringing_up::bring_up;
 use super::jobs::HeldJob;
 use super::nodes::Nodes;
 use super::revisions::Revisions;
@@ -166,6 +167,7 @@ async fn open_shards(
 ) -> Result<Vec<Shard>, StoreError> {
     let mut shards: Vec<Shard> = Vec::new();
     let mut count = nodes.shards();
+    let mut nobody_else = false;
     while shards.len() < count {
         let shard = Shard::new(shards.len(), Arc::clone(nodes), time.clone());
         let name = ulid::Ulid::generate().to_string();
@@ -188,42 +190,10 @@ async fn open_shards(
             )));
         }
         if is_old {
-            bring_up(&shard, scripts).await?;
+            bring_up(&shard, &scripts.bring_up, &mut nobody_else).await?;
         }
         shard.expect_epoch(epoch);
         shards.push(shard);
     }
     Ok(shards)
-}
-
-/// Keys that one script brings up.
-const BRING_UP_CHUNK: usize = 100;
-
-/// Brings everything of a shard up to our format. One that was interrupted begins again, and several
-/// processes may do it at a time.
-async fn bring_up(shard: &Shard, scripts: &Scripts) -> Result<(), StoreError> {
-    tracing::info!("what an older ringback has stored is brought up to this one's format");
-    let mut cursor = "0".to_owned();
-    loop {
-        let mut pipeline = redis::pipe();
-        let pattern = shard.key("[hdea]:*", b"");
-        pipeline.cmd("SCAN").arg(&cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(10 * BRING_UP_CHUNK);
-        let ((next, keys),): ((String, Vec<Vec<u8>>),) = shard.ask(&pipeline).await?;
-        for chunk in keys.chunks(BRING_UP_CHUNK) {
-            let _: () = shard
-                .run(&scripts.bring_up, |command| {
-                    for key in chunk {
-                        command.arg(&key[shard.prefix().len()..]);
-                    }
-                })
-                .await?;
-        }
-        if next == "0" {
-            break;
-        }
-        cursor = next;
-    }
-    let mut pipeline = redis::pipe();
-    pipeline.cmd("HDEL").arg(shard.key("n", b"")).arg("U").ignore();
-    shard.ask(&pipeline).await
 }
