@@ -7,7 +7,7 @@
 //! | --- | --- | --- |
 //! | `embedded` | the embedded store on this disk | a bare append-only file with `fdatasync` that commits in groups |
 //! | `slow-sync` | the same with 2 ms added to every sync, as a commodity disk takes | the same |
-//! | `redis` | the store in Redis, `appendfsync everysec` | a bare `SET` of the same bytes |
+//! | `redis` | the store in Redis, `appendfsync everysec` | a bare `SET` of the same bytes, and the least that a queue does for a delivery |
 //! | `backlog` | claims of both stores with a large backlog, and the process' memory | the same with a small one |
 //!
 //! The same callers, the same disk, the same run. With `-- --test` each part runs once and short. The
@@ -16,6 +16,7 @@
 
 mod backlog;
 mod bare;
+mod bare_queue;
 mod load;
 #[path = "../../tests/redis_server.rs"]
 #[allow(dead_code, reason = "it serves the tests too")]
@@ -111,6 +112,11 @@ async fn on_redis(time: Duration) {
     print_busy(&server, &bare);
     drop(server);
     let server = RedisServer::start(EVERY_SECOND);
+    let queue = bare_queue::run(&server, &load).await;
+    queue.print("bare queue: 64 at a time");
+    let of_queue = print_busy(&server, &queue);
+    drop(server);
+    let server = RedisServer::start(EVERY_SECOND);
     let intake = through(in_redis(&server).await, &load, false).await;
     intake.print("store: accept");
     print_busy(&server, &intake);
@@ -124,14 +130,15 @@ async fn on_redis(time: Duration) {
     let to_many = Load { deliveries: FAN_OUT, ..load };
     let deliveries = through(in_redis(&server).await, &to_many, true).await;
     deliveries.print(&format!("the same, {FAN_OUT} deliveries an event"));
-    print_busy(&server, &deliveries);
+    let of_deliveries = print_busy(&server, &deliveries);
     println!("accept / bare SET: {:.2}", intake.rate() / bare.rate());
     println!("whole cycle / bare SET: {:.2}", cycle.rate() / bare.rate());
+    println!("a core's deliveries, {FAN_OUT} an event / bare queue: {:.2}", of_deliveries / of_queue);
 }
 
 /// The machine's cores are shared by Redis and the load: what Redis would do if it were never kept from
 /// its core.
-fn print_busy(server: &RedisServer, measured: &Measured) {
+fn print_busy(server: &RedisServer, measured: &Measured) -> f64 {
     let info = server.ask(&[b"INFO", b"cpu"]);
     let info = String::from_utf8_lossy(&info);
     let seconds: f64 = ["used_cpu_user_main_thread:", "used_cpu_sys_main_thread:"]
@@ -142,6 +149,7 @@ fn print_busy(server: &RedisServer, measured: &Measured) {
     #[expect(clippy::cast_precision_loss, reason = "counts of a few seconds")]
     let done = measured.done as f64;
     println!("{:<32} {:>9.0}/s of a Redis core, {:.1} µs each", "", done / seconds, seconds * 1e6 / done);
+    done / seconds
 }
 
 /// Deliveries of an event, where deliveries are what is measured.

@@ -17,14 +17,14 @@ use super::{open_embedded, open_redis};
 use crate::redis_server::RedisServer;
 
 /// A delivery in each state, and what there is beside.
-struct Inhabitants {
+pub(super) struct Inhabitants {
     registration: CallbackId,
     paused: CallbackId,
-    event: EventId,
+    pub(super) event: EventId,
     waiting: DeliveryId,
     leased: DeliveryId,
     delivered: DeliveryId,
-    dead: DeliveryId,
+    pub(super) dead: DeliveryId,
     failed: DeliveryId,
     first: DeliveryId,
     held_back: DeliveryId,
@@ -33,7 +33,7 @@ struct Inhabitants {
     version: DefinitionVersion,
 }
 
-async fn inhabit(store: &SharedStore) -> Inhabitants {
+pub(super) async fn inhabit(store: &SharedStore) -> Inhabitants {
     let row = callback(UNLIMITED);
     store.put_callback(row.clone()).await.unwrap();
     let one = async || {
@@ -316,11 +316,122 @@ async fn an_audit_changes_no_file_and_says_what_is_none() {
     assert!(refusal(&path).contains("newer ringback (format 99"));
 }
 
+/// A command that damages what [`inhabit`] brings, and what is to be found then.
+type Damage = (Vec<Vec<u8>>, Kind, String);
+
+fn command(parts: &[&[u8]]) -> Vec<Vec<u8>> {
+    parts.iter().map(|part| part.to_vec()).collect()
+}
+
+fn key(kind: &str, name: &[u8]) -> Vec<u8> {
+    [b"{rb0}:", kind.as_bytes(), name].concat()
+}
+
+fn add(set: &[u8], member: [u8; 16]) -> Vec<Vec<u8>> {
+    command(&[b"ZADD", set, b"1", &member])
+}
+
+fn remove(set: &[u8], member: [u8; 16]) -> Vec<Vec<u8>> {
+    command(&[b"ZREM", set, &member])
+}
+
+fn del(key: &[u8]) -> Vec<Vec<u8>> {
+    command(&[b"DEL", key])
+}
+
+/// A delivery and a destination are numbers at fixed places (`delivery.lua`, `destination.lua`).
+fn put(key: &[u8], place: usize, bytes: &[u8]) -> Vec<Vec<u8>> {
+    command(&[b"SETRANGE", key, place.to_string().as_bytes(), bytes])
+}
+
+fn damages_of_deliveries(there: &Inhabitants) -> Vec<Damage> {
+    let (id, none) = (DeliveryId::to_bytes, [9; 16]);
+    let (waiting, leased, done, dead) = (there.waiting, there.leased, there.delivered, there.dead);
+    let (registration, paused) = (there.registration.to_bytes(), there.paused.to_bytes());
+    let order = [paused.as_slice(), &[7; 16]].concat();
+    let definition = [paused, there.version.0].concat();
+    let text = |kind: &str, id: DeliveryId| key(kind, &id.to_bytes());
+    let of = |id: DeliveryId| id.to_string();
+    vec![
+        (remove(&key("q:", &registration), id(waiting)), Kind::Lost, of(waiting)),
+        (remove(&key("l", b""), id(leased)), Kind::Lost, of(leased)),
+        (del(&key("l", b"")), Kind::Disagreement, there.registration.to_string()),
+        (add(&key("q:", &registration), id(leased)), Kind::Misplaced, of(leased)),
+        (add(&key("qx:", &registration), id(waiting)), Kind::Misplaced, of(waiting)),
+        (add(&key("q:", &registration), id(dead)), Kind::Revenant, of(dead)),
+        (add(&key("q:", &paused), id(there.held_back)), Kind::Misplaced, of(there.held_back)),
+        (add(&key("q:", &paused), id(waiting)), Kind::Misplaced, of(waiting)),
+        (add(&key("q:", &registration), none), Kind::Dangling, of(DeliveryId::from_bytes(none))),
+        (add(&key("xd", b""), id(dead)), Kind::Misplaced, of(dead)),
+        (remove(&key("xd", b""), id(done)), Kind::Unlisted, of(done)),
+        (remove(&key("is:x:", b"acme"), id(dead)), Kind::Unlisted, of(dead)),
+        (remove(&key("o:", b"acme"), id(waiting)), Kind::Unlisted, of(waiting)),
+        (remove(&key("ic:", &registration), id(done)), Kind::Unlisted, of(done)),
+        (remove(&key("g:", &order), id(there.first)), Kind::Unlisted, of(there.first)),
+        (add(&key("g:", &order), id(dead)), Kind::Misplaced, of(dead)),
+        (del(&text("r:", waiting)), Kind::NoRequest, of(waiting)),
+        (del(&text("h:", dead)), Kind::Orphan, of(dead)),
+        (put(&text("h:", dead), 0, b"?"), Kind::State, of(dead)),
+        (command(&[b"SET", &text("h:", dead), b"x"]), Kind::State, of(dead)),
+        (put(&text("h:", dead), 21, &[0, 0, 0, 7]), Kind::Disagreement, of(dead)),
+        (command(&[b"SET", &text("r:", there.failed), b"x"]), Kind::State, of(there.failed)),
+        (del(&key("sn:", &there.late_event.to_bytes())), Kind::NoRequest, of(there.late)),
+        (del(&key("vd:", &definition)), Kind::NoRequest, of(there.late)),
+        (del(&key("su:", &there.late_event.to_bytes())), Kind::Unlisted, of(there.late)),
+        (del(&key("su:", &there.late_event.to_bytes())), Kind::Orphan, there.late_event.to_string()),
+        (del(&key("vu:", &definition)), Kind::Unlisted, of(there.late)),
+        (del(&key("vu:", &definition)), Kind::Orphan, there.paused.to_string()),
+        (
+            command(&[b"SADD", &key("su:", &there.event.to_bytes()), &id(waiting)]),
+            Kind::Misplaced,
+            of(waiting),
+        ),
+        (put(&text("h:", there.late), 0, b"c"), Kind::State, of(there.late)),
+    ]
+}
+
+fn damages_of_the_rest(there: &Inhabitants) -> Vec<Damage> {
+    let (registration, paused) = (there.registration.to_bytes(), there.paused.to_bytes());
+    let of = there.registration.to_string();
+    vec![
+        (unknown_to_the_index(), Kind::Unlisted, "call acme/main/42".to_owned()),
+        (note_for_nobody(), Kind::Stranded, "acme".to_owned()),
+        (
+            command(&[b"HSET", &key("c:", b"acme\0main\x0042"), b"p", b"1"]),
+            Kind::Disagreement,
+            "call acme/main/42".to_owned(),
+        ),
+        (
+            add(&key("in:", b"acme"), *b"main\0no such one"),
+            Kind::Dangling,
+            "call acme/main/no such one".to_owned(),
+        ),
+        (seat_of_nobody(), Kind::Dangling, "call acme at 5".to_owned()),
+        (column_of_no_block(), Kind::Dangling, "acme".to_owned()),
+        (
+            remove(&key("ce:", b"acme\0main\x0042"), there.event.to_bytes()),
+            Kind::Unlisted,
+            there.event.to_string(),
+        ),
+        (remove(&key("xk", b""), there.event.to_bytes()), Kind::Unlisted, there.event.to_string()),
+        (add(&key("xe", b""), there.event.to_bytes()), Kind::KeptTooBriefly, there.failed.to_string()),
+        (remove(&key("ie:", b"acme"), there.event.to_bytes()), Kind::Unlisted, there.event.to_string()),
+        (del(&key("xc", b"")), Kind::Unlisted, "call acme/main/42".to_owned()),
+        (del(&key("c:", b"acme\0main\x0042")), Kind::Dangling, "call acme/main/42".to_owned()),
+        (put(&key("d:", &registration), 0, &[0, 0, 0, 4]), Kind::Disagreement, of.clone()),
+        (put(&key("d:", &registration), 16, &[0, 0, 0, 4]), Kind::Disagreement, of.clone()),
+        (remove(&key("w", b""), registration), Kind::Misplaced, of.clone()),
+        (add(&key("lp", b""), paused), Kind::Misplaced, there.paused.to_string()),
+        (put(&key("d:", &registration), 4, &[0]), Kind::Stranded, of.clone()),
+        (remove(&key("kr", b""), registration), Kind::Unlisted, of.clone()),
+        (remove(&key("kp", b""), paused), Kind::Misplaced, there.paused.to_string()),
+        (del(&key("k:", &registration)), Kind::Dangling, there.waiting.to_string()),
+    ]
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_damage_of_a_redis_is_found() {
     let server = RedisServer::start(&[]);
-    let (id, none) = (DeliveryId::to_bytes, [9; 16]);
-    let key = |kind: &str, name: &[u8]| [b"{rb0}:", kind.as_bytes(), name].concat();
     for case in 0.. {
         server.ask(&[b"FLUSHALL"]);
         let store: SharedStore = Arc::new(open_redis(&server.url()).await);
@@ -330,86 +441,7 @@ async fn every_damage_of_a_redis_is_found() {
         assert_counts(&audit);
         // The upkeep would tidy some of it away.
         drop(store);
-        let (waiting, leased, done, dead) = (there.waiting, there.leased, there.delivered, there.dead);
-        let (registration, paused) = (there.registration.to_bytes(), there.paused.to_bytes());
-        let order = [paused.as_slice(), &[7; 16]].concat();
-        let definition = [paused, there.version.0].concat();
-        let text = |kind: &str, id: DeliveryId| key(kind, &id.to_bytes());
-        let add =
-            |set: Vec<u8>, member: [u8; 16]| vec![b"ZADD".to_vec(), set, b"1".to_vec(), member.to_vec()];
-        let remove = |set: Vec<u8>, member: [u8; 16]| vec![b"ZREM".to_vec(), set, member.to_vec()];
-        let set = |hash: Vec<u8>, field: &str, value: &str| {
-            vec![b"HSET".to_vec(), hash, field.as_bytes().to_vec(), value.as_bytes().to_vec()]
-        };
-        let del = |key: Vec<u8>| vec![b"DEL".to_vec(), key];
-        let of = |id: DeliveryId| id.to_string();
-        let cases = [
-            (remove(key("q:", &registration), id(waiting)), Kind::Lost, of(waiting)),
-            (unknown_to_the_index(), Kind::Unlisted, "call acme/main/42".to_owned()),
-            (note_for_nobody(), Kind::Stranded, "acme".to_owned()),
-            (
-                set(key("c:", b"acme\0main\x0042"), "p", "1"),
-                Kind::Disagreement,
-                "call acme/main/42".to_owned(),
-            ),
-            (
-                add(key("in:", b"acme"), *b"main\0no such one"),
-                Kind::Dangling,
-                "call acme/main/no such one".to_owned(),
-            ),
-            (seat_of_nobody(), Kind::Dangling, "call acme at 5".to_owned()),
-            (column_of_no_block(), Kind::Dangling, "acme".to_owned()),
-            (
-                remove(key("ce:", b"acme\0main\x0042"), there.event.to_bytes()),
-                Kind::Unlisted,
-                there.event.to_string(),
-            ),
-            (remove(key("l", b""), id(leased)), Kind::Lost, of(leased)),
-            (del(key("l", b"")), Kind::Disagreement, there.registration.to_string()),
-            (add(key("q:", &registration), id(leased)), Kind::Misplaced, of(leased)),
-            (add(key("qx:", &registration), id(waiting)), Kind::Misplaced, of(waiting)),
-            (add(key("q:", &registration), id(dead)), Kind::Revenant, of(dead)),
-            (add(key("q:", &paused), id(there.held_back)), Kind::Misplaced, of(there.held_back)),
-            (add(key("q:", &paused), id(waiting)), Kind::Misplaced, of(waiting)),
-            (add(key("q:", &registration), none), Kind::Dangling, of(DeliveryId::from_bytes(none))),
-            (add(key("xd", b""), id(dead)), Kind::Misplaced, of(dead)),
-            (remove(key("xd", b""), id(done)), Kind::Unlisted, of(done)),
-            (remove(key("is:x:", b"acme"), id(dead)), Kind::Unlisted, of(dead)),
-            (remove(key("o:", b"acme"), id(waiting)), Kind::Unlisted, of(waiting)),
-            (remove(key("ic:", &registration), id(done)), Kind::Unlisted, of(done)),
-            (remove(key("g:", &order), id(there.first)), Kind::Unlisted, of(there.first)),
-            (add(key("g:", &order), id(dead)), Kind::Misplaced, of(dead)),
-            (del(text("r:", waiting)), Kind::NoRequest, of(waiting)),
-            (del(text("h:", dead)), Kind::Orphan, of(dead)),
-            (set(text("h:", dead), "s", "?"), Kind::State, of(dead)),
-            (set(text("h:", dead), "n", "7"), Kind::Disagreement, of(dead)),
-            (vec![b"SET".to_vec(), text("r:", there.failed), b"x".to_vec()], Kind::State, of(there.failed)),
-            (del(key("sn:", &there.late_event.to_bytes())), Kind::NoRequest, of(there.late)),
-            (del(key("vd:", &definition)), Kind::NoRequest, of(there.late)),
-            (del(key("su:", &there.late_event.to_bytes())), Kind::Unlisted, of(there.late)),
-            (del(key("su:", &there.late_event.to_bytes())), Kind::Orphan, there.late_event.to_string()),
-            (del(key("vu:", &definition)), Kind::Unlisted, of(there.late)),
-            (del(key("vu:", &definition)), Kind::Orphan, there.paused.to_string()),
-            (
-                vec![b"SADD".to_vec(), key("su:", &there.event.to_bytes()), id(waiting).to_vec()],
-                Kind::Misplaced,
-                of(waiting),
-            ),
-            (set(text("h:", there.late), "s", "c"), Kind::State, of(there.late)),
-            (remove(key("xk", b""), there.event.to_bytes()), Kind::Unlisted, there.event.to_string()),
-            (add(key("xe", b""), there.event.to_bytes()), Kind::KeptTooBriefly, of(there.failed)),
-            (remove(key("ie:", b"acme"), there.event.to_bytes()), Kind::Unlisted, there.event.to_string()),
-            (del(key("xc", b"")), Kind::Unlisted, "call acme/main/42".to_owned()),
-            (del(key("c:", b"acme\0main\x0042")), Kind::Dangling, "call acme/main/42".to_owned()),
-            (set(key("d:", &registration), "f", "4"), Kind::Disagreement, there.registration.to_string()),
-            (set(key("d:", &registration), "m", "4"), Kind::Disagreement, there.registration.to_string()),
-            (remove(key("w", b""), registration), Kind::Misplaced, there.registration.to_string()),
-            (add(key("lp", b""), paused), Kind::Misplaced, there.paused.to_string()),
-            (set(key("d:", &registration), "z", ""), Kind::Stranded, there.registration.to_string()),
-            (remove(key("kr", b""), registration), Kind::Unlisted, there.registration.to_string()),
-            (remove(key("kp", b""), paused), Kind::Misplaced, there.paused.to_string()),
-            (del(key("k:", &registration)), Kind::Dangling, of(waiting)),
-        ];
+        let cases = [damages_of_deliveries(&there), damages_of_the_rest(&there)].concat();
         let Some((damage, kind, subject)) = cases.get(case) else { break };
         let parts: Vec<&[u8]> = damage.iter().map(Vec::as_slice).collect();
         let answer = server.ask(&parts);

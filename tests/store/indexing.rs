@@ -25,8 +25,8 @@ fn keys(server: &RedisServer, begins: &str) -> usize {
     answer.trim_start_matches(':').trim_end().parse().unwrap()
 }
 
-/// Makes a key space what a format before the index left: without notes and blocks, and with calls
-/// that were first heard of in one microsecond.
+/// Makes a key space of format 6 what a format before the index left: without notes and blocks, and with
+/// calls that were first heard of in one microsecond.
 const BACK_TO_3: &str = "
     for _, kind in ipairs({ 'in:*', 'nu', 'nl', 'np', 'ng', 'ib:*', 'it:*', 'iv:*', 'ce:*' }) do
       for _, key in ipairs(redis.call('KEYS', '{rb0}:' .. kind)) do redis.call('DEL', key) end
@@ -74,6 +74,7 @@ async fn searches_find_the_same_calls_before_and_after_these_are_indexed() {
     assert_nothing_wrong(&server).await;
     shared.close().await;
 
+    eval(&server, super::BACK_TO_6);
     eval(&server, BACK_TO_3);
     let store = Arc::new(open_redis(&server.url()).await);
     let shared: SharedStore = store.clone();

@@ -5,6 +5,7 @@
 mod accepting;
 mod announcing;
 mod auditing;
+mod bringing_up;
 mod circuits;
 mod claiming;
 mod cluster;
@@ -184,11 +185,18 @@ impl Place for RedisPlace {
     }
 }
 
+/// Makes a store in a Redis what one of format 6 is.
+const BACK_TO_6: &str = include_str!("back_to_6.lua");
+
 /// How many bytes of all accounts are in a server.
 fn weigh(server: &RedisServer) -> u64 {
     let script = "local sum = 0 \
-                  for _, key in ipairs(redis.call('KEYS', '{rb*}:[ec]:*')) do \
+                  for _, key in ipairs(redis.call('KEYS', '{rb*}:c:*')) do \
                   sum = sum + redis.call('HSTRLEN', key, 'b') end \
+                  for _, key in ipairs(redis.call('KEYS', '{rb*}:e:*')) do \
+                  local event = redis.call('GET', key) \
+                  local _, _, _, _, behind = struct.unpack('>I8Hc0Hc0Hc0', event) \
+                  sum = sum + #event - behind + 1 end \
                   for _, key in ipairs(redis.call('KEYS', '{rb*}:sn:*')) do \
                   sum = sum + redis.call('HSTRLEN', key, 'b') end \
                   for _, key in ipairs(redis.call('KEYS', '{rb*}:r:*')) do \

@@ -366,7 +366,7 @@ async fn what_cannot_be_read_is_set_aside_and_the_rest_goes_on() {
         |kind: &str, index: usize| [format!("{{rb0}}:{kind}:").as_bytes(), &ids[index].to_bytes()].concat();
     server.ask(&[b"SET", &key("r", 0), b"no record"]);
     server.ask(&[b"DEL", &key("r", 1)]);
-    server.ask(&[b"HDEL", &key("h", 2), b"c"]);
+    server.ask(&[b"SET", &key("h", 2), b"q and no more"]);
     let claims = tokio::time::timeout(PATIENCE, store.claim(1)).await.unwrap().unwrap();
     assert_eq!(claims[0].lease.delivery, ids[3]);
     assert!(store.settle(delivered(&claims[0])).await.unwrap());

@@ -2,21 +2,33 @@
 -- the first write, because an error in mid-script takes nothing back. The first write is a SET,
 -- which a Redis without memory refuses, and with it the whole script.
 --
--- ARGV of each: 2 account, 3 event, 4 received at, 5 dedupe key, 6 until when it counts, 7 the same from now
--- in ms, 8 the event's record, 9 call ("" for none), 10 the version that was read ("" if nothing new is
--- known of the call), 11 context, 12 the most that may be open, 13 the job that ends with it ("" for
--- none), 14 the token of its lease, 15 "c" if it was completed, else "f" and why it failed, 16 what its
--- late deliveries are rendered from ("" if none is late), 17 its deliveries as in deliveries.lua; behind
--- them, how many speech requests do not wait for the call any more, then for each: which, the state
--- of the call, and the reason or the delivery.
-return each(function()
-  local account, event, received = ARGV[2], ARGV[3], tonumber(ARGV[4])
-  local job = ARGV[13] ~= "" and ARGV[13]
-  local deliveries = find_deliveries(17)
+-- ARGV: from 2 on, the things, of each: 1 account, 2 event, 3 received at, 4 dedupe key, 5 until when it
+-- counts, 6 the same from now in ms, 7 the event's record, 8 call ("" for none), 9 the version that was
+-- read ("" if nothing new is known of the call), 10 context, 11 the most that may be open, 12 the job that
+-- ends with it ("" for none), 13 the token of its lease, 14 "c" if it was completed, else "f" and why it
+-- failed, 15 what its late deliveries are rendered from ("" if none is late), 16 its deliveries as in
+-- deliveries.lua; behind them, how many speech requests do not wait for the call any more, then for each:
+-- which, the state of the call, and the reason or the delivery.
 
-  if job and call("HGET", P .. "j:" .. job, "n") ~= ARGV[14] then return { "lost" } end
+-- What most of them look at, at once.
+local keys, new_keys = {}, {}
+each_at(2, function(at)
+  local deliveries = find_deliveries(at + 16)
+  keys[#keys + 1] = P .. "s:" .. ARGV[at + 4]
+  for place = deliveries.first, deliveries.last, 10 do keys[#keys + 1] = P .. "d:" .. ARGV[place + 2] end
+  names_of(ARGV[at + 2], deliveries, new_keys)
+end)
+fetch(keys)
+look_for(new_keys)
+
+return each(2, function(at)
+  local account, event, received = ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3])
+  local job = ARGV[at + 12] ~= "" and ARGV[at + 12]
+  local deliveries = find_deliveries(at + 16)
+
+  if job and call("HGET", P .. "j:" .. job, "n") ~= ARGV[at + 13] then return { "lost" } end
   local function end_its_job()
-    if job then end_job(job, string.sub(ARGV[15], 1, 1) == "f" and string.sub(ARGV[15], 2), received) end
+    if job then end_job(job, string.sub(ARGV[at + 14], 1, 1) == "f" and string.sub(ARGV[at + 14], 2), received) end
   end
 
   -- Whether a late delivery can be rendered with this version of its registration's definition, or will
@@ -27,36 +39,32 @@ return each(function()
     return k[1] and ((k[3] or NO_VERSION) == version or call("EXISTS", P .. "vd:" .. callback .. version) == 1)
   end
 
-  local seen_key = P .. "s:" .. ARGV[5]
-  local seen = call("GET", seen_key)
+  local seen_key = P .. "s:" .. ARGV[at + 4]
+  local seen = get(seen_key)
   if seen and tonumber(string.sub(seen, 17)) > received then
     end_its_job()
     return { "duplicate", string.sub(seen, 1, 16) }
   end
-  local known = ARGV[10] ~= "" and call("HMGET", P .. "c:" .. ARGV[9], "v", "z", "p")
-  if known and (known[1] or "0") ~= ARGV[10] then return { "conflict" } end
-  for at = deliveries.first, deliveries.last, 10 do
-    local callback, version = ARGV[at + 1], late_version(ARGV[at + 8])
+  local known = ARGV[at + 9] ~= "" and call("HMGET", P .. "c:" .. ARGV[at + 8], "v", "z", "p")
+  if known and (known[1] or "0") ~= ARGV[at + 9] then return { "conflict" } end
+  for place = deliveries.first, deliveries.last, 10 do
+    local callback, version = ARGV[place + 1], late_version(ARGV[place + 8])
     if version and not is_definition(callback, version) then return { "conflict" } end
   end
-  local refused = refusal(account, event, deliveries, ARGV[12])
+  local refused = refusal(account, event, deliveries, ARGV[at + 11])
   if refused then return refused end
 
-  call("SET", seen_key, event .. ARGV[6], "PX", ARGV[7])
-  if ARGV[9] == "" then
-    write_event(account, event, ARGV[8], ARGV[4], deliveries, "s", ARGV[5])
-  else
-    write_event(account, event, ARGV[8], ARGV[4], deliveries, "s", ARGV[5], "c", ARGV[9])
-    add(P .. "ce:" .. ARGV[9], "0", event)
+  call("SET", seen_key, event .. ARGV[at + 5], "PX", ARGV[at + 6])
+  strings[seen_key] = event .. ARGV[at + 5]
+  write_event(account, event, ARGV[at + 7], ARGV[at + 3], line_of_event(deliveries), ARGV[at + 4], ARGV[at + 8])
+  if known then write_call(account, ARGV[at + 8], known, ARGV[at + 10], received) end
+  write_deliveries(account, event, deliveries, string.match(ARGV[at + 8], "^%Z*%z(%Z*)%z"))
+  if ARGV[at + 15] ~= "" and call("EXISTS", P .. "su:" .. event) == 1 then
+    call("HSET", P .. "sn:" .. event, "b", ARGV[at + 15], "a", account, "z", #ARGV[at + 15])
+    count_stored(account, #ARGV[at + 15])
   end
-  if known then write_call(account, ARGV[9], known, ARGV[11], received) end
-  write_deliveries(account, event, deliveries, string.match(ARGV[9], "^%Z*%z(%Z*)%z"))
-  if ARGV[16] ~= "" and call("EXISTS", P .. "su:" .. event) == 1 then
-    call("HSET", P .. "sn:" .. event, "b", ARGV[16], "a", account, "z", #ARGV[16])
-    count_stored(account, #ARGV[16])
-  end
-  for at = deliveries.behind + 1, deliveries.behind + 3 * tonumber(ARGV[deliveries.behind]), 3 do
-    answer(ARGV[9], ARGV[at], ARGV[at + 1], ARGV[at + 2])
+  for place = deliveries.behind + 1, deliveries.behind + 3 * tonumber(ARGV[deliveries.behind]), 3 do
+    answer(ARGV[at + 8], ARGV[place], ARGV[place + 1], ARGV[place + 2])
   end
   end_its_job()
   return { "stored" }

@@ -41,11 +41,12 @@ pub async fn audit(url: &str) -> Result<Audit, StoreError> {
     let mut audit = Audit::default();
     let exposures = look_at_settings(&nodes, &mut audit).await?;
     audit.notes.extend(exposures);
+    let of_members = |text: &str| Script::new(&[include_str!("audit_owner.lua"), text].concat());
     let mut auditor = Auditor {
         shard: Shard::new(0, Arc::clone(&nodes), None),
         deliveries: Script::new(include_str!("audit_deliveries.lua")),
-        members: Script::new(include_str!("audit_members.lua")),
-        lists: Script::new(include_str!("audit_lists.lua")),
+        members: of_members(include_str!("audit_members.lua")),
+        lists: of_members(include_str!("audit_lists.lua")),
         parts: Script::new(include_str!("audit_parts.lua")),
         needed: Script::new(include_str!("audit_needed.lua")),
         records: Script::new(include_str!("audit_records.lua")),
@@ -109,7 +110,7 @@ struct Auditor {
 struct Members<'a> {
     set: &'a [u8],
     begins: Vec<u8>,
-    field: &'static str,
+    part: &'static str,
     value: &'a [u8],
 }
 
@@ -117,7 +118,7 @@ struct Members<'a> {
 struct List {
     set: Vec<u8>,
     begins: &'static str,
-    field: &'static str,
+    part: &'static str,
     value: Vec<u8>,
 }
 
@@ -144,6 +145,10 @@ impl Auditor {
         match format {
             None => Err(StoreError::Unusable("there is no store in this database".to_owned())),
             Some(format) if format > FORMAT => Err(super::newer(format)),
+            Some(format) if format < FORMAT => Err(StoreError::Unusable(format!(
+                "it was written by an older ringback (format {format}; this one reads {FORMAT}): start `ringback \
+                 serve` once, which brings it up, and check then"
+            ))),
             Some(format) => {
                 self.audit.format = format;
                 Ok(shards.unwrap_or(1).min(MOST_SHARDS))
@@ -183,15 +188,15 @@ impl Auditor {
             Some(colon) => (&name[..colon], &name[colon + 1..]),
             None => (name, &[][..]),
         };
-        let members = |begins: &str, field, value| Members { set: name, begins: begins.into(), field, value };
+        let members = |begins: &str, part, value| Members { set: name, begins: begins.into(), part, value };
         match kind {
             b"h" => waiting.deliveries.push(rest.to_vec()),
             b"r" => waiting.requests.push(rest.to_vec()),
             b"a" => waiting.attempts.push(rest.to_vec()),
             b"sn" => waiting.snapshots.push(rest.to_vec()),
             b"vd" => waiting.definitions.push(rest.to_vec()),
-            b"su" => self.look_at_members(members("h:", "e", rest)).await?,
-            b"vu" => self.look_at_members(members("h:", "c", &rest[..rest.len().min(16)])).await?,
+            b"su" => self.look_at_members(members("h:", "event", rest)).await?,
+            b"vu" => self.look_at_members(members("h:", "callback", &rest[..rest.len().min(16)])).await?,
             b"e" => waiting.events.push(rest.to_vec()),
             b"c" => waiting.calls.push(rest.to_vec()),
             b"j" => waiting.jobs.push(rest.to_vec()),
@@ -200,25 +205,27 @@ impl Auditor {
             }
             b"q" | b"qx" => {
                 self.to_look_at.insert(rest.to_vec());
-                self.look_at_members(members("h:", "d", rest)).await?;
+                self.look_at_members(members("h:", "destination", rest)).await?;
             }
-            b"g" => self.look_at_members(members("h:", "d", &rest[..rest.len().min(16)])).await?,
+            b"g" => self.look_at_members(members("h:", "destination", &rest[..rest.len().min(16)])).await?,
             b"l" | b"xd" | b"xf" => self.look_at_members(members("h:", "", b"")).await?,
-            b"o" | b"i" => self.look_at_members(members("h:", "a", rest)).await?,
-            b"is" => self.look_at_members(members("h:", "a", rest.get(2..).unwrap_or_default())).await?,
-            b"ic" => self.look_at_members(members("h:", "c", rest)).await?,
+            b"o" | b"i" => self.look_at_members(members("h:", "account", rest)).await?,
+            b"is" => {
+                self.look_at_members(members("h:", "account", rest.get(2..).unwrap_or_default())).await?;
+            }
+            b"ic" => self.look_at_members(members("h:", "callback", rest)).await?,
             b"ik" => {
                 let call = memchr::memchr(0, rest).map_or(rest, |at| &rest[at + 1..]).to_vec();
-                waiting.lists.push(List { set: name.to_vec(), begins: "h:", field: "i", value: call });
+                waiting.lists.push(List { set: name.to_vec(), begins: "h:", part: "call", value: call });
             }
-            b"ie" => self.look_at_members(members("e:", "a", rest)).await?,
+            b"ie" => self.look_at_members(members("e:", "account", rest)).await?,
             b"ce" => {
-                let list = List { set: name.to_vec(), begins: "e:", field: "c", value: rest.to_vec() };
+                let list = List { set: name.to_vec(), begins: "e:", part: "call", value: rest.to_vec() };
                 waiting.lists.push(list);
             }
             b"in" => {
                 let begins = [b"c:", rest, b"\0"].concat();
-                self.look_at_members(Members { set: name, begins, field: "", value: b"" }).await?;
+                self.look_at_members(Members { set: name, begins, part: "", value: b"" }).await?;
                 self.look_at_index(rest, &[], &[]).await?;
             }
             b"ib" => self.look_at_blocks(name, rest).await?,
@@ -230,7 +237,7 @@ impl Auditor {
             b"xc" => self.look_at_members(members("c:", "", b"")).await?,
             b"il" => {
                 let begins = [b"c:", rest, b"\0"].concat();
-                self.look_at_members(Members { set: name, begins, field: "", value: b"" }).await?;
+                self.look_at_members(Members { set: name, begins, part: "", value: b"" }).await?;
             }
             b"jl" | b"xj" => self.look_at_members(members("j:", "", b"")).await?,
             b"js" | b"jw" | b"ja" => self.look_at_members(members("j:", "s", rest)).await?,
@@ -284,7 +291,7 @@ impl Auditor {
                 let told: Vec<(Vec<u8>, String)> = self
                     .shard
                     .run(&self.members, |command| {
-                        command.arg(all.set).arg(&all.begins).arg(all.field).arg(all.value).arg(chunk);
+                        command.arg(all.set).arg(&all.begins).arg(all.part).arg(all.value).arg(chunk);
                     })
                     .await?;
                 for (member, kind) in told {
@@ -304,15 +311,15 @@ impl Auditor {
             .run(&self.lists, |command| {
                 command.arg(SHORT);
                 for list in lists {
-                    command.arg(&list.set).arg(list.begins).arg(list.field).arg(&list.value);
+                    command.arg(&list.set).arg(list.begins).arg(list.part).arg(&list.value);
                 }
             })
             .await?;
         for (which, member, kind) in told {
-            let Some(List { set, begins, field, value }) = lists.get(which) else { continue };
+            let Some(List { set, begins, part, value }) = lists.get(which) else { continue };
             let begins = begins.as_bytes();
             if kind == "long" {
-                self.look_at_members(Members { set, begins: begins.to_vec(), field, value }).await?;
+                self.look_at_members(Members { set, begins: begins.to_vec(), part, value }).await?;
             } else {
                 self.tell_of_member(set, begins, &member, &kind);
             }

@@ -8,8 +8,9 @@ local counts = call("ZCARD", P .. "l") <= tonumber(ARGV[2])
 local leased = {}
 if counts then
   for _, id in ipairs(call("ZRANGE", P .. "l", 0, -1)) do
-    local h = call("HMGET", P .. "h:" .. id, "d", "s")
-    if h[1] and h[2] == "l" then leased[h[1]] = (leased[h[1]] or 0) + 1 end
+    local h = delivery_of(id)
+    if h and h[STATE] == "l" then leased[h[TARGET]] = (leased[h[TARGET]] or 0) + 1 end
+    deliveries[id], strings[P .. "h:" .. id] = nil, nil
   end
 end
 
@@ -21,8 +22,7 @@ local function look(id)
   local k = call("HMGET", P .. "k:" .. id, "a", "m", "p", "r")
   if k[1] and not k[4] then
     registrations = registrations + 1
-    local kept = call("HMGET", P .. "d:" .. id, "m", "p")
-    if kept[1] ~= k[2] or (kept[2] or "0") ~= (k[3] or "0") then
+    if text(d[SLOTS]) ~= k[2] or text(d[PAUSED]) ~= (k[3] or "0") then
       tell("disagreement", "its limits are kept twice, and differ")
     end
   end
@@ -36,21 +36,19 @@ local function look(id)
   if call("EXISTS", P .. "qx:" .. id) == 1 and call("SISMEMBER", P .. "zx", id) == 0 then
     tell("stranded", "what waits for it is to be cancelled, and never would be")
   end
-  if counts and d.in_flight ~= (leased[id] or 0) then
+  if counts and d[IN_FLIGHT] ~= (leased[id] or 0) then
     tell("disagreement", "it counts other attempts in flight than are leased")
   end
 
   local waits = call("EXISTS", P .. "q:" .. id) == 1
-  local cap = d.max
-  if not d.proven and cap > 1 then cap = 1 end
-  local may_be_served = waits and not d.paused and d.in_flight < cap
-  for _, line in ipairs({ "w", "lp", "lt" }) do
-    local is_there = call("ZSCORE", P .. line, id) and true or false
-    if is_there ~= (d.filed == line) then tell("misplaced", "it stands in another line than it says") end
+  local may_be_served = waits and d[PAUSED] == 0 and d[IN_FLIGHT] < cap_of(d)
+  for line, name in ipairs(LINES) do
+    local is_there = call("ZSCORE", P .. name, id) and true or false
+    if is_there ~= (d[LINE] == line) then tell("misplaced", "it stands in another line than it says") end
   end
-  if may_be_served and d.filed == "" then
+  if may_be_served and d[LINE] == ASIDE then
     tell("stranded", "it has something to send, and is in no line: it would never be served")
-  elseif d.filed ~= "" and not may_be_served then
+  elseif d[LINE] ~= ASIDE and not may_be_served then
     tell("misplaced", "it is in line, and has nothing to send, no slot, or is paused")
   end
 end

@@ -1,7 +1,7 @@
 -- Looks whether what a set, sorted or not, names is there, and is of this set. Changes nothing.
 --
--- ARGV: 2 the set, 3 what the keys of its members begin with, 4 the field by which such a key is of
--- this set ("" if none says so), 5 the field's value, then members.
+-- ARGV: 2 the set, 3 what the keys of its members begin with, 4 what says by which part of it such a key is
+-- of this set ("" if nothing does), 5 the part's value, then members.
 -- Answers with { member, kind } for each that is wrong.
 local told = {}
 local is_sorted = call("TYPE", P .. ARGV[2]).ok == "zset"
@@ -16,7 +16,7 @@ for at = 6, #ARGV do
   if is_member(member) then
     if call("EXISTS", key) == 0 then
       told[#told + 1] = { member, "dangling" }
-    elseif ARGV[4] ~= "" and call("HGET", key, ARGV[4]) ~= ARGV[5] then
+    elseif ARGV[4] ~= "" and said_of(ARGV[3], member, ARGV[4]) ~= ARGV[5] then
       told[#told + 1] = { member, "misplaced" }
     end
   end

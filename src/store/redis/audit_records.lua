@@ -29,13 +29,12 @@ for at = 3, #ARGV do
   local key = P .. ARGV[2] .. ":" .. name
   if call("EXISTS", key) == 1 then
     if ARGV[2] == "e" then
-      local account = call("HGET", key, "a")
-      -- Those of a format before had none, and are in no list.
-      if account and not has("ie:" .. account, name) then
+      local e = event_of(name)
+      -- Those of a format before 3 had no account, and are in no list.
+      if e and e.account ~= "" and not has("ie:" .. e.account, name) then
         told[#told + 1] = { name, "unlisted", "it is not in the list of its account" }
       end
-      local of_call = call("HGET", key, "c")
-      if of_call and not has("ce:" .. of_call, name) then
+      if e and e.call ~= "" and not has("ce:" .. e.call, name) then
         told[#told + 1] = { name, "unlisted", "it is not in the list of its call: an erasure would leave it" }
       end
       local soon, late = has("xe", name), has("xk", name)

@@ -8,7 +8,6 @@
 allow_when_full()
 local slots, trials, lease, room = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local longest_probe = tonumber(ARGV[6])
-local now_text = text(now)
 
 -- Bytes in their own order: `<` would ask the server's locale.
 local function less(one, other)
@@ -19,30 +18,34 @@ local function less(one, other)
   return false
 end
 
+-- Reads destinations at once.
+local function fetch_destinations(ids)
+  local keys = {}
+  for at, id in ipairs(ids) do keys[at] = P .. "d:" .. id end
+  fetch(keys)
+  return ids
+end
+
 local counters = call("HMGET", P .. "n", "k", "t")
 local token = tonumber(counters[1]) or 0
 if (tonumber(counters[2]) or 0) - now > 1000000 then
   -- The clock was set back: what waits for a rate or for a probe would wait too long.
-  for _, id in ipairs(call("ZREVRANGE", P .. "w", 0, 9999)) do
+  for _, id in ipairs(fetch_destinations(call("ZREVRANGE", P .. "w", 0, 9999))) do
     local d = load(id)
-    if d.probe_at and d.probe_at > now + longest_probe then
-      d.probe_at = now + longest_probe
-      call("HSET", P .. "d:" .. id, "N", d.probe_at)
-    end
+    if d[PROBE_AT] > now + longest_probe then d[PROBE_AT] = now + longest_probe end
     refile(d)
   end
-  write_destinations()
 end
-for _, id in ipairs(call("ZRANGEBYSCORE", P .. "w", "-inf", now, "LIMIT", 0, 1000)) do
+for _, id in ipairs(fetch_destinations(call("ZRANGEBYSCORE", P .. "w", "-inf", now, "LIMIT", 0, 1000))) do
   refile(load(id))
 end
 
 -- The next in line, of both lines: those that were served least recently first. Whoever is served
--- goes behind all of them, so that the lines are read again only when this many were served.
+-- goes behind all of them, so that the lines are read again only when all of these had their turn.
 local function next_in_line(count)
   write_destinations()
   local proven = call("ZRANGE", P .. "lp", 0, count - 1, "WITHSCORES")
-  local trial = trials > 0 and call("ZRANGE", P .. "lt", 0, count - 1, "WITHSCORES") or {}
+  local trial = trials > 0 and call("ZRANGE", P .. "lt", 0, math.min(count, trials) - 1, "WITHSCORES") or {}
   local line, p, t = {}, 1, 1
   while #line < count and (proven[p] or trial[t]) do
     local takes_trial = not proven[p]
@@ -51,66 +54,81 @@ local function next_in_line(count)
       takes_trial = other < one or (other == one and less(trial[t], proven[p]))
     end
     if takes_trial then
-      line[#line + 1] = { trial[t], true }
+      line[#line + 1] = trial[t]
       t = t + 2
     else
-      line[#line + 1] = { proven[p], false }
+      line[#line + 1] = proven[p]
       p = p + 2
     end
   end
-  return line
+  return fetch_destinations(line)
 end
 
-local claims, unreadable, bytes = {}, {}, 0
-local line, place = {}, 0
-while #claims < slots and bytes < room do
-  place = place + 1
-  if not line[place] then
-    line, place = next_in_line(slots - #claims), 1
-    if not line[1] then break end
-  end
-  -- Nobody on trial any more, once their share is given out.
-  local id = (trials > 0 or not line[place][2]) and line[place][1]
-  if id then
+-- Takes the first that waits for each of these, as many as there is room for.
+local bytes = 0
+local function take_heads(line)
+  local heads, keys = {}, {}
+  for at, id in ipairs(line) do
+    local head = call("ZPOPMIN", P .. "q:" .. id)
+    heads[at], keys[at] = head[1], P .. "h:" .. head[1]
     local d = load(id)
-    local delivery = call("ZPOPMIN", P .. "q:" .. id)[1]
-    local key = P .. "h:" .. delivery
-    local h = call("HMGET", key, "c", "t", "a", "e", "s", "n", "g")
-    local request = call("GET", P .. "r:" .. delivery)
-    local on_trial = not d.proven
-    token = token + 1
-    -- Tokens never come again, even if Redis loses its last second.
-    if token < now then token = now end
-    d.served = token
-    if d.interval then
-      local even = d.even or now
-      if even < now then even = now end
-      d.even = even + d.interval
-    end
-    -- Whole, or nothing is done with it: an error here would lose it.
-    local is_whole = h[5] == "q" and request and h[1] and tonumber(h[2]) and h[3] and h[4]
-    if is_whole and not is_removed(h[1]) then
-      call("HSET", key, "s", "l", "k", text(token), "l", now_text)
-      add(P .. "l", now + (d.lease or lease), delivery)
-      d.in_flight = d.in_flight + 1
-      if on_trial then trials = trials - 1 end
-      bytes = bytes + #request
-      claims[#claims + 1] = { delivery, token, h[1], tonumber(h[2]) + 1, on_trial and 1 or 0, request }
-    else
-      -- Its registration was removed, or a part of it is gone: set aside, and the rest goes on.
-      d.proven = false
-      leave(delivery, id, h[7], is_whole)
-      if is_whole then
-        finish(delivery, h[3], h[4], "c", REMOVED, now, h[6])
-      else
-        unreadable[#unreadable + 1] = delivery
-        if h[3] then finish(delivery, h[3], h[4] or "", "x", "its stored request cannot be read", now, h[6] or 0) end
-      end
-    end
-    refile(d)
+    d.first, d.popped = nil, head[2]
   end
+  fetch(keys)
+  keys = {}
+  for at, id in ipairs(heads) do
+    if bytes >= room then
+      call("ZADD", P .. "q:" .. line[at], load(line[at]).popped, id)
+      line[at] = nil
+    else
+      local h = delivery_of(id)
+      bytes = bytes + (h and h[SIZE] or 0)
+      keys[at] = P .. "r:" .. id
+    end
+  end
+  fetch(keys)
+  return heads
 end
-call("HSET", P .. "n", "k", text(token), "t", now_text)
+
+local claims, unreadable = {}, {}
+local function serve(d, delivery)
+  local h, request = delivery_of(delivery), get(P .. "r:" .. delivery)
+  local on_trial = d[PROVEN] == 0
+  token = token + 1
+  -- Tokens never come again, even if Redis loses its last second.
+  if token < now then token = now end
+  d[SERVED] = token
+  if d[INTERVAL] > 0 then d[EVEN] = math.max(d[EVEN], now) + d[INTERVAL] end
+  -- Whole, or nothing is done with it: an error here would lose it.
+  local is_whole = h and h[STATE] == "q" and request
+  if is_whole and not is_removed(h[CALLBACK]) then
+    h[STATE], h[TOKEN], h[LEASED_AT] = "l", token, now
+    write_delivery(h)
+    add(P .. "l", text(now + (d[LEASE] > 0 and d[LEASE] or lease)), delivery)
+    d[IN_FLIGHT] = d[IN_FLIGHT] + 1
+    if on_trial then trials = trials - 1 end
+    claims[#claims + 1] = { delivery, token, h[CALLBACK], h[TRIES] + 1, on_trial and 1 or 0, request }
+  else
+    -- Its registration was removed, or a part of it is gone: set aside, and the rest goes on.
+    d[PROVEN] = 0
+    if h then leave(h, is_whole) end
+    if is_whole then
+      finish(h, "c", REMOVED, now)
+    else
+      unreadable[#unreadable + 1] = delivery
+      if h then finish(h, "x", "its stored request cannot be read", now) end
+    end
+  end
+  refile(d)
+end
+
+while #claims < slots and bytes < room do
+  local line = next_in_line(slots - #claims)
+  if not line[1] then break end
+  local heads = take_heads(line)
+  for at, id in ipairs(line) do serve(load(id), heads[at]) end
+end
+call("HSET", P .. "n", "k", text(token), "t", text(now))
 
 write_destinations()
 local proven, trial = call("EXISTS", P .. "lp") == 1, call("EXISTS", P .. "lt") == 1

@@ -11,35 +11,35 @@ local function find_deliveries(at)
     last_failed = failures_at + 6 * failures, behind = failures_at + 6 * failures + 1 }
 end
 
+-- Adds the keys of an event and its deliveries to others.
+local function names_of(event, deliveries, keys)
+  keys[#keys + 1] = P .. "e:" .. event
+  for at = deliveries.first, deliveries.last, 10 do keys[#keys + 1] = P .. "h:" .. ARGV[at] end
+  for at = deliveries.first_failed, deliveries.last_failed, 6 do keys[#keys + 1] = P .. "h:" .. ARGV[at] end
+  return keys
+end
+
 -- Why an event and its deliveries cannot be written, if they cannot; most may be open.
 local function refusal(account, event, deliveries, most)
   if deliveries.count > 0 and count_open(account) + deliveries.count > tonumber(most) then
     return { "full" }
   end
-  local keys = { P .. "e:" .. event }
-  for at = deliveries.first, deliveries.last, 10 do keys[#keys + 1] = P .. "h:" .. ARGV[at] end
-  for at = deliveries.first_failed, deliveries.last_failed, 6 do keys[#keys + 1] = P .. "h:" .. ARGV[at] end
-  if is_taken(keys) then return { "taken" } end
+  if is_taken(names_of(event, deliveries, {})) then return { "taken" } end
 end
 
--- Writes an event, and what else is said of it, as fields and values in turn; one that has a delivery
--- which failed is kept as long as that.
-local function write_event(account, event, record, received, deliveries, ...)
-  call("HSET", P .. "e:" .. event, "b", record, "a", account, "z", #record, ...)
-  count_stored(account, #record)
-  add(P .. "ie:" .. account, "0", event)
-  add(P .. (deliveries.last_failed >= deliveries.first_failed and "xk" or "xe"), received, event)
+-- Which of an event's lines it stands in: with a delivery that failed it is kept as long as that.
+local function line_of_event(deliveries)
+  return deliveries.last_failed >= deliveries.first_failed and "xk" or "xe"
 end
 
 -- Writes the deliveries of an event, which tell of a call of this space, if it is known.
 local function write_deliveries(account, event, deliveries, space)
   for at = deliveries.first, deliveries.last, 10 do put_delivery(account, event, at, space) end
   for at = deliveries.first_failed, deliveries.last_failed, 6 do
-    local id, callback, of_call, created = ARGV[at], ARGV[at + 1], ARGV[at + 3], ARGV[at + 4]
-    call("HSET", P .. "h:" .. id, "a", account, "c", callback, "e", event, "y", ARGV[at + 2],
-      "i", of_call, "m", created, "t", 0, "o", space or "")
-    list(account, id, callback, of_call)
-    finish(id, account, event, "f", ARGV[at + 5], created, 0)
+    local h = new_delivery(ARGV[at], ARGV[at + 1], event, tonumber(ARGV[at + 4]), account, "", "", ARGV[at + 2],
+      ARGV[at + 3], space or "")
+    list(h)
+    finish(h, "f", ARGV[at + 5], h[CREATED])
   end
 end
 

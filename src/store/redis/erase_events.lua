@@ -8,15 +8,10 @@ allow_when_full()
 local account, name = ARGV[2], ARGV[3]
 for at = 6, #ARGV do
   local id = ARGV[at]
-  call("ZREM", P .. "ce:" .. name, id)
-  local e = call("HMGET", P .. "e:" .. id, "a", "z")
-  if e[1] == account then
-    count_stored(account, -(tonumber(e[2]) or 0))
-    call("ZREM", P .. "ie:" .. account, id)
-    call("ZREM", P .. "xe", id)
-    call("ZREM", P .. "xk", id)
-    call("UNLINK", P .. "e:" .. id)
-  end
+  local e = event_of(id)
+  if e and e.account == account then forget_event(id, e) end
+  -- What is in the list and is not there goes too, so that the list comes to its end.
+  remove(P .. "ce:" .. name, id)
 end
 if ARGV[4] == "" then return 1 end
 if call("HGET", P .. "c:" .. name, "v") ~= ARGV[4] then return 0 end

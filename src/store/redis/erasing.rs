@@ -3,12 +3,11 @@
 
 use std::collections::HashMap;
 
-use super::reading::id;
 use super::writing::call_name;
 use super::{Shared, form};
 use crate::context::CallKey;
-use crate::event::{AccountName, DeliveryId, EventId, SpeechRequestId};
-use crate::store::{EventFilter, RequestedState, StoreError};
+use crate::event::{AccountName, EventId, SpeechRequestId};
+use crate::store::{DeliveryRow, EventFilter, RequestedState, StoreError};
 
 /// Deliveries and events of one script, and ids that are read at once.
 const CHUNK: usize = 250;
@@ -89,40 +88,33 @@ impl Shared {
         pipeline.cmd("ZRANGE").arg(list).arg(0).arg(-1);
         let (deliveries,): (Vec<Vec<u8>>,) = shard.ask(&pipeline).await?;
         for chunk in deliveries.chunks(CHUNK) {
-            let mut pipeline = redis::pipe();
-            for delivery in chunk {
-                pipeline.cmd("HMGET").arg(shard.key("h:", delivery)).arg("o").arg("e").arg("c");
-            }
-            let told: Vec<[Option<Vec<u8>>; 3]> = shard.ask(&pipeline).await?;
             let mut of_call = Vec::new();
             let mut unsaid = Vec::new();
-            for (delivery, [space, event, callback]) in chunk.iter().zip(told) {
-                match (space.filter(|space| !space.is_empty()), event, callback) {
-                    (Some(space), ..) if space == call.space.as_bytes() => of_call.push(delivery),
-                    (None, Some(event), Some(callback)) => {
-                        unsaid.push((delivery, EventId::from_bytes(id(&event)?), callback));
-                    }
-                    _ => {}
+            for kept in self.kept(chunk, &call.account).await? {
+                match kept.space {
+                    Some(space) if space == call.space.as_bytes() => of_call.push(kept.row.id),
+                    Some(_) => {}
+                    None => unsaid.push(kept.row),
                 }
             }
-            let events: Vec<EventId> = unsaid.iter().map(|(_, event, _)| *event).collect();
+            let events: Vec<EventId> = unsaid.iter().map(|row| row.event).collect();
             let of = self.calls_of(&call.account, &events).await?;
-            for (delivery, event, callback) in unsaid {
+            for row in unsaid {
                 // Of those of a format before 4 their events know it, or the speech requests that they
                 // answer. What nobody knows the space of is taken for this call's.
-                let told_of = match of.get(&event) {
+                let told_of = match of.get(&row.event) {
                     Some(key) => Some(CallKey::clone(key)),
-                    None => self.requested_call(&call.account, &callback, delivery).await?,
+                    None => self.requested_call(&call.account, &row).await?,
                 };
                 if told_of.is_none_or(|key| key == *call) {
-                    of_call.push(delivery);
+                    of_call.push(row.id);
                 }
             }
             let _: () = shard
                 .run_kept(&self.scripts.erase_deliveries, |command| {
                     command.arg(account).arg(ERASED);
                     for delivery in of_call {
-                        command.arg(delivery.as_slice());
+                        command.arg(&delivery.to_bytes());
                     }
                 })
                 .await?;
@@ -134,14 +126,13 @@ impl Shared {
     async fn requested_call(
         &self,
         account: &AccountName,
-        request: &[u8],
-        delivery: &[u8],
+        delivery: &DeliveryRow,
     ) -> Result<Option<CallKey>, StoreError> {
-        let (request, delivery) =
-            (SpeechRequestId::from_bytes(id(request)?), DeliveryId::from_bytes(id(delivery)?));
+        let request = SpeechRequestId::from_bytes(delivery.callback.to_bytes());
         let view = self.speech_request(account, request).await?;
         let calls = view.into_iter().flat_map(|view| view.calls);
-        Ok(calls.filter(|(_, state)| *state == RequestedState::Ready(delivery)).map(|(key, _)| key).next())
+        let is_its_own = |state: &RequestedState| *state == RequestedState::Ready(delivery.id);
+        Ok(calls.filter(|(_, state)| is_its_own(state)).map(|(key, _)| key).next())
     }
 
     /// The calls of events, of those events that there are.

@@ -5,9 +5,10 @@
 local heads, left = {}, tonumber(ARGV[2])
 for at = 3, #ARGV do
   local key = P .. "e:" .. ARGV[at]
-  left = left - call("HSTRLEN", key, "b")
+  left = left - call("STRLEN", key)
   if left < 0 and at > 3 then break end
-  local record = call("HGET", key, "b")
+  local e = event_of(ARGV[at])
+  local record = e and call("GETRANGE", key, e.behind - 1, -1)
   -- JSON of one line, then the body.
   heads[#heads + 1] = record and string.sub(record, 1, (string.find(record, "\n", 1, true))) or ""
 end

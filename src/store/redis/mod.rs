@@ -28,6 +28,7 @@
 mod address;
 mod announcing;
 mod audit;
+mod bringing_up;
 mod claiming;
 mod cluster;
 mod erasing;
@@ -35,6 +36,7 @@ mod failure;
 mod form;
 mod inspection;
 mod jobs;
+mod kept;
 mod late;
 mod link;
 mod lists;
@@ -86,7 +88,7 @@ use crate::event::{AccountName, CallbackId, DeliveryId, EventId};
 use crate::metric::Histogram;
 
 /// The version of the keys. A newer binary reads an older one's, an older binary refuses newer.
-const FORMAT: u32 = 6;
+const FORMAT: u32 = 7;
 
 /// Deliveries of one account that may be open at once; past it, its events are refused. What
 /// bounds all accounts together is Redis' `maxmemory`.

@@ -26,18 +26,13 @@ if ARGV[9] == "1" then call("HSET", key, "s", ARGV[10]) else call("HDEL", key, "
 if ARGV[8] == "1" then call("ZADD", P .. "kp", now, id) else call("ZREM", P .. "kp", id) end
 
 local d = load(id)
-local place = P .. "d:" .. id
 -- One that was paused and is not any more is tried at once.
-if d.configured and d.paused and ARGV[8] ~= "1" then close_circuit(d) end
+if d[CONFIGURED] == 1 and d[PAUSED] == 1 and ARGV[8] ~= "1" then forget_circuit(d) end
 -- A rate that is the same as before goes on counting.
-if (call("HGET", place, "R") or "") ~= ARGV[5] then
-  call("HDEL", place, "e", "i", "o")
-  d.even = nil
-  d.interval, d.tolerance = tonumber(ARGV[6]), tonumber(ARGV[7])
-  if d.interval then call("HSET", place, "i", d.interval, "o", d.tolerance) end
+if d[RATE] ~= ARGV[5] then
+  d[RATE], d[EVEN], d[INTERVAL], d[TOLERANCE] = ARGV[5], 0, tonumber(ARGV[6]) or 0, tonumber(ARGV[7]) or 0
 end
-call("HSET", place, "m", ARGV[4], "R", ARGV[5], "p", ARGV[8], "c", 1, "L", ARGV[13])
-d.max, d.paused, d.configured = tonumber(ARGV[4]), ARGV[8] == "1", true
+d[SLOTS], d[PAUSED], d[CONFIGURED], d[LEASE] = tonumber(ARGV[4]), ARGV[8] == "1" and 1 or 0, 1, tonumber(ARGV[13])
 refile(d)
 wake_for(d)
 changed(id)

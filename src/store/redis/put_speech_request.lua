@@ -37,12 +37,14 @@ for at = first_call, last_call, 4 do
   end
 end
 if event ~= "" then
-  write_event(account, event, ARGV[9], created, deliveries)
+  write_event(account, event, ARGV[9], created, line_of_event(deliveries), "", "")
   write_deliveries(account, event, deliveries)
   for at = first_call, last_call, 4 do
-    local delivery = P .. "h:" .. ARGV[at + 3]
-    if ARGV[at + 2] == "ready" and call("EXISTS", delivery) == 1 then
-      call("HSET", delivery, "o", string.match(ARGV[at], "^%Z*"))
+    local h = ARGV[at + 2] == "ready" and delivery_of(ARGV[at + 3])
+    if h then
+      h[SPACE] = string.match(ARGV[at], "^%Z*")
+      set_birth(h)
+      write_delivery(h)
     end
   end
 end

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::kept::{self, Kept};
 use super::shard::Shard;
 use super::writing::{answered_name, call_name, seen_name};
 use super::{Shared, form};
-use crate::context::{CallId, CallKey};
+use crate::context::CallKey;
 use crate::event::{AccountName, CallbackId, DeliveryId, EventId};
 use crate::store::{
     Answered, CallbackChanges, CallbackRow, CallbackState, DedupeKey, DefinitionVersion, DeliveryFilter,
@@ -183,9 +184,9 @@ impl Shared {
     ) -> Result<Option<EventView>, StoreError> {
         let shard = self.of(account);
         let mut pipeline = redis::pipe();
-        pipeline.cmd("HGET").arg(shard.key("e:", &id.to_bytes())).arg("b");
-        let (record,): (Option<Vec<u8>>,) = shard.ask(&pipeline).await?;
-        let event = record.map(|record| form::read_event(id, record)).transpose()?;
+        pipeline.cmd("GET").arg(shard.key("e:", &id.to_bytes()));
+        let (kept,): (Option<Vec<u8>>,) = shard.ask(&pipeline).await?;
+        let event = kept.map(|kept| form::read_event(id, kept::record_of_event(kept)?)).transpose()?;
         Ok(event.filter(|event| event.account == *account))
     }
 
@@ -195,13 +196,16 @@ impl Shared {
         id: DeliveryId,
     ) -> Result<Option<DeliveryView>, StoreError> {
         let shard = self.of(account);
-        let (fields, request, attempts): (Fields, Option<Vec<u8>>, Vec<Vec<u8>>) = shard
-            .run(&self.scripts.view, |command| {
-                command.arg(&id.to_bytes());
-            })
-            .await?;
-        let row = Row { what: "delivery", fields };
-        if row.fields.is_empty() || row.bytes("a")? != account.as_bytes() {
+        // One command, so that they are as they are at one moment.
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("MGET");
+        for kind in ["h:", "r:", "a:"] {
+            pipeline.arg(shard.key(kind, &id.to_bytes()));
+        }
+        let ([record, request, attempts],): ([Option<Vec<u8>>; 3],) = shard.ask(&pipeline).await?;
+        let Some(record) = record else { return Ok(None) };
+        let kept = kept::read_delivery(id, &record)?;
+        if kept.account != account.as_bytes() {
             return Ok(None);
         }
         let (request, is_late) = match request.map(form::read_rendition).transpose()? {
@@ -210,10 +214,10 @@ impl Shared {
             None => (None, false),
         };
         Ok(Some(DeliveryView {
-            row: delivery_row(id, &row)?,
+            row: kept.row,
             request,
             is_late,
-            attempts: attempts.into_iter().map(form::read_attempt).collect::<Result<_, _>>()?,
+            attempts: kept::read_attempts(&attempts.unwrap_or_default())?,
         }))
     }
 
@@ -296,21 +300,29 @@ impl Shared {
         ids: &[Vec<u8>],
         account: &AccountName,
     ) -> Result<Vec<DeliveryRow>, StoreError> {
+        let kept = self.kept(ids, account).await?;
+        Ok(kept.into_iter().map(|kept| kept.row).collect())
+    }
+
+    /// The same with what only the store asks for.
+    pub(super) async fn kept(&self, ids: &[Vec<u8>], account: &AccountName) -> Result<Vec<Kept>, StoreError> {
         let shard = self.of(account);
         if ids.is_empty() {
             return Ok(Vec::new());
         }
         let mut pipeline = redis::pipe();
+        pipeline.cmd("MGET");
         for id in ids {
-            pipeline.cmd("HGETALL").arg(shard.key("h:", id));
+            pipeline.arg(shard.key("h:", id));
         }
-        let rows: Vec<Fields> = shard.ask(&pipeline).await?;
+        let (records,): (Vec<Option<Vec<u8>>>,) = shard.ask(&pipeline).await?;
         let mut found = Vec::new();
-        for (bytes, fields) in ids.iter().zip(rows) {
-            let row = Row { what: "delivery", fields };
-            // One that is removed at this moment has no fields.
-            if !row.fields.is_empty() && row.bytes("a")? == account.as_bytes() {
-                found.push(delivery_row(DeliveryId::from_bytes(id(bytes)?), &row)?);
+        for (bytes, record) in ids.iter().zip(records) {
+            // One that is removed at this moment has none.
+            let Some(record) = record else { continue };
+            let kept = kept::read_delivery(DeliveryId::from_bytes(id(bytes)?), &record)?;
+            if kept.account == account.as_bytes() {
+                found.push(kept);
             }
         }
         Ok(found)
@@ -377,36 +389,6 @@ pub(super) fn list_of(shard: &Shard, account: &AccountName, filter: &DeliveryFil
 /// The first id that can be made at this time, in ms.
 pub(super) fn first_id(millis: i64) -> [u8; 16] {
     (u128::from(u64::try_from(millis).unwrap_or(0)) << 80).to_be_bytes()
-}
-
-fn delivery_row(id: DeliveryId, row: &Row) -> Result<DeliveryRow, StoreError> {
-    let state = match row.bytes("s")? {
-        b"q" => DeliveryState::Queued,
-        b"l" => DeliveryState::Leased,
-        b"d" => DeliveryState::Delivered,
-        b"x" => DeliveryState::Dead,
-        b"f" => DeliveryState::Failed,
-        b"c" => DeliveryState::Cancelled,
-        _ => return Err(row.damaged("s")),
-    };
-    let call = row.text("i")?;
-    let call =
-        if call.is_empty() { None } else { Some(CallId::from_text(call).ok_or_else(|| row.damaged("i"))?) };
-    let is_queued = state == DeliveryState::Queued;
-    Ok(DeliveryRow {
-        id,
-        callback: CallbackId::from_bytes(row.id("c")?),
-        event: EventId::from_bytes(row.id("e")?),
-        event_type: form::event_type(row.text("y")?)?,
-        call,
-        state,
-        reason: row.optional_text("r")?,
-        attempts: row.number("n")?,
-        next_attempt_at: if is_queued { Some(row.time("u")?) } else { None },
-        created_at: row.time("m")?,
-        finished_at: if row.has("f") { Some(row.time("f")?) } else { None },
-        replayed_as: if row.has("b") { Some(DeliveryId::from_bytes(row.id("b")?)) } else { None },
-    })
 }
 
 fn callback_row(id: CallbackId, row: &Row) -> Result<CallbackRow, StoreError> {

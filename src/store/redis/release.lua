@@ -2,17 +2,20 @@
 -- against the rate. Those that are not held any more are passed over.
 -- ARGV: from 2 on, delivery and token in turn.
 allow_when_full()
+local ids = {}
+for at = 2, #ARGV, 2 do ids[#ids + 1] = ARGV[at] end
+fetch_deliveries(ids)
 for at = 2, #ARGV, 2 do
   local id = ARGV[at]
-  local key = P .. "h:" .. id
-  local h = call("HMGET", key, "k", "d", "w", "s")
-  if h[4] == "l" and h[1] == ARGV[at + 1] then
-    call("ZREM", P .. "l", id)
-    call("HSET", key, "s", "q")
-    call("ZADD", P .. "q:" .. h[2], h[3], id)
-    local d = load(h[2])
-    d.in_flight = d.in_flight - 1
-    if d.interval and d.even then d.even = d.even - d.interval end
+  local h = delivery_of(id)
+  if h and h[STATE] == "l" and h[TOKEN] == tonumber(ARGV[at + 1]) then
+    local d = load(h[TARGET])
+    remove(P .. "l", id)
+    h[STATE] = "q"
+    write_delivery(h)
+    enqueue(d, id, h[DUE])
+    d[IN_FLIGHT] = d[IN_FLIGHT] - 1
+    if d[INTERVAL] > 0 and d[EVEN] > 0 then d[EVEN] = d[EVEN] - d[INTERVAL] end
     refile(d)
     wake_for(d)
   end

@@ -13,9 +13,10 @@ if call("EXISTS", P .. "q:" .. id) == 1 then
   call("RENAME", P .. "q:" .. id, P .. "qx:" .. id)
   call("SADD", P .. "zx", id)
 end
-call("HDEL", P .. "d:" .. id, "m", "R", "i", "o", "e", "p", "c", "L")
 local d = load(id)
-close_circuit(d)
+forget_circuit(d)
+d[CONFIGURED], d[PAUSED], d[SLOTS], d[LEASE] = 0, 0, UNCONFIGURED, 0
+d[RATE], d[EVEN], d[INTERVAL], d[TOLERANCE], d.first = "", 0, 0, 0, nil
 refile(d)
 changed(id)
 -- What is kept of a speech request beside this; nothing if it is none.

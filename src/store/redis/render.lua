@@ -5,34 +5,33 @@
 -- Answers 1 if it is to be sent now.
 allow_when_full()
 local id = ARGV[2]
-local key = P .. "h:" .. id
-local h = call("HMGET", key, "k", "c", "d", "a", "e", "s", "n", "g", "Z", "z")
-if h[6] ~= "l" or h[1] ~= ARGV[3] then return 0 end
-local callback, destination, account, event = h[2], h[3], h[4], h[5]
-local is_for_nobody, is_erased = is_removed(callback), h[9]
-if ARGV[4] ~= "" and not is_for_nobody and not is_erased then
-  local version = late_version(call("GETRANGE", P .. "r:" .. id, 0, 16))
+local h = delivery_of(id)
+if not h or h[STATE] ~= "l" or h[TOKEN] ~= tonumber(ARGV[3]) then return 0 end
+local is_for_nobody = is_removed(h[CALLBACK])
+if ARGV[4] ~= "" and not is_for_nobody and h[ERASED] == 0 then
+  local version = late_version_of(id)
   -- Unless it was written before, and the answer was lost.
   if version then
-    forget_late(id, event, callback, version)
-    call("SET", P .. "r:" .. id, ARGV[4])
-    count_stored(account, #ARGV[4] - (tonumber(h[10]) or 0))
-    call("HSET", key, "z", #ARGV[4])
+    forget_late(h, version)
+    put(P .. "r:" .. id, ARGV[4])
+    count_stored(h[ACCOUNT], #ARGV[4] - h[SIZE])
+    h[SIZE] = #ARGV[4]
+    write_delivery(h)
   end
   return 1
 end
-call("ZREM", P .. "l", id)
-leave(id, destination, h[8], is_for_nobody)
+local d = load(h[TARGET])
+remove(P .. "l", id)
+leave(h, is_for_nobody)
 if is_for_nobody then
-  finish(id, account, event, "c", REMOVED, now, h[7])
-elseif is_erased then
-  finish(id, account, event, "c", "its call was erased", now, h[7])
+  finish(h, "c", REMOVED, now)
+elseif h[ERASED] == 1 then
+  finish(h, "c", "its call was erased", now)
 else
-  finish(id, account, event, "f", ARGV[5], now, h[7])
+  finish(h, "f", ARGV[5], now)
 end
-local d = load(destination)
-d.in_flight = d.in_flight - 1
-d.proven = false
+d[IN_FLIGHT] = d[IN_FLIGHT] - 1
+d[PROVEN] = 0
 refile(d)
 wake_for(d)
 return 0

@@ -10,16 +10,21 @@ if ARGV[5] ~= "" then
   local earlier = call("GET", P .. "y:" .. ARGV[5])
   if earlier then return { "answered", earlier } end
 end
+local ids = {}
+for at = 9, last, 12 do ids[#ids + 1] = ARGV[at] end
+fetch_deliveries(ids)
 for at = 9, last, 12 do
-  local h = call("HMGET", P .. "h:" .. ARGV[at], "a", "b")
-  if h[1] ~= account or (h[2] and not again) then return { "conflict" } end
+  local h = delivery_of(ARGV[at])
+  if not h or h[ACCOUNT] ~= account or (h[REPLAYED] ~= NO_ID and not again) then return { "conflict" } end
   if is_taken({ P .. "h:" .. ARGV[at + 2] }) then return { "taken" } end
 end
 if count_open(account) + tonumber(ARGV[8]) > tonumber(ARGV[4]) then return { "full" } end
 
 if ARGV[5] ~= "" then call("SET", P .. "y:" .. ARGV[5], ARGV[6], "PX", ARGV[7]) end
 for at = 9, last, 12 do
-  put_delivery(account, ARGV[at + 1], at + 2, call("HGET", P .. "h:" .. ARGV[at], "o"))
-  call("HSET", P .. "h:" .. ARGV[at], "b", ARGV[at + 2])
+  local earlier = delivery_of(ARGV[at])
+  put_delivery(account, ARGV[at + 1], at + 2, earlier[SPACE])
+  earlier[REPLAYED] = ARGV[at + 2]
+  write_delivery(earlier)
 end
 return { "stored" }

@@ -4,27 +4,33 @@ allow_when_full()
 local account = ARGV[2]
 
 local function retry(id)
-  local key = P .. "h:" .. id
-  local h = call("HMGET", key, "a", "s", "c", "d", "g")
-  if h[1] ~= account or (h[2] ~= "x" and h[2] ~= "q") then return 0 end
-  if call("EXISTS", P .. "r:" .. id) == 0 or is_removed(h[3]) then return 0 end
-  if h[2] == "x" then
-    call("ZREM", P .. "xf", id)
-    call("ZREM", P .. "is:x:" .. account, id)
+  local h = delivery_of(id)
+  if not h or h[ACCOUNT] ~= account or (h[STATE] ~= "x" and h[STATE] ~= "q") then return 0 end
+  if call("EXISTS", P .. "r:" .. id) == 0 or is_removed(h[CALLBACK]) then return 0 end
+  local was_held_back = h[STATE] == "q" and h[ORDER] ~= "" and
+    call("ZRANGE", P .. "g:" .. h[TARGET] .. h[ORDER], 0, 0)[1] ~= id
+  if h[STATE] == "x" then
+    remove(P .. "xf", id)
+    remove(P .. "is:x:" .. account, id)
+    add(P .. "o:" .. account, "0", id)
     -- Those after it in its order have had their turn meanwhile: it waits for no other.
-    call("HDEL", key, "r", "f", "x", "g")
-    call("ZADD", P .. "o:" .. account, 0, id)
+    h[REASON], h[FINISHED], h[CRASHES], h[ORDER] = "", 0, 0, ""
+    set_birth(h)
   end
-  call("HSET", key, "s", "q", "t", 0, "u", ARGV[3], "w", now)
+  h[STATE], h[TRIES], h[DUE_THERE], h[DUE] = "q", 0, tonumber(ARGV[3]), now
+  write_delivery(h)
   -- One that is held back stays so.
-  if h[2] == "q" and h[5] and call("ZRANGE", P .. "g:" .. h[4] .. h[5], 0, 0)[1] ~= id then return 1 end
-  call("ZADD", P .. "q:" .. h[4], now, id)
-  local d = load(h[4])
+  if was_held_back then return 1 end
+  local d = load(h[TARGET])
+  enqueue(d, id, now)
   refile(d)
   wake_for(d)
   return 1
 end
 
+local ids = {}
+for at = 4, #ARGV do ids[#ids + 1] = ARGV[at] end
+fetch_deliveries(ids)
 local retried = 0
-for at = 4, #ARGV do retried = retried + retry(ARGV[at]) end
+for _, id in ipairs(ids) do retried = retried + retry(id) end
 return retried

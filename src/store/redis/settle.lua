@@ -1,117 +1,111 @@
 -- Writes attempts and what happens next; nothing of one, if its lease is not held.
 --
--- ARGV of each: 2 delivery, 3 token, 4 next (d delivered, x dead, r retry), 5 the attempt's record,
--- 6 when it ended, 7 when the next is due as its process says, 8 the same from now in µs,
--- 9 why it is dead, 10 why its registration is paused ("" if it is not), 11 what the attempt says of
--- its receiver (d takes deliveries, f does not, u nothing), 12 the rules of circuits as below,
--- 18 why a registration is paused whose circuit was open for too long.
+-- ARGV: 2 the rules of circuits as below, 8 why a registration is paused whose circuit was open for too
+-- long; from 9 on, the things, of each: 1 delivery, 2 token, 3 next (d delivered, x dead, r retry), 4 the
+-- attempt's record, 5 when it ended, 6 when the next is due as its process says, 7 the same from now in
+-- µs, 8 why it is dead, 9 why its registration is paused ("" if it is not), 10 what the attempt says of
+-- its receiver (d takes deliveries, f does not, u nothing).
 -- Answers each with { what it did to the circuit, the registration }: 0 the lease is not held,
 -- 1 nothing, 2 opened, 3 a probe failed,
 -- 4 given up, 5 closed (scheduler/circuit.rs says the same in Rust).
 allow_when_full()
 local UNCHANGED, OPENED, PROBE_FAILED, GIVEN_UP, CLOSED = 1, 2, 3, 4, 5
 local SLICES = 5
-local consecutive, share_of, slice_length, first_probe, longest_probe, give_up
+local consecutive, share_of, slice_length = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local first_probe, longest_probe, give_up = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local slice_now = math.floor(now / slice_length)
 
 local function pause_after(probes)
   return math.min(first_probe * 2 ^ math.min(probes, 32), longest_probe)
 end
 
+-- Begins to count anew in this slice of time, if the last attempt was in another.
+local function begin_slice(d)
+  local passed = slice_now - d[SLICE]
+  if passed == 0 then return end
+  if passed < 0 or passed >= SLICES then
+    d[OLDER] = NO_SLICES
+  else
+    local last = struct.pack(">I4I4", d[TRIED], d[FAILED])
+    d[OLDER] = string.sub(string.rep("\0", 8 * (passed - 1)) .. last .. d[OLDER], 1, #NO_SLICES)
+  end
+  d[SLICE], d[TRIED], d[FAILED] = slice_now, 0, 0
+end
+
 -- Counts an attempt for its destination's circuit.
 local function count(d, verdict, token)
   if verdict == "u" then return UNCHANGED end
-  local key = P .. "d:" .. d.id
-  if d.since then
+  if d[SINCE] > 0 then
     if verdict == "d" then
-      close_circuit(d)
+      forget_circuit(d)
       return CLOSED
     end
     -- It began when nobody knew.
-    if token < d.from_token then return UNCHANGED end
-    d.probes = d.probes + 1
-    d.probe_at = now + pause_after(d.probes)
-    call("HSET", key, "P", d.probes, "N", d.probe_at)
-    -- Circuits that an older version opened are not counted yet.
-    call("SADD", P .. "co", d.id)
-    return now - d.since >= give_up and GIVEN_UP or PROBE_FAILED
+    if token < d[FROM_TOKEN] then return UNCHANGED end
+    d[PROBES] = d[PROBES] + 1
+    d[PROBE_AT] = now + pause_after(d[PROBES])
+    return now - d[SINCE] >= give_up and GIVEN_UP or PROBE_FAILED
   end
-  -- Of this slice of time, and nothing but that one more has succeeded: most are so.
-  local slice = math.floor(now / slice_length)
-  local same, attempts, rest = string.match(d.slices, "^(%d+) (%d+)( .*)$")
-  if verdict == "d" and same == text(slice) then
-    d.failures, d.slices = "0", same .. " " .. text(attempts + 1) .. rest
+  begin_slice(d)
+  d[TRIED] = d[TRIED] + 1
+  if verdict == "d" then
+    d[FAILURES] = 0
     return UNCHANGED
   end
-  local failures = verdict == "d" and 0 or tonumber(d.failures) + 1
-  local counts = {}
-  for number in string.gmatch(d.slices, "%d+") do counts[#counts + 1] = tonumber(number) end
-  local passed = slice - (table.remove(counts, 1) or slice)
-  if passed < 0 or passed >= SLICES then counts = {} end
-  for _ = 1, (#counts == 0 and 1 or passed) do
-    table.insert(counts, 1, 0)
-    table.insert(counts, 1, 0)
+  d[FAILED], d[FAILURES] = d[FAILED] + 1, d[FAILURES] + 1
+  local all, failed = d[TRIED], d[FAILED]
+  for at = 1, #NO_SLICES, 8 do
+    local attempts, failures = struct.unpack(">I4I4", d[OLDER], at)
+    all, failed = all + attempts, failed + failures
   end
-  for at = #counts, 2 * SLICES + 1, -1 do counts[at] = nil end
-  counts[1] = counts[1] + 1
-  if verdict == "f" then
-    counts[2] = counts[2] + 1
-    local all, failed = 0, 0
-    for at = 1, #counts, 2 do
-      all, failed = all + counts[at], failed + counts[at + 1]
-    end
-    if failures >= consecutive or (all >= share_of and failed * 2 > all) then
-      d.since, d.probes, d.probe_at = now, 0, now + pause_after(0)
-      d.from_token = (tonumber(call("HGET", P .. "n", "k")) or 0) + 1
-      call("HSET", key, "O", d.since, "P", 0, "N", d.probe_at, "T", d.from_token)
-      call("SADD", P .. "co", d.id)
-      return OPENED
-    end
-  end
-  d.failures, d.slices = text(failures), text(slice) .. " " .. table.concat(counts, " ")
-  return UNCHANGED
+  if d[FAILURES] < consecutive and not (all >= share_of and failed * 2 > all) then return UNCHANGED end
+  d[SINCE], d[PROBES], d[PROBE_AT] = now, 0, now + pause_after(0)
+  d[FROM_TOKEN] = (tonumber(call("HGET", P .. "n", "k")) or 0) + 1
+  call("SADD", P .. "co", d.id)
+  return OPENED
 end
 
-return each(function()
-  consecutive, share_of, slice_length = tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[14])
-  first_probe, longest_probe, give_up = tonumber(ARGV[15]), tonumber(ARGV[16]), tonumber(ARGV[17])
-  local id, next_state, ended = ARGV[2], ARGV[4], ARGV[6]
-  local key = P .. "h:" .. id
-  local h = call("HMGET", key, "k", "c", "d", "a", "e", "t", "s", "n", "g", "Z")
-  if h[7] ~= "l" or h[1] ~= ARGV[3] then return { 0, "" } end
-  local callback, destination, account, event = h[2], h[3], h[4], h[5]
+local ids = {}
+each_at(9, function(at) ids[#ids + 1] = ARGV[at + 1] end)
+fetch_deliveries(ids)
+
+return each(9, function(at)
+  local id, next_state, ended, pause = ARGV[at + 1], ARGV[at + 3], tonumber(ARGV[at + 5]), ARGV[at + 9]
+  local h = delivery_of(id)
+  if not h or h[STATE] ~= "l" or h[TOKEN] ~= tonumber(ARGV[at + 2]) then return { 0, "" } end
+  local callback, destination = h[CALLBACK], h[TARGET]
   -- What a call's erasure removed does not come back.
-  local is_erased = h[10]
-  if not is_erased then call("RPUSH", P .. "a:" .. id, ARGV[5]) end
+  local is_erased = h[ERASED] == 1
+  if not is_erased then record_attempt(h, ARGV[at + 4]) end
+  h[ATTEMPTS] = h[ATTEMPTS] + 1
   remove(P .. "l", id)
-  local attempts = tonumber(h[8]) + 1
   local d = load(destination)
   local is_for_nobody = is_removed(callback)
-  if next_state ~= "r" or is_for_nobody or is_erased then leave(id, destination, h[9], is_for_nobody) end
+  if next_state ~= "r" or is_for_nobody or is_erased then leave(h, is_for_nobody) end
   if next_state == "d" then
-    finish(id, account, event, "d", nil, ended, attempts)
+    finish(h, "d", nil, ended)
   elseif next_state == "x" then
-    finish(id, account, event, "x", ARGV[9], ended, attempts)
+    finish(h, "x", ARGV[at + 8], ended)
   elseif is_for_nobody then
-    finish(id, account, event, "c", REMOVED, ended, attempts)
+    finish(h, "c", REMOVED, ended)
   elseif is_erased then
-    finish(id, account, event, "c", "its call was erased", ended, attempts)
+    finish(h, "c", "its call was erased", ended)
   else
-    local due = now + tonumber(ARGV[8])
-    call("HSET", key, "s", "q", "t", tonumber(h[6]) + 1, "n", attempts, "x", 0, "u", ARGV[7], "w", due)
-    call("ZADD", P .. "q:" .. destination, due, id)
+    h[STATE], h[TRIES], h[CRASHES] = "q", h[TRIES] + 1, 0
+    h[DUE_THERE], h[DUE] = tonumber(ARGV[at + 6]), now + tonumber(ARGV[at + 7])
+    write_delivery(h)
+    enqueue(d, id, h[DUE])
   end
-  d.in_flight = d.in_flight - 1
-  d.proven = ARGV[11] == "d"
-  local change = count(d, ARGV[11], tonumber(ARGV[3]))
-  local pause = ARGV[10]
+  d[IN_FLIGHT] = d[IN_FLIGHT] - 1
+  d[PROVEN] = ARGV[at + 10] == "d" and 1 or 0
+  local change = count(d, ARGV[at + 10], h[TOKEN])
   -- A destination that several registrations share is probed on.
-  if change == GIVEN_UP and pause == "" and destination == callback then pause = ARGV[18] end
+  if change == GIVEN_UP and pause == "" and destination == callback then pause = ARGV[8] end
   if pause ~= "" and not is_for_nobody and call("EXISTS", P .. "k:" .. callback) == 1 then
-    if call("HGET", P .. "k:" .. callback, "p") ~= "1" then announce(account, callback, nil, pause, now) end
+    if call("HGET", P .. "k:" .. callback, "p") ~= "1" then announce(h[ACCOUNT], callback, nil, pause, now) end
     call("HSET", P .. "k:" .. callback, "p", 1, "s", pause)
     local paused = load(callback)
-    call("HSET", P .. "d:" .. callback, "p", 1, "c", 1)
-    paused.paused, paused.configured = true, true
+    paused[PAUSED], paused[CONFIGURED] = 1, 1
     call("ZADD", P .. "kp", now, callback)
     changed(callback)
     if destination ~= callback then refile(paused) end

@@ -31,8 +31,17 @@ pub(super) struct Script(redis::Script);
 
 impl Script {
     pub(super) fn new(text: &str) -> Self {
-        let main = ["local function main()\n", text, "end\n"].concat();
-        Self(redis::Script::new(&[include_str!("prelude.lua"), &main, include_str!("main.lua")].concat()))
+        let parts = [
+            include_str!("prelude.lua"),
+            include_str!("destination.lua"),
+            include_str!("delivery.lua"),
+            include_str!("event.lua"),
+            "local function main()\n",
+            text,
+            "end\n",
+            include_str!("main.lua"),
+        ];
+        Self(redis::Script::new(&parts.concat()))
     }
 }
 

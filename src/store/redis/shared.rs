@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use super::bringing_up::bring_up;
 use super::jobs::HeldJob;
 use super::nodes::Nodes;
 use super::revisions::Revisions;
@@ -166,10 +167,11 @@ async fn open_shards(
 ) -> Result<Vec<Shard>, StoreError> {
     let mut shards: Vec<Shard> = Vec::new();
     let mut count = nodes.shards();
+    let mut nobody_else = false;
     while shards.len() < count {
         let shard = Shard::new(shards.len(), Arc::clone(nodes), time.clone());
         let name = ulid::Ulid::generate().to_string();
-        let (format, epoch, recorded): (u32, Vec<u8>, usize) = shard
+        let (format, epoch, recorded, is_old): (u32, Vec<u8>, usize, bool) = shard
             .run(&scripts.open, |command| {
                 command.arg(FORMAT).arg(&name).arg(count);
             })
@@ -186,6 +188,9 @@ async fn open_shards(
                  parts of different stores",
                 shards.len()
             )));
+        }
+        if is_old {
+            bring_up(&shard, &scripts.bring_up, &mut nobody_else).await?;
         }
         shard.expect_epoch(epoch);
         shards.push(shard);

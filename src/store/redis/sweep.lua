@@ -10,16 +10,20 @@ local removed = 0
 -- were looked at longest ago come first.
 for _, callback in ipairs(call("ZRANGE", P .. "kp", 0, 999)) do
   local waiting = call("ZRANGEBYSCORE", P .. "q:" .. callback, "-inf", failed, "LIMIT", 0, chunk)
+  fetch_deliveries(waiting)
   for _, id in ipairs(waiting) do
     call("ZREM", P .. "q:" .. callback, id)
-    local h = call("HMGET", P .. "h:" .. id, "a", "e", "n", "g")
-    leave(id, callback, h[4], false)
-    if h[1] then
-      finish(id, h[1], h[2], "x",
-        "its registration was paused for longer than failed deliveries are kept", at, h[3])
+    local h = delivery_of(id)
+    if h then
+      leave(h, false)
+      finish(h, "x", "its registration was paused for longer than failed deliveries are kept", at)
     end
   end
-  if #waiting > 0 then refile(load(callback)) end
+  if #waiting > 0 then
+    local d = load(callback)
+    d.first = nil
+    refile(d)
+  end
   removed = removed + #waiting
   call("ZADD", P .. "kp", now, callback)
   if removed >= tonumber(chunk) then break end
@@ -27,19 +31,17 @@ end
 
 local function forget(line, before)
   local old = call("ZRANGEBYSCORE", P .. line, "-inf", before, "LIMIT", 0, chunk)
+  fetch_deliveries(old)
   for _, id in ipairs(old) do
-    local key = P .. "h:" .. id
-    local h = call("HMGET", key, "a", "c", "i", "s", "z", "e")
-    call("ZREM", P .. line, id)
-    if h[1] then
-      call("ZREM", P .. "i:" .. h[1], id)
-      call("ZREM", P .. "ic:" .. h[2], id)
-      call("ZREM", P .. "ik:" .. h[1] .. "\0" .. h[3], id)
-      call("ZREM", P .. "is:" .. h[4] .. ":" .. h[1], id)
-      count_stored(h[1], -(tonumber(h[5]) or 0))
-      drop_request(id, h[6], h[2])
+    local h = delivery_of(id)
+    remove(P .. line, id)
+    if h then
+      unlist(h)
+      if h[STATE] ~= "d" then remove(P .. "is:" .. h[STATE] .. ":" .. h[ACCOUNT], id) end
+      count_stored(h[ACCOUNT], -h[SIZE])
+      drop_request(h)
     end
-    call("UNLINK", key, P .. "r:" .. id, P .. "a:" .. id)
+    forget_delivery(id)
   end
   removed = removed + #old
 end
@@ -49,20 +51,18 @@ forget("xf", failed)
 local function forget_events(line, before)
   local old = call("ZRANGEBYSCORE", P .. line, "-inf", before, "LIMIT", 0, chunk)
   for _, id in ipairs(old) do
-    -- Redis forgets a dedupe key by itself when it expires; one that should have, goes now.
-    local e = call("HMGET", P .. "e:" .. id, "s", "a", "z", "c")
-    local name = e[1]
-    if e[2] then
-      call("ZREM", P .. "ie:" .. e[2], id)
-      if e[4] then call("ZREM", P .. "ce:" .. e[4], id) end
-      count_stored(e[2], -(tonumber(e[3]) or 0))
+    local e = event_of(id)
+    if e then
+      -- Redis forgets a dedupe key by itself when it expires; one that should have, goes now.
+      local seen = e.dedupe ~= "" and call("GET", P .. "s:" .. e.dedupe)
+      if seen and string.sub(seen, 1, 16) == id and tonumber(string.sub(seen, 17)) <= at then
+        call("DEL", P .. "s:" .. e.dedupe)
+      end
+      forget_event(id, e)
+    else
+      remove(P .. line, id)
+      drop(P .. "e:" .. id)
     end
-    local seen = name and call("GET", P .. "s:" .. name)
-    if seen and string.sub(seen, 1, 16) == id and tonumber(string.sub(seen, 17)) <= at then
-      call("DEL", P .. "s:" .. name)
-    end
-    call("ZREM", P .. line, id)
-    call("UNLINK", P .. "e:" .. id)
   end
   removed = removed + #old
 end

@@ -11,32 +11,31 @@ local before, poison, suspect, spacing = tonumber(ARGV[2]), tonumber(ARGV[4]), t
 if before > now then before = now end
 local suspects = 0
 local ended = call("ZRANGEBYSCORE", P .. "l", "-inf", before, "LIMIT", 0, ARGV[3])
+fetch_deliveries(ended)
 for _, id in ipairs(ended) do
   call("ZREM", P .. "l", id)
-  local key = P .. "h:" .. id
-  local h = call("HMGET", key, "d", "a", "e", "t", "x", "l", "w", "s", "n", "g", "c")
-  if h[8] == "l" then
-    local crashes = (tonumber(h[5]) or 0) + 1
-    call("RPUSH", P .. "a:" .. id, string.format(
-      '{"number":%d,"started_at":%s,"latency":0,"outcome":"crashed"}\n', tonumber(h[4]) + 1, h[6]))
-    call("HSET", key, "x", crashes)
-    if crashes >= poison then
-      leave(id, h[1], h[10], h[11] and is_removed(h[11]))
-      finish(id, h[2], h[3], "x", "poison", now, h[9])
+  local h = delivery_of(id)
+  if h and h[STATE] == "l" then
+    local d = load(h[TARGET])
+    record_attempt(h, string.format(
+      '{"number":%d,"started_at":%d,"latency":0,"outcome":"crashed"}\n', h[TRIES] + 1, h[LEASED_AT]))
+    h[CRASHES] = h[CRASHES] + 1
+    if h[CRASHES] >= poison then
+      leave(h, is_removed(h[CALLBACK]))
+      finish(h, "x", "poison", now)
     else
       -- Suspects wait for each other, so that the one which kills its process does not take the
       -- others with it to the limit.
-      local due = h[7]
-      if crashes >= suspect then
-        due = now + spacing * suspects
+      if h[CRASHES] >= suspect then
+        h[DUE] = now + spacing * suspects
         suspects = suspects + 1
       end
-      call("HSET", key, "s", "q", "w", due)
-      call("ZADD", P .. "q:" .. h[1], due, id)
+      h[STATE] = "q"
+      write_delivery(h)
+      enqueue(d, id, h[DUE])
     end
-    local d = load(h[1])
-    d.in_flight = d.in_flight - 1
-    d.proven = false
+    d[IN_FLIGHT] = d[IN_FLIGHT] - 1
+    d[PROVEN] = 0
     refile(d)
   end
 end
@@ -52,9 +51,9 @@ local destination = call("SRANDMEMBER", P .. "zx")
 if destination then
   local waiting = call("ZPOPMIN", P .. "qx:" .. destination, ARGV[7])
   for at = 1, #waiting, 2 do
-    local h = call("HMGET", P .. "h:" .. waiting[at], "a", "e", "s", "n", "g")
-    leave(waiting[at], destination, h[5], true)
-    if h[3] == "q" then finish(waiting[at], h[1], h[2], "c", REMOVED, now, h[4]) end
+    local h = delivery_of(waiting[at])
+    if h then leave(h, true) end
+    if h and h[STATE] == "q" then finish(h, "c", REMOVED, now) end
     cancelled = cancelled + 1
   end
   if cancelled == 0 then call("SREM", P .. "zx", destination) end

@@ -12,6 +12,7 @@ use super::form::corrupt;
 use super::shard::{Script, Shard, Witness};
 use super::{Shared, WAITING_WRITES, becomes_true};
 use crate::store::StoreError;
+use crate::store::scheduler::GIVEN_UP;
 
 /// The most that one script does. It keeps Redis from everything else for some milliseconds.
 const MOST: usize = 64;
@@ -36,6 +37,24 @@ impl Kind {
         match self {
             Self::Accept => &shared.scripts.accept,
             Self::Settle => &shared.scripts.settle,
+        }
+    }
+
+    /// What all things that go together are told, before the first.
+    fn begin(self, shared: &Shared, command: &mut Cmd) {
+        match self {
+            Self::Accept => {}
+            Self::Settle => {
+                let rules = shared.options.circuit;
+                command
+                    .arg(rules.consecutive)
+                    .arg(rules.share_of)
+                    .arg(rules.slice)
+                    .arg(rules.first_probe)
+                    .arg(rules.longest_probe)
+                    .arg(rules.give_up)
+                    .arg(GIVEN_UP);
+            }
         }
     }
 
@@ -176,6 +195,7 @@ impl Shared {
     ) -> (Vec<Result<Value, StoreError>>, Option<Witness>) {
         let script = kind.script(self);
         let add = |command: &mut Cmd| {
+            kind.begin(self, command);
             for thing in things {
                 let arguments = arguments(thing);
                 command.arg(arguments.len());

@@ -11,7 +11,7 @@ use super::together::Kind;
 use super::{BACKLOG, LEASE_SLACK, LONGEST_DEADLINE, Shared, form};
 use crate::context::{CallId, CallKey};
 use crate::event::{AccountName, CallbackId, DeliveryId, EventId};
-use crate::store::scheduler::{CircuitChange, GIVEN_UP, Verdict};
+use crate::store::scheduler::{CircuitChange, Verdict};
 use crate::store::{
     Acceptance, Accepted, Answered, Attempt, CallbackRow, CallbackState, DedupeKey, EventRow, FailedDelivery,
     FinishJob, JobEnd, JobLease, Lease, NewDelivery, Next, OutcomeKind, Rate, Remember, Replay, Replayed,
@@ -173,7 +173,6 @@ impl Shared {
         let now = shard.now();
         let attempt = &settlement.attempt;
         let ended_at = attempt.started_at.as_microsecond().saturating_add(span_micros(attempt.latency));
-        let rules = self.options.circuit;
         let (change, callback): (u8, Vec<u8>) = self
             .put(shard, Kind::Settle, |command| {
                 command.arg(&settlement.lease.delivery.to_bytes()).arg(token);
@@ -194,14 +193,7 @@ impl Shared {
                         Verdict::Delivered => "d",
                         Verdict::Failed => "f",
                         Verdict::Unknown => "u",
-                    })
-                    .arg(rules.consecutive)
-                    .arg(rules.share_of)
-                    .arg(rules.slice)
-                    .arg(rules.first_probe)
-                    .arg(rules.longest_probe)
-                    .arg(rules.give_up)
-                    .arg(GIVEN_UP);
+                    });
             })
             .await?;
         // Whether it was ours to write or not: it is not ours any more.
