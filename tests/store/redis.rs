@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ringback::event::CallbackId;
-use ringback::store::redis::{Options, Redis};
+use ringback::store::redis::{self as redis_store, Options, Redis};
 use ringback::store::{
     Accepted, CallbackRow, Claim, DeliveryState, DestinationLimits, Next, OutcomeKind, Rate, SharedStore,
     StoreError,
@@ -381,6 +381,37 @@ async fn what_cannot_be_read_is_set_aside_and_the_rest_goes_on() {
             Err(error) => assert!(matches!(error, StoreError::Corrupt { .. }), "{error}"),
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_destination_that_cannot_be_read_blocks_nobody_and_is_mended_by_its_next_registration() {
+    let server = RedisServer::start(&[]);
+    let store = open(&server).await;
+    let (damaged, whole) = (callback(UNLIMITED), callback(UNLIMITED));
+    for row in [&damaged, &whole] {
+        store.put_callback(row.clone()).await.unwrap();
+        queue(&store, row.id, 3).await;
+    }
+    let key = [b"{rb0}:d:".as_slice(), &damaged.id.to_bytes()].concat();
+    server.ask(&[b"SET", &key, b"short"]);
+    let serve_three_of = async |id: CallbackId| {
+        let mut count = 0;
+        while count < 3 {
+            for claim in tokio::time::timeout(PATIENCE, store.claim(10)).await.unwrap().unwrap() {
+                assert_eq!(claim.callback, id);
+                assert!(store.settle(delivered(&claim)).await.unwrap());
+                count += 1;
+            }
+        }
+    };
+    serve_three_of(whole.id).await;
+    let audit = redis_store::audit(&server.url()).await.unwrap();
+    let found = audit.findings.iter().find(|finding| finding.subject == damaged.id.to_string()).unwrap();
+    assert!(found.detail.contains("cannot be read"), "{found:?}");
+
+    store.put_callback(damaged.clone()).await.unwrap();
+    serve_three_of(damaged.id).await;
+    assert_eq!(redis_store::audit(&server.url()).await.unwrap().findings, []);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -59,6 +59,7 @@ pub async fn audit(url: &str) -> Result<Audit, StoreError> {
     let shards = auditor.look_at_mark().await.map_err(|error| nodes.unusable(error))?;
     for number in 0..shards {
         auditor.shard = Shard::new(number, Arc::clone(&nodes), None);
+        auditor.look_at_mark().await.map_err(|error| nodes.unusable(error))?;
         auditor.look_at_all().await.map_err(|error| nodes.unusable(error))?;
     }
     let mut audit = auditor.audit;
@@ -137,16 +138,17 @@ struct Waiting {
 }
 
 impl Auditor {
-    /// Looks at what says that there is a store; of how many shards.
+    /// Looks at what says that there is a store, or a shard of one; of how many shards.
     async fn look_at_mark(&mut self) -> Result<usize, StoreError> {
         let mut pipeline = redis::pipe();
-        pipeline.cmd("HMGET").arg(self.shard.key("n", b"")).arg("F").arg("S");
-        let ((format, shards),): ((Option<u32>, Option<usize>),) = self.shard.ask(&pipeline).await?;
+        pipeline.cmd("HMGET").arg(self.shard.key("n", b"")).arg("F").arg("S").arg("U");
+        let ((format, shards, is_old),): ((Option<u32>, Option<usize>, Option<u8>),) =
+            self.shard.ask(&pipeline).await?;
         match format {
             None => Err(StoreError::Unusable("there is no store in this database".to_owned())),
             Some(format) if format > FORMAT => Err(super::newer(format)),
-            Some(format) if format < FORMAT => Err(StoreError::Unusable(format!(
-                "it was written by an older ringback (format {format}; this one reads {FORMAT}): start `ringback \
+            Some(format) if format < FORMAT || is_old.is_some() => Err(StoreError::Unusable(format!(
+                "an older ringback wrote some of it (format {format}; this one reads {FORMAT}): start `ringback \
                  serve` once, which brings it up, and check then"
             ))),
             Some(format) => {

@@ -18,7 +18,11 @@ local function look(id)
   local function tell(kind, sentence)
     told[#told + 1] = { id, kind, sentence }
   end
-  local d = load(id)
+  local is_whole, d = pcall(load, id)
+  if not is_whole then
+    tell("disagreement", "what is kept of it cannot be read: nothing that waits for it is sent")
+    return
+  end
   local k = call("HMGET", P .. "k:" .. id, "a", "m", "p", "r")
   if k[1] and not k[4] then
     registrations = registrations + 1

@@ -1,6 +1,6 @@
 -- Brings keys of a format before 7 up to ours: deliveries, destinations and events were hashes, attempts
 -- were lists. What is of ours already stays as it is.
--- ARGV: from 2 on, names of keys, of any kind.
+-- ARGV: from 2 on, names of keys, of any kind. Answers how many were brought up.
 allow_when_full()
 
 -- The fields of a hash, by their names; nothing if it is none.
@@ -27,8 +27,10 @@ end
 local function bring_up_delivery(id, key)
   local f = fields_of(key)
   if not f then return end
-  if not (f.a and f.s and f.c and #f.c == 16 and f.e and #f.e == 16 and f.y and f.m) then
+  if not (f.a and f.s and #f.s == 1 and f.c and #f.c == 16 and f.e and #f.e == 16 and f.y and tonumber(f.m) and
+    (not f.b or #f.b == 16)) then
     -- A part of it is gone: so it stays, and is told of as such.
+    bring_up_attempts(id)
     put(key, "")
     return
   end
@@ -81,3 +83,7 @@ for at = 2, #ARGV do
   local kind, id = string.match(ARGV[at], "^(%a):(.*)$")
   if kinds[kind] then kinds[kind](id, P .. ARGV[at]) end
 end
+keep_deliveries()
+local count = 0
+for _ in pairs(written) do count = count + 1 end
+return count

@@ -9,6 +9,9 @@ allow_when_full()
 local slots, trials, lease, room = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local longest_probe = tonumber(ARGV[6])
 
+-- After so long a destination is tried again of which something cannot be written.
+local DAMAGED_PAUSE = 60000000
+
 -- Bytes in their own order: `<` would ask the server's locale.
 local function less(one, other)
   for at = 1, #one do
@@ -64,26 +67,38 @@ local function next_in_line(count)
   return fetch_destinations(line)
 end
 
--- Takes the first that waits for each of these, as many as there is room for.
+-- Takes the first that waits for each of these, as many as there is room for: destination, delivery and when
+-- that was due, three in a row.
 local bytes = 0
 local function take_heads(line)
   local heads, keys = {}, {}
-  for at, id in ipairs(line) do
-    local head = call("ZPOPMIN", P .. "q:" .. id)
-    heads[at], keys[at] = head[1], P .. "h:" .. head[1]
-    local d = load(id)
-    d.first, d.popped = nil, head[2]
+  for _, id in ipairs(line) do
+    -- One that is damaged blocks nobody else.
+    local is_whole, d = pcall(load, id)
+    local head = is_whole and call("ZPOPMIN", P .. "q:" .. id) or {}
+    if head[1] then
+      d.first = nil
+      heads[#heads + 1], heads[#heads + 2], heads[#heads + 3] = d, head[1], head[2]
+      keys[#keys + 1] = P .. "h:" .. head[1]
+    elseif is_whole then
+      d.first = false
+      refile(d)
+    else
+      for _, name in ipairs(LINES) do call("ZREM", P .. name, id) end
+    end
   end
   fetch(keys)
   keys = {}
-  for at, id in ipairs(heads) do
+  for at = 1, #heads, 3 do
+    local d, id = heads[at], heads[at + 1]
     if bytes >= room then
-      call("ZADD", P .. "q:" .. line[at], load(line[at]).popped, id)
-      line[at] = nil
+      call("ZADD", P .. "q:" .. d.id, heads[at + 2], id)
+      heads[at] = false
     else
-      local h = delivery_of(id)
-      bytes = bytes + (h and h[SIZE] or 0)
-      keys[at] = P .. "r:" .. id
+      local h, key = delivery_of(id), P .. "r:" .. id
+      -- Of some that an older version wrote nobody knows how many bytes they have.
+      bytes = bytes + (h and h[SIZE] > 0 and h[SIZE] or call("STRLEN", key))
+      keys[#keys + 1] = key
     end
   end
   fetch(keys)
@@ -126,7 +141,18 @@ while #claims < slots and bytes < room do
   local line = next_in_line(slots - #claims)
   if not line[1] then break end
   local heads = take_heads(line)
-  for at, id in ipairs(line) do serve(load(id), heads[at]) end
+  for at = 1, #heads, 3 do
+    local d, id = heads[at], heads[at + 1]
+    if d and not pcall(serve, d, id) then
+      -- It is over, or it waits on; the rest goes on.
+      unreadable[#unreadable + 1] = id
+      local h = delivery_of(id)
+      if not (h and h.is_changed) then
+        call("ZADD", P .. "q:" .. d.id, heads[at + 2], id)
+        d[LINE], d.time, d.is_changed = WAITING, now + DAMAGED_PAUSE, true
+      end
+    end
+  end
 end
 call("HSET", P .. "n", "k", text(token), "t", text(now))
 

@@ -45,9 +45,18 @@ local function delivery_of(id)
   return h
 end
 
--- Writes a delivery, at the end.
+-- Has a delivery written, at the end: said before anything that can fail, so that what is written of it fits
+-- together.
 local function write_delivery(h)
-  put(P .. "h:" .. h.id, struct.pack(STANDING, unpack(h, 1, REPLAYED)) .. h.birth .. h[REASON])
+  h.is_changed = true
+end
+
+local function keep_deliveries()
+  for id, h in pairs(deliveries) do
+    if h.is_changed then
+      put(P .. "h:" .. id, struct.pack(STANDING, unpack(h, 1, REPLAYED)) .. h.birth .. h[REASON])
+    end
+  end
 end
 
 -- Says anew what it was born with.
@@ -103,6 +112,7 @@ local function write_out()
   for _, d in pairs(loaded) do
     if d.is_changed then write_destination(d) end
   end
+  keep_deliveries()
   write_strings()
   write_members()
   for account, bytes in pairs(counted) do
@@ -191,10 +201,10 @@ end
 local function finish(h, state, reason, at)
   local id, account = h.id, h[ACCOUNT]
   h[STATE], h[FINISHED], h[REASON] = state, at, reason or ""
+  write_delivery(h)
   remove(P .. "o:" .. account, id)
   if state == "d" then
     add(P .. "xd", text(at), id)
-    write_delivery(h)
     return
   end
   add(P .. "xf", text(at), id)
@@ -217,7 +227,6 @@ local function finish(h, state, reason, at)
       call("ZADD", P .. "xk", received, h[EVENT])
     end
   end
-  write_delivery(h)
 end
 
 -- How many deliveries of an account are open, with those that this script adds.

@@ -46,7 +46,8 @@ local function load(id)
     d = { 0, ASIDE, 0, 0, 0, 0, UNCONFIGURED, 0, 0, 0, 0, 0, 0, 0, 0, NO_SLICES, 0, 0, 0, 0, "" }
   end
   d.id, d.was_in, d.was_served = id, d[LINE], d[SERVED]
-  -- When the first that waits for it is due: false if none waits, nothing if that is to be looked up.
+  -- When the first that waits for it is due: false if none waits, nothing if that is to be looked up. (What
+  -- is in line was due: it stays so if the clock was set back since.)
   if d[LINE] == ASIDE then
     if d[PAUSED] == 0 and d[IN_FLIGHT] < cap_of(d) then d.first = false end
   elseif d[LINE] ~= WAITING then
@@ -105,6 +106,8 @@ local function refile(d)
 end
 
 local function keep_destination(d)
+  -- What is damaged counts wrong; less than none is none.
+  if d[IN_FLIGHT] < 0 then d[IN_FLIGHT] = 0 end
   local record = struct.pack(DESTINATION, unpack(d, 1, FROM_TOKEN)) .. d[RATE]
   if record ~= d.record then
     d.record = record

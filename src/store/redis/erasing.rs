@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use super::kept::Kept;
 use super::writing::call_name;
 use super::{Shared, form};
 use crate::context::CallKey;
@@ -90,11 +91,14 @@ impl Shared {
         for chunk in deliveries.chunks(CHUNK) {
             let mut of_call = Vec::new();
             let mut unsaid = Vec::new();
-            for kept in self.kept(chunk, &call.account).await? {
-                match kept.space {
-                    Some(space) if space == call.space.as_bytes() => of_call.push(kept.row.id),
-                    Some(_) => {}
-                    None => unsaid.push(kept.row),
+            for (id, kept) in self.kept(chunk, &call.account).await? {
+                match kept {
+                    Ok(Kept { space: Some(space), .. }) if space != call.space.as_bytes() => {}
+                    Ok(Kept { space: Some(_), .. }) => of_call.push(id),
+                    Ok(Kept { row, .. }) => unsaid.push(row),
+                    Err(error) => {
+                        tracing::error!(delivery = %id, %error, "a delivery cannot be read, and is not erased");
+                    }
                 }
             }
             let events: Vec<EventId> = unsaid.iter().map(|row| row.event).collect();

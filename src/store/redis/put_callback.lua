@@ -25,7 +25,11 @@ call("HSET", key, "a", ARGV[3], "m", ARGV[4], "R", ARGV[5], "p", ARGV[8], "b", A
 if ARGV[9] == "1" then call("HSET", key, "s", ARGV[10]) else call("HDEL", key, "s") end
 if ARGV[8] == "1" then call("ZADD", P .. "kp", now, id) else call("ZREM", P .. "kp", id) end
 
+-- What is kept of a destination and cannot be read begins anew.
+local is_whole = pcall(load, id)
+if not is_whole then drop(P .. "d:" .. id) end
 local d = load(id)
+if not is_whole then d.first = nil end
 -- One that was paused and is not any more is tried at once.
 if d[CONFIGURED] == 1 and d[PAUSED] == 1 and ARGV[8] ~= "1" then forget_circuit(d) end
 -- A rate that is the same as before goes on counting.

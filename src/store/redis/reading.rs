@@ -301,11 +301,15 @@ impl Shared {
         account: &AccountName,
     ) -> Result<Vec<DeliveryRow>, StoreError> {
         let kept = self.kept(ids, account).await?;
-        Ok(kept.into_iter().map(|kept| kept.row).collect())
+        kept.into_iter().map(|(_, kept)| Ok(kept?.row)).collect()
     }
 
-    /// The same with what only the store asks for.
-    pub(super) async fn kept(&self, ids: &[Vec<u8>], account: &AccountName) -> Result<Vec<Kept>, StoreError> {
+    /// The same with what only the store asks for, and those that cannot be read.
+    pub(super) async fn kept(
+        &self,
+        ids: &[Vec<u8>],
+        account: &AccountName,
+    ) -> Result<Vec<(DeliveryId, Result<Kept, StoreError>)>, StoreError> {
         let shard = self.of(account);
         if ids.is_empty() {
             return Ok(Vec::new());
@@ -320,9 +324,10 @@ impl Shared {
         for (bytes, record) in ids.iter().zip(records) {
             // One that is removed at this moment has none.
             let Some(record) = record else { continue };
-            let kept = kept::read_delivery(DeliveryId::from_bytes(id(bytes)?), &record)?;
-            if kept.account == account.as_bytes() {
-                found.push(kept);
+            let id = DeliveryId::from_bytes(id(bytes)?);
+            let kept = kept::read_delivery(id, &record);
+            if kept.as_ref().map_or(true, |kept| kept.account == account.as_bytes()) {
+                found.push((id, kept));
             }
         }
         Ok(found)

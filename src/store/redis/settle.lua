@@ -73,13 +73,13 @@ return each(9, function(at)
   local id, next_state, ended, pause = ARGV[at + 1], ARGV[at + 3], tonumber(ARGV[at + 5]), ARGV[at + 9]
   local h = delivery_of(id)
   if not h or h[STATE] ~= "l" or h[TOKEN] ~= tonumber(ARGV[at + 2]) then return { 0, "" } end
-  local callback, destination = h[CALLBACK], h[TARGET]
+  local callback, destination, d = h[CALLBACK], h[TARGET], load(h[TARGET])
   -- What a call's erasure removed does not come back.
   local is_erased = h[ERASED] == 1
   if not is_erased then record_attempt(h, ARGV[at + 4]) end
   h[ATTEMPTS] = h[ATTEMPTS] + 1
+  write_delivery(h)
   remove(P .. "l", id)
-  local d = load(destination)
   local is_for_nobody = is_removed(callback)
   if next_state ~= "r" or is_for_nobody or is_erased then leave(h, is_for_nobody) end
   if next_state == "d" then
@@ -93,7 +93,6 @@ return each(9, function(at)
   else
     h[STATE], h[TRIES], h[CRASHES] = "q", h[TRIES] + 1, 0
     h[DUE_THERE], h[DUE] = tonumber(ARGV[at + 6]), now + tonumber(ARGV[at + 7])
-    write_delivery(h)
     enqueue(d, id, h[DUE])
   end
   d[IN_FLIGHT] = d[IN_FLIGHT] - 1

@@ -171,7 +171,7 @@ async fn open_shards(
     while shards.len() < count {
         let shard = Shard::new(shards.len(), Arc::clone(nodes), time.clone());
         let name = ulid::Ulid::generate().to_string();
-        let (format, epoch, recorded, is_old): (u32, Vec<u8>, usize, bool) = shard
+        let (format, mut epoch, recorded, is_old): (u32, Vec<u8>, usize, bool) = shard
             .run(&scripts.open, |command| {
                 command.arg(FORMAT).arg(&name).arg(count);
             })
@@ -190,7 +190,7 @@ async fn open_shards(
             )));
         }
         if is_old {
-            bring_up(&shard, &scripts.bring_up, &mut nobody_else).await?;
+            epoch = bring_up(&shard, scripts, &mut nobody_else).await?;
         }
         shard.expect_epoch(epoch);
         shards.push(shard);

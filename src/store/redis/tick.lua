@@ -13,10 +13,11 @@ local suspects = 0
 local ended = call("ZRANGEBYSCORE", P .. "l", "-inf", before, "LIMIT", 0, ARGV[3])
 fetch_deliveries(ended)
 for _, id in ipairs(ended) do
-  call("ZREM", P .. "l", id)
   local h = delivery_of(id)
+  local d = h and load(h[TARGET])
+  remove(P .. "l", id)
   if h and h[STATE] == "l" then
-    local d = load(h[TARGET])
+    write_delivery(h)
     record_attempt(h, string.format(
       '{"number":%d,"started_at":%d,"latency":0,"outcome":"crashed"}\n', h[TRIES] + 1, h[LEASED_AT]))
     h[CRASHES] = h[CRASHES] + 1
@@ -31,7 +32,6 @@ for _, id in ipairs(ended) do
         suspects = suspects + 1
       end
       h[STATE] = "q"
-      write_delivery(h)
       enqueue(d, id, h[DUE])
     end
     d[IN_FLIGHT] = d[IN_FLIGHT] - 1
