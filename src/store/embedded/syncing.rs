@@ -2,8 +2,8 @@
 //!
 //! SQLite would sync the log in each commit, and the writer would stand still meanwhile. So it commits
 //! without (`synchronous=NORMAL`: the log is whole and in order, and not yet on the disk), and a thread
-//! of its own syncs the log, and only then answers those who wait, while the writer is at the next
-//! transaction. One sync serves all that was committed before it began.
+//! of its own syncs the log, and only then another one answers those who wait, while the writer is at the
+//! next transaction. One sync serves all that was committed before it began.
 //!
 //! What is committed can be read before it is durable. Whoever is told of it waits for that
 //! ([`Durability::settled`]); who only writes with it what is synced later, does not.
@@ -124,8 +124,16 @@ impl Syncs {
         recent: Recent,
         meter: Meter,
     ) -> Result<Self, StoreError> {
+        let (synced, answers) = sync_channel::<(Committed, Option<Arc<io::Error>>)>(WAITING_COMMITS);
+        let answering = std::thread::Builder::new().name("ringback-answer".to_owned()).spawn(move || {
+            for (committed, failure) in answers {
+                answer(committed, failure.as_ref(), &meter);
+            }
+        });
+        let answering = answering.map_err(|error| schema::no_thread(path, &error))?;
         let (outbox, inbox) = sync_channel(WAITING_COMMITS);
-        let work = Work { inbox, sync, durability: Arc::clone(&durability), recent, meter };
+        let work =
+            Work { inbox, sync, durability: Arc::clone(&durability), recent, outbox: synced, answering };
         let thread = std::thread::Builder::new().name("ringback-sync".to_owned()).spawn(move || work.run());
         let thread = thread.map_err(|error| schema::no_thread(path, &error))?;
         Ok(Self { durability, outbox: Some(outbox), thread: Some(thread) })
@@ -170,7 +178,9 @@ struct Work {
     sync: Sync,
     durability: Arc<Durability>,
     recent: Recent,
-    meter: Meter,
+    /// What was synced, or why it was not, for those who answer. Dropped to end their thread.
+    outbox: SyncSender<(Committed, Option<Arc<io::Error>>)>,
+    answering: JoinHandle<()>,
 }
 
 impl Work {
@@ -180,8 +190,17 @@ impl Work {
             waiting.extend(self.inbox.try_iter());
             let failure = self.sync_for(&waiting);
             for committed in waiting {
-                self.answer(committed, failure.as_ref());
+                if failure.is_none() {
+                    self.recent.synced(&committed.marks);
+                    self.durability.synced.send_modify(|synced| synced.up_to = committed.number);
+                }
+                // It ends with us, or has panicked: then everybody is answered by being dropped.
+                let _ = self.outbox.send((committed, failure.clone()));
             }
+        }
+        drop(self.outbox);
+        if self.answering.join().is_err() {
+            tracing::error!("the thread that answers for the store has panicked");
         }
     }
 
@@ -200,28 +219,28 @@ impl Work {
         self.durability.last_sync.store(took, Ordering::Relaxed);
         None
     }
+}
 
-    fn answer(&self, committed: Committed, failure: Option<&Arc<io::Error>>) {
-        let Committed { jobs, handovers, marks, started, number, .. } = committed;
-        if let Some(error) = failure {
-            // The handovers give their leases back.
-            for job in jobs {
-                job.answer(Err(sync_failed(error)));
-            }
-            return;
-        }
-        if !jobs.is_empty() {
-            self.meter.commit.observe(started.elapsed().as_secs_f64());
-            self.meter.batch.observe(f64::from(u32::try_from(jobs.len()).unwrap_or(u32::MAX)));
-        }
-        self.recent.synced(&marks);
-        self.durability.synced.send_modify(|synced| synced.up_to = number);
+/// Answers those who waited. Were it the work of the thread that syncs, the disk would stand still
+/// meanwhile: to wake 64 of them takes a good part of a sync.
+fn answer(committed: Committed, failure: Option<&Arc<io::Error>>, meter: &Meter) {
+    let Committed { jobs, handovers, started, .. } = committed;
+    if let Some(error) = failure {
+        // The handovers give their leases back.
         for job in jobs {
-            job.answer(Ok(()));
+            job.answer(Err(sync_failed(error)));
         }
-        for (answer, handover) in handovers {
-            // Whoever is gone meanwhile: the handover gives the leases back.
-            let _ = answer.send(handover);
-        }
+        return;
+    }
+    if !jobs.is_empty() {
+        meter.commit.observe(started.elapsed().as_secs_f64());
+        meter.batch.observe(f64::from(u32::try_from(jobs.len()).unwrap_or(u32::MAX)));
+    }
+    for job in jobs {
+        job.answer(Ok(()));
+    }
+    for (answer, handover) in handovers {
+        // Whoever is gone meanwhile: the handover gives the leases back.
+        let _ = answer.send(handover);
     }
 }
