@@ -307,9 +307,9 @@ fn a_log_that_was_cut_short_loses_only_what_was_not_answered() {
 /// The log is written back while events come in, and begins anew: it does not grow with them.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_stays_bounded_under_load() {
-    /// A checkpoint begins at 16 MiB of log.
-    const LOAD: usize = 160 << 20;
-    const BODY: usize = 512 << 10;
+    /// The log begins anew at 160 MiB.
+    const LOAD: usize = 640 << 20;
+    const BODY: usize = 1 << 20;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.db");
     let store = open_embedded(&path);

@@ -35,7 +35,7 @@ const MIGRATIONS: [(i32, &str); 13] = [
 ];
 
 /// How large the write-ahead log is left on disk once it has been written back.
-pub(super) const JOURNAL_SIZE_LIMIT: u32 = 64 << 20;
+pub(super) const JOURNAL_SIZE_LIMIT: u32 = 192 << 20;
 
 /// Bodies of some KiB fill such pages well, and each page of the log costs two system calls.
 pub(super) const PAGE_SIZE: u32 = 8_192;
