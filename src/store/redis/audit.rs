@@ -35,7 +35,7 @@ const MOST_LEASES: usize = 20_000;
 ///
 /// # Errors
 /// [`StoreError::Unusable`]: it cannot be reached, is none that a store can be in, holds none, or holds
-/// what a newer version wrote.
+/// what a newer version wrote, or what is not brought up to this format yet.
 pub async fn audit(url: &str) -> Result<Audit, StoreError> {
     let nodes = Arc::new(Nodes::open(url, Durability::Local).await?);
     let mut audit = Audit::default();
@@ -276,8 +276,7 @@ impl Auditor {
         let mut pipeline = redis::pipe();
         let key = self.shard.key("", set);
         let is_sorted = !SETS.iter().any(|begins| set.starts_with(begins));
-        let scan = if is_sorted { "ZSCAN" } else { "SSCAN" };
-        pipeline.cmd(scan).arg(key).arg(cursor).arg("COUNT").arg(SCAN);
+        pipeline.cmd(if is_sorted { "ZSCAN" } else { "SSCAN" }).arg(key).arg(cursor).arg("COUNT").arg(SCAN);
         let ((next, found),): ((String, Vec<Vec<u8>>),) = self.shard.ask(&pipeline).await?;
         // Of a sorted set, members and scores in turn.
         let members = found.into_iter().step_by(if is_sorted { 2 } else { 1 }).collect();
