@@ -151,7 +151,7 @@ local function leave(h, is_removed)
 end
 
 -- Notes something that registrations may want to hear of; delivery is nothing if the registration
--- was paused. reading.rs takes it apart.
+-- was paused. announcing.rs takes it apart.
 local function announce(account, callback, delivery, reason, at)
   call("ZADD", P .. "an", at, callback .. (delivery or NO_ID) ..
     string.format("%.0f", at) .. "\0" .. account .. "\0" .. reason)

@@ -1,5 +1,5 @@
 -- Counts a request to a source's provider, if its rate has room for one now (GCRA, as refile in
--- prelude.lua has it); 0 then, else in how many µs it has.
+-- destination.lua has it); 0 then, else in how many µs it has.
 -- ARGV: 2 source, 3 interval, 4 tolerance in µs.
 allow_when_full()
 local key, interval, tolerance = P .. "jr:" .. ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
