@@ -33,7 +33,12 @@ pub(crate) struct Load {
     pub(crate) destinations: usize,
     /// Deliveries of an event.
     pub(crate) deliveries: usize,
+    /// How many deliveries may be open; callers wait for more.
+    pub(crate) open: usize,
 }
+
+/// As many deliveries may be open as come: what is not delivered yet waits in the store.
+pub(crate) const UNBOUNDED: usize = Semaphore::MAX_PERMITS;
 
 /// What a part measured.
 pub(crate) struct Measured {
@@ -93,8 +98,10 @@ pub(crate) async fn through(store: SharedStore, load: &Load, deliver: bool) -> M
         store.put_callback(row).await.expect("it is stored");
     }
     let settled = Arc::new(AtomicU64::new(0));
+    let room = Arc::new(Semaphore::new(load.open));
     let stop = Arc::new(AtomicBool::new(false));
-    let worker = deliver.then(|| tokio::spawn(work(store.clone(), settled.clone(), stop.clone())));
+    let worker =
+        deliver.then(|| tokio::spawn(work(store.clone(), settled.clone(), room.clone(), stop.clone())));
     let started = Instant::now();
     let turn = AtomicU64::new(0);
     let intake = store.clone();
@@ -104,8 +111,10 @@ pub(crate) async fn through(store: SharedStore, load: &Load, deliver: bool) -> M
         let first = usize::try_from(turn).expect("64 bits") * deliveries;
         let its = (first..first + deliveries).map(|place| destinations[place % destinations.len()]);
         let event = to_each(acceptance(turn, destinations[0]), its);
-        let store = intake.clone();
+        let (store, room) = (intake.clone(), room.clone());
         async move {
+            let needed = u32::try_from(deliveries).expect("an event has few");
+            room.acquire_many(needed).await.expect("it is never closed").forget();
             let accepted = store.accept(event).await.expect("it is stored");
             assert_eq!(accepted, Accepted::Stored);
         }
@@ -146,16 +155,17 @@ pub(crate) fn to_each(
 }
 
 /// Claims and settles like the delivery worker, with a receiver that answers at once.
-async fn work(store: SharedStore, settled: Arc<AtomicU64>, stop: Arc<AtomicBool>) {
+async fn work(store: SharedStore, settled: Arc<AtomicU64>, room: Arc<Semaphore>, stop: Arc<AtomicBool>) {
     let slots = Arc::new(Semaphore::new(MAX_IN_FLIGHT));
     while !stop.load(Ordering::Acquire) {
         let free = slots.available_permits().max(1);
         for claim in store.claim(free).await.expect("the store works") {
             let slot = slots.clone().acquire_owned().await.expect("it is never closed");
-            let (store, settled) = (store.clone(), settled.clone());
+            let (store, settled, room) = (store.clone(), settled.clone(), room.clone());
             tokio::spawn(async move {
                 assert!(store.settle(delivered(&claim)).await.expect("the store works"));
                 settled.fetch_add(1, Ordering::Release);
+                room.add_permits(1);
                 drop(slot);
             });
         }

@@ -32,7 +32,7 @@ use ringback::store::SharedStore;
 use ringback::store::embedded::{Embedded, Options};
 use ringback::store::redis::{Options as RedisOptions, Redis};
 
-use self::load::{BODY, CONTEXT, Load, MAX_IN_FLIGHT, Measured, through};
+use self::load::{BODY, CONTEXT, Load, MAX_IN_FLIGHT, Measured, UNBOUNDED, through};
 use self::redis_server::RedisServer;
 
 const PARTS: [&str; 4] = ["embedded", "slow-sync", "redis", "backlog"];
@@ -87,7 +87,7 @@ fn run(part: &str, is_test: bool) {
 }
 
 async fn on_disk(what: &str, folder: &Path, time: Duration) {
-    let load = Load { time, callers: 64, destinations: 100, deliveries: 1 };
+    let load = Load { time, callers: 64, destinations: 100, deliveries: 1, open: UNBOUNDED };
     let Load { callers, destinations, .. } = load;
     println!(
         "\nembedded, {what}: {callers} callers, {destinations} destinations, bodies of {BODY} bytes, contexts of {CONTEXT}"
@@ -104,7 +104,7 @@ async fn on_disk(what: &str, folder: &Path, time: Duration) {
 
 async fn on_redis(time: Duration) {
     // More callers than above: they are on several machines.
-    let load = Load { time, callers: 256, destinations: 1_000, deliveries: 1 };
+    let load = Load { time, callers: 256, destinations: 1_000, deliveries: 1, open: UNBOUNDED };
     println!("\nRedis, everysec: {} callers, {} destinations", load.callers, load.destinations);
     let server = RedisServer::start(EVERY_SECOND);
     let bare = bare::bare_set(&server, &load).await;
@@ -121,19 +121,20 @@ async fn on_redis(time: Duration) {
     intake.print("store: accept");
     print_busy(&server, &intake);
     drop(server);
-    let server = RedisServer::start(EVERY_SECOND);
-    let cycle = through(in_redis(&server).await, &load, true).await;
-    cycle.print("store: accept, claim, settle");
-    print_busy(&server, &cycle);
-    drop(server);
-    let server = RedisServer::start(EVERY_SECOND);
-    let to_many = Load { deliveries: FAN_OUT, ..load };
-    let deliveries = through(in_redis(&server).await, &to_many, true).await;
-    deliveries.print(&format!("the same, {FAN_OUT} deliveries an event"));
-    let of_deliveries = print_busy(&server, &deliveries);
+    let mut cycles = Vec::new();
+    for (open, how) in [(MAX_IN_FLIGHT, "that are kept up with"), (UNBOUNDED, "with a backlog")] {
+        println!("store: accept, claim, settle, of deliveries {how}");
+        for deliveries in [1, FAN_OUT] {
+            let server = RedisServer::start(EVERY_SECOND);
+            let cycle = through(in_redis(&server).await, &Load { deliveries, open, ..load }, true).await;
+            cycle.print(&format!("  {deliveries} an event"));
+            cycles.push((deliveries, how, print_busy(&server, &cycle)));
+        }
+    }
     println!("accept / bare SET: {:.2}", intake.rate() / bare.rate());
-    println!("whole cycle / bare SET: {:.2}", cycle.rate() / bare.rate());
-    println!("a core's deliveries, {FAN_OUT} an event / bare queue: {:.2}", of_deliveries / of_queue);
+    for (deliveries, how, of_core) in cycles {
+        println!("a core's deliveries {how}, {deliveries} an event / bare queue: {:.2}", of_core / of_queue);
+    }
 }
 
 /// The machine's cores are shared by Redis and the load: what Redis would do if it were never kept from

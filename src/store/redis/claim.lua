@@ -6,8 +6,8 @@
 -- 5 after how many bytes of requests no further one is taken, 6 the longest time between two probes.
 -- Answers { claims, when to come again (0: only when something changes), what was unreadable }.
 allow_when_full()
-local slots, trials, lease, room = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-local longest_probe = tonumber(ARGV[6])
+slots, trials, lease_time = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local room, longest_probe = tonumber(ARGV[5]), tonumber(ARGV[6])
 
 -- After so long a destination is tried again of which something cannot be written.
 local DAMAGED_PAUSE = 60000000
@@ -29,9 +29,8 @@ local function fetch_destinations(ids)
   return ids
 end
 
-local counters = call("HMGET", P .. "n", "k", "t")
-local token = tonumber(counters[1]) or 0
-if (tonumber(counters[2]) or 0) - now > 1000000 then
+local last_claim = tonumber(call("HGET", P .. "n", "t")) or 0
+if last_claim - now > 1000000 then
   -- The clock was set back: what waits for a rate or for a probe would wait too long.
   for _, id in ipairs(fetch_destinations(call("ZREVRANGE", P .. "w", 0, 9999))) do
     local d = load(id)
@@ -67,18 +66,19 @@ local function next_in_line(count)
   return fetch_destinations(line)
 end
 
--- Takes the first that waits for each of these, as many as there is room for: destination, delivery and when
--- that was due, three in a row.
+-- Takes the first that waits for each of these, as many as there is room for, and reads them: destination,
+-- delivery, when that was due, and its record, four in a row.
 local bytes = 0
 local function take_heads(line)
-  local heads, keys = {}, {}
+  local heads, keys, last = {}, {}, 0
   for _, id in ipairs(line) do
     -- One that is damaged blocks nobody else.
     local is_whole, d = pcall(load, id)
     local head = is_whole and call("ZPOPMIN", P .. "q:" .. id) or {}
     if head[1] then
       d.first = nil
-      heads[#heads + 1], heads[#heads + 2], heads[#heads + 3] = d, head[1], head[2]
+      heads[last + 1], heads[last + 2], heads[last + 3], heads[last + 4] = d, head[1], head[2], false
+      last = last + 4
       keys[#keys + 1] = P .. "h:" .. head[1]
     elseif is_whole then
       d.first = false
@@ -88,46 +88,41 @@ local function take_heads(line)
     end
   end
   fetch(keys)
-  keys = {}
-  for at = 1, #heads, 3 do
-    local d, id = heads[at], heads[at + 1]
+  local requests = {}
+  for place, key in ipairs(keys) do
+    local at, record = 4 * place - 3, strings[key]
     if bytes >= room then
-      call("ZADD", P .. "q:" .. d.id, heads[at + 2], id)
+      call("ZADD", P .. "q:" .. heads[at].id, heads[at + 2], heads[at + 1])
       heads[at] = false
     else
-      local h, key = delivery_of(id), P .. "r:" .. id
+      local size = size_of_waiting(record)
       -- Of some that an older version wrote nobody knows how many bytes they have.
-      bytes = bytes + (h and h[SIZE] > 0 and h[SIZE] or call("STRLEN", key))
-      keys[#keys + 1] = key
+      if size == 0 then size = call("STRLEN", P .. "r:" .. heads[at + 1]) end
+      bytes = bytes + (size or 0)
+      heads[at + 3] = size and record
+      requests[#requests + 1] = P .. "r:" .. heads[at + 1]
     end
   end
-  fetch(keys)
+  fetch(requests)
   return heads
 end
 
 local claims, unreadable = {}, {}
-local function serve(d, delivery)
-  local h, request = delivery_of(delivery), get(P .. "r:" .. delivery)
-  local on_trial = d[PROVEN] == 0
-  token = token + 1
-  -- Tokens never come again, even if Redis loses its last second.
-  if token < now then token = now end
-  d[SERVED] = token
-  if d[INTERVAL] > 0 then d[EVEN] = math.max(d[EVEN], now) + d[INTERVAL] end
+local function serve(d, delivery, record)
+  local request, token = get(P .. "r:" .. delivery), begin_service(d)
+  local callback, tries
+  if record and request then callback, tries = read_waiting(record) end
   -- Whole, or nothing is done with it: an error here would lose it.
-  local is_whole = h and h[STATE] == "q" and request
-  if is_whole and not is_removed(h[CALLBACK]) then
-    h[STATE], h[TOKEN], h[LEASED_AT] = "l", token, now
-    write_delivery(h)
-    add(P .. "l", text(now + (d[LEASE] > 0 and d[LEASE] or lease)), delivery)
-    d[IN_FLIGHT] = d[IN_FLIGHT] + 1
-    if on_trial then trials = trials - 1 end
-    claims[#claims + 1] = { delivery, token, h[CALLBACK], h[TRIES] + 1, on_trial and 1 or 0, request }
+  if callback and not is_removed(callback) then
+    put(P .. "h:" .. delivery, leased_record(record, token))
+    claims[#claims + 1] = { delivery, token, callback, tries + 1, d[PROVEN] == 0 and 1 or 0, request }
+    take_slot(d, delivery)
   else
     -- Its registration was removed, or a part of it is gone: set aside, and the rest goes on.
+    local h = delivery_of(delivery)
     d[PROVEN] = 0
-    if h then leave(h, is_whole) end
-    if is_whole then
+    if h then leave(h, callback) end
+    if h and callback then
       finish(h, "c", REMOVED, now)
     else
       unreadable[#unreadable + 1] = delivery
@@ -137,24 +132,24 @@ local function serve(d, delivery)
   refile(d)
 end
 
-while #claims < slots and bytes < room do
-  local line = next_in_line(slots - #claims)
+while slots > 0 and bytes < room do
+  local line = next_in_line(slots)
   if not line[1] then break end
   local heads = take_heads(line)
-  for at = 1, #heads, 3 do
+  for at = 1, #heads, 4 do
     local d, id = heads[at], heads[at + 1]
-    if d and not pcall(serve, d, id) then
-      -- It is over, or it waits on; the rest goes on.
+    if d and not pcall(serve, d, id, heads[at + 3]) then
+      -- It is over, or leased, or it waits on; the rest goes on.
       unreadable[#unreadable + 1] = id
       local h = delivery_of(id)
-      if not (h and h.is_changed) then
+      if not (h and (h.is_changed or h[STATE] == "l")) then
         call("ZADD", P .. "q:" .. d.id, heads[at + 2], id)
         d[LINE], d.time, d.is_changed = WAITING, now + DAMAGED_PAUSE, true
       end
     end
   end
 end
-call("HSET", P .. "n", "k", text(token), "t", text(now))
+call("HSET", P .. "n", "t", text(now))
 
 write_destinations()
 local proven, trial = call("EXISTS", P .. "lp") == 1, call("EXISTS", P .. "lt") == 1

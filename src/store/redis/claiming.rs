@@ -24,6 +24,12 @@ const BLOCK: Duration = Duration::from_secs(5);
 /// How long what a look at one of several shards found is believed, if nobody waited for work since.
 const FRESH: Duration = Duration::from_millis(50);
 
+/// How long what came with its event waits for somebody who asks for work, before it is given back.
+const UNASKED: Duration = Duration::from_secs(1);
+
+/// When to look again while all slots are offered to events that are being written.
+const SHORTLY: Duration = Duration::from_millis(5);
+
 /// How long the others wait for one of several shards.
 const LOOK_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -76,19 +82,14 @@ pub(super) struct Found {
 }
 
 impl Shared {
-    /// How many may be claimed now, and how many of them by destinations on trial: half of all
-    /// slots, as in scheduler/mod.rs.
-    fn capacity(&self) -> (usize, usize) {
-        let most = self.options.max_in_flight.max(1);
-        let held = self.held();
-        let on_trial = held.values().filter(|one| one.on_trial).count();
-        (most.saturating_sub(held.len()), (most / 2).max(1).saturating_sub(on_trial))
-    }
-
-    /// Claims of one shard.
-    pub(super) async fn claim_some(&self, shard: &Shard, slots: usize) -> Result<Found, StoreError> {
-        let (free, trials) = self.capacity();
-        let slots = slots.min(free).min(CLAIM_CHUNK);
+    /// Claims of one shard: so many, and so many of them by destinations on trial.
+    pub(super) async fn claim_some(
+        &self,
+        shard: &Shard,
+        slots: usize,
+        trials: usize,
+    ) -> Result<Found, StoreError> {
+        let slots = slots.min(CLAIM_CHUNK);
         if slots == 0 {
             return Ok(Found { claims: Vec::new(), next: None });
         }
@@ -133,6 +134,10 @@ impl Shared {
 pub(super) struct Claimer {
     shared: Arc<Shared>,
     requests: mpsc::Receiver<ClaimRequest>,
+    /// Claims that nobody looked for: they came with their events.
+    arrivals: mpsc::Receiver<Claim>,
+    /// Those that came while nobody asked.
+    early: Vec<Claim>,
     /// Says whether somebody waits for work.
     idle: watch::Sender<bool>,
     /// There is work again.
@@ -150,6 +155,8 @@ struct Look {
     again: Instant,
     /// There may have been more than there were slots for.
     was_short: bool,
+    /// Nothing was left that could have been claimed.
+    is_done: bool,
 }
 
 impl Claimer {
@@ -160,54 +167,97 @@ impl Claimer {
         woken: Arc<Notify>,
     ) -> Self {
         let now = Instant::now();
-        let looks = vec![Look { at: now, again: now, was_short: false }; shared.shards.len()];
-        Self { shared, requests, idle, woken, looks, turn: 0 }
+        let looks = vec![Look { at: now, again: now, was_short: false, is_done: false }; shared.shards.len()];
+        let arrivals = shared.arrivals.lock().expect("no holder of this lock panics").take();
+        let arrivals = arrivals.expect("a store is started once");
+        Self { shared, requests, arrivals, early: Vec::new(), idle, woken, looks, turn: 0 }
     }
 
     pub(super) async fn run(mut self) {
         let mut closing = self.shared.closing.subscribe();
+        let mut give_back_at = Instant::now();
         loop {
             let request = tokio::select! {
                 biased;
                 () = becomes_true(&mut closing) => break,
                 request = self.requests.recv() => request,
+                () = sleep_until(give_back_at), if !self.early.is_empty() => {
+                    drop(self.arrived(usize::MAX));
+                    continue;
+                }
+                Some(claim) = self.arrivals.recv() => {
+                    if self.early.is_empty() {
+                        give_back_at = Instant::now() + UNASKED;
+                    }
+                    self.early.push(claim);
+                    continue;
+                }
             };
             let Some(request) = request else { break };
-            self.serve(request, closing.clone()).await;
+            self.shared.vacancies.await_work();
+            let is_answered = self.serve(request, closing.clone()).await;
+            self.shared.vacancies.note_answer(!is_answered);
             self.idle.send_replace(false);
         }
     }
 
-    async fn serve(&mut self, mut request: ClaimRequest, mut closing: watch::Receiver<bool>) {
+    /// What has come with its event, at most so many.
+    fn arrived(&mut self, most: usize) -> Handover {
+        let mut claims: Vec<Claim> = self.early.drain(..self.early.len().min(most)).collect();
+        while claims.len() < most
+            && let Ok(claim) = self.arrivals.try_recv()
+        {
+            claims.push(claim);
+        }
+        Handover { claims, shared: Arc::clone(&self.shared) }
+    }
+
+    /// Whether whoever asked was given work.
+    async fn serve(&mut self, mut request: ClaimRequest, mut closing: watch::Receiver<bool>) -> bool {
         let shared = Arc::clone(&self.shared);
         let woken = Arc::clone(&self.woken);
         // While nobody waited, nobody was told either.
         let stale = Instant::now().checked_sub(FRESH);
+        let is_alone = shared.shards.len() == 1;
+        let are_filled = shared.vacancies.are_filled();
         for look in &mut self.looks {
-            if stale.is_none_or(|stale| look.at <= stale) || shared.shards.len() == 1 {
+            if stale.is_none_or(|stale| look.at <= stale) || is_alone && !(are_filled && look.is_done) {
                 look.again = look.at;
             }
         }
         loop {
             if request.answer.is_closed() || *closing.borrow() {
-                return;
+                return false;
             }
+            let mut handover = self.arrived(request.slots);
             // What happens from here on is not missed by the wait below.
             let freed = shared.freed.notified();
-            match self.look_around(request.slots).await {
-                Ok(handover) if handover.claims.is_empty() => {}
-                // Whoever is gone meanwhile: the handover gives the leases back.
-                answer => {
-                    let _ = request.answer.send(answer);
-                    return;
+            match self.look_around(request.slots - handover.claims.len()).await {
+                Ok(mut found) => handover.claims.append(&mut found.claims),
+                Err(error) if handover.claims.is_empty() => {
+                    let _ = request.answer.send(Err(error));
+                    return false;
                 }
+                Err(_) => {}
             }
-            let has_room = shared.capacity().0 > 0;
+            let mut arrived = self.arrived(request.slots - handover.claims.len());
+            handover.claims.append(&mut arrived.claims);
+            // Whoever is gone meanwhile: the handover gives the leases back.
+            if !handover.claims.is_empty() {
+                return request.answer.send(Ok(handover)).is_ok();
+            }
+            let has_room = shared.has_room();
             self.idle.send_replace(has_room);
             let next = self.looks.iter().map(|look| look.again).min().expect("there is a shard");
             tokio::select! {
                 () = request.answer.closed() => {}
                 () = becomes_true(&mut closing) => {}
+                claim = self.arrivals.recv() => {
+                    let Some(claim) = claim else { return false };
+                    let mut handover = self.arrived(request.slots.saturating_sub(1));
+                    handover.claims.insert(0, claim);
+                    return request.answer.send(Ok(handover)).is_ok();
+                }
                 () = freed => {
                     for look in self.looks.iter_mut().filter(|look| look.was_short) {
                         look.again = look.at;
@@ -226,7 +276,7 @@ impl Claimer {
     async fn look_around(&mut self, slots: usize) -> Result<Handover, StoreError> {
         let shards = self.shared.shards.len();
         let mut handover = Handover { claims: Vec::new(), shared: Arc::clone(&self.shared) };
-        if self.shared.capacity().0 == 0 {
+        if slots == 0 || !self.shared.has_room() {
             return Ok(handover);
         }
         let (mut refused, mut is_answered) = (None, false);
@@ -248,7 +298,8 @@ impl Claimer {
                     let (free, trials) = self.shared.capacity();
                     let wait = next.map_or(LONGEST_SLEEP, |next| next.min(LONGEST_SLEEP));
                     let again = Instant::now() + wait;
-                    self.looks[number] = Look { at: now, again, was_short: free == 0 || trials == 0 };
+                    let (was_short, is_done) = (free == 0 || trials == 0, !wait.is_zero());
+                    self.looks[number] = Look { at: now, again, was_short, is_done };
                     is_answered = true;
                 }
                 Err(error) => {
@@ -268,22 +319,25 @@ impl Claimer {
     /// after all is given back.
     async fn look(&self, number: usize, slots: usize) -> Result<(Handover, Option<Duration>), StoreError> {
         let shared = Arc::clone(&self.shared);
-        if shared.shards.len() == 1 {
-            let found = shared.claim_some(&shared.shards[number], slots).await?;
-            let shared = Arc::clone(&shared);
-            return Ok((Handover { claims: found.claims, shared }, found.next));
-        }
+        let is_alone = shared.shards.len() == 1;
         if shared.is_left_alone(&shared.shards[number]) {
             return Err(away());
         }
         let mut look = Box::pin(async move {
-            let found = shared.claim_some(&shared.shards[number], slots).await?;
-            let shared = Arc::clone(&shared);
-            Ok((Handover { claims: found.claims, shared }, found.next))
+            let shard = &shared.shards[number];
+            let _line = shard.line().write().await;
+            let reservation = shared.reserve(slots);
+            let (slots, trials) = (reservation.slots, reservation.trials);
+            let found = if slots > 0 {
+                shared.claim_some(shard, slots, trials).await?
+            } else {
+                Found { claims: Vec::new(), next: Some(SHORTLY) }
+            };
+            Ok((Handover { claims: found.claims, shared: Arc::clone(&shared) }, found.next))
         });
         tokio::select! {
             found = &mut look => found,
-            () = sleep(LOOK_PATIENCE) => {
+            () = sleep(LOOK_PATIENCE), if !is_alone => {
                 self.shared.shards[number].note_away(true);
                 tokio::spawn(look);
                 Err(away())

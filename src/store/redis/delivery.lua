@@ -1,4 +1,4 @@
--- Stands before every script, behind destination.lua: what a delivery is, how it waits, and how it ends.
+-- Stands before every script, behind lease.lua: what a delivery is, how it waits, and how it ends.
 
 local REMOVED = "its registration was removed"
 
@@ -81,6 +81,29 @@ local function forget_delivery(id)
   for _, kind in ipairs({ "h:", "r:", "a:" }) do drop(P .. kind .. id) end
 end
 
+-- The record of one that is leased, made of one that waits: the lease stands in front.
+local LEASE_SIZE = 17
+local function leased_record(record, token)
+  return "l" .. struct.pack(">I8i8", token, now) .. string.sub(record, LEASE_SIZE + 1)
+end
+
+-- The record of one that is new, of which these are the bytes around its time: leased, if there is a token.
+local function new_record(token, front, due, back)
+  local record = front .. struct.pack(">i8", due) .. back
+  return token and leased_record(record, token) or record
+end
+
+-- What a claim looks at, of the record of one that waits: the bytes that are counted for it; and its registration
+-- and how many attempts were made. Nothing, if it does not wait, or if its record is none.
+local LEAST_SIZE = STANDING_SIZE + 52
+local function size_of_waiting(record)
+  if not record or #record < LEAST_SIZE or string.byte(record) ~= 113 then return nil end
+  return (struct.unpack(">i8", record, 58))
+end
+local function read_waiting(record)
+  return string.sub(record, STANDING_SIZE + 1, STANDING_SIZE + 16), (struct.unpack(">I4", record, LEASE_SIZE + 1))
+end
+
 -- Reads these deliveries, and their destinations, at once, for those who look at them afterwards.
 local function fetch_deliveries(ids)
   local keys = {}
@@ -113,6 +136,7 @@ local function write_out()
     if d.is_changed then write_destination(d) end
   end
   keep_deliveries()
+  if last_token then call("HSET", P .. "n", "k", text(last_token)) end
   write_strings()
   write_members()
   for account, bytes in pairs(counted) do
@@ -124,10 +148,10 @@ local function write_out()
 end
 
 -- Puts a delivery behind all of its order; whether it is held back.
-local function join(h)
-  local key = P .. "g:" .. h[TARGET] .. h[ORDER]
+local function join(destination, order, id)
+  local key = P .. "g:" .. destination .. order
   local last = call("ZREVRANGE", key, 0, 0, "WITHSCORES")
-  call("ZADD", key, (tonumber(last[2]) or 0) + 1, h.id)
+  call("ZADD", key, (tonumber(last[2]) or 0) + 1, id)
   return last[1] ~= nil
 end
 
@@ -237,10 +261,10 @@ local function count_open(account)
 end
 
 -- Puts a delivery into the lists in which it is found.
-local function list(h)
-  add(P .. "i:" .. h[ACCOUNT], "0", h.id)
-  call("ZADD", P .. "ic:" .. h[CALLBACK], "0", h.id)
-  if h[CALL] ~= "" then add(P .. "ik:" .. h[ACCOUNT] .. "\0" .. h[CALL], "0", h.id) end
+local function list(id, account, callback, of_call)
+  add(P .. "i:" .. account, "0", id)
+  call("ZADD", P .. "ic:" .. callback, "0", id)
+  if of_call ~= "" then add(P .. "ik:" .. account .. "\0" .. of_call, "0", id) end
 end
 
 -- Takes a delivery out of these lists.
@@ -250,34 +274,38 @@ local function unlist(h)
   if h[CALL] ~= "" then remove(P .. "ik:" .. h[ACCOUNT] .. "\0" .. h[CALL], h.id) end
 end
 
--- Writes a delivery, of which `add_delivery` in writing.rs gives the ten arguments behind `at`, and
--- the space of its call, if it is known.
-local function put_delivery(account, event, at, space)
-  local destination, record = ARGV[at + 2], ARGV[at + 8]
-  local h = new_delivery(ARGV[at], ARGV[at + 1], event, tonumber(ARGV[at + 5]), account, destination, ARGV[at + 9],
-    ARGV[at + 3], ARGV[at + 4], space or "")
-  local id = h.id
+-- Writes a delivery, of which `add_delivery` in writing.rs gives the nine arguments behind `at`: its record is
+-- written there, but for its lease and for when it is due here. Answers its lease's token and whether that is
+-- on trial, if there are slots for it and nobody else's turn is before.
+local function put_delivery(account, event, at)
+  local id, callback, destination, order, record = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 6]
+  local due, d = now + ARGV[at + 5], load(destination)
   put(P .. "r:" .. id, record)
-  h[SIZE] = #record
   count_stored(account, #record)
-  h[DUE_THERE], h[DUE] = tonumber(ARGV[at + 6]), now + tonumber(ARGV[at + 7])
-  local d = load(destination)
   local version = late_version(record)
   if version then
     call("SADD", P .. "su:" .. event, id)
-    call("SADD", P .. "vu:" .. h[CALLBACK] .. version, id)
+    call("SADD", P .. "vu:" .. callback .. version, id)
   end
-  list(h)
+  list(id, account, callback, ARGV[at + 4])
   -- Its registration may have been removed while the event was on its way.
-  if is_removed(h[CALLBACK]) then
+  local is_over = is_removed(callback)
+  local is_held_back = order ~= "" and not is_over and join(destination, order, id)
+  local token = not is_over and not is_held_back and due <= now and is_next(d) and begin_service(d)
+  put(P .. "h:" .. id, new_record(token, ARGV[at + 7], due, ARGV[at + 8]))
+  if is_over then
+    local h = delivery_of(id)
     finish(h, "c", REMOVED, h[CREATED])
     return
   end
-  write_delivery(h)
   add(P .. "o:" .. account, "0", id)
   open[account] = count_open(account) + 1
-  if h[ORDER] ~= "" and join(h) then return end
-  enqueue(d, id, h[DUE])
+  if token then
+    take_slot(d, id)
+    return token, d[PROVEN] == 0
+  end
+  if is_held_back then return end
+  enqueue(d, id, due)
   -- One that is in line stays where it is.
   if d[LINE] ~= READY and d[LINE] ~= ON_TRIAL then
     refile(d)

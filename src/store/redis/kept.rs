@@ -3,7 +3,7 @@
 
 use crate::context::CallId;
 use crate::event::{CallbackId, DeliveryId, EventId};
-use crate::store::{Attempt, DeliveryRow, DeliveryState, StoreError};
+use crate::store::{Attempt, DeliveryRow, DeliveryState, NewDelivery, StoreError};
 
 use super::form;
 
@@ -13,6 +13,40 @@ pub(super) struct Kept {
     pub(super) account: Vec<u8>,
     /// The space of its call; nothing if it has none, or if nobody knows it.
     pub(super) space: Option<Vec<u8>>,
+}
+
+/// The record of a new delivery that waits, in two parts: what stands before the time at which it is due for
+/// Redis, and what stands behind.
+pub(super) fn write_delivery(new: &NewDelivery, space: &str, size: usize) -> (Vec<u8>, Vec<u8>) {
+    let mut front = Vec::with_capacity(41);
+    front.push(b'q');
+    // No lease, and when that began; no attempts of this schedule, nor any, recorded or crashed.
+    front.extend([0; 32]);
+    front.extend(new.due.as_microsecond().to_be_bytes());
+    let mut back = Vec::with_capacity(192);
+    // It has not ended.
+    back.extend(0_i64.to_be_bytes());
+    back.extend((size as u64).to_be_bytes());
+    // It is neither erased nor failed to be rendered, nor made anew.
+    back.extend([0; 18]);
+    back.extend(new.callback.to_bytes());
+    back.extend(new.event.to_bytes());
+    back.extend(new.created_at.as_microsecond().to_be_bytes());
+    let order = new.order.as_ref().map_or(&[][..], |key| &key.0);
+    let call = new.call.as_ref().map_or("", CallId::as_str);
+    for text in [
+        new.account.as_bytes(),
+        &new.destination.0,
+        order,
+        new.event_type.as_str().as_bytes(),
+        call.as_bytes(),
+        space.as_bytes(),
+    ] {
+        let length = u16::try_from(text.len()).expect("names and ids are short");
+        back.extend(length.to_be_bytes());
+        back.extend(text);
+    }
+    (front, back)
 }
 
 /// Reads a delivery's record.

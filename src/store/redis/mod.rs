@@ -5,7 +5,8 @@
 //! at all. Events and outcomes that come while a script is under way go together in the next, each as
 //! if it were alone (`together.rs`). Scripts take the time from Redis; what a process knows as a time of its own clock is
 //! told as a span from now. Each process asks for as many deliveries as it has free slots, and
-//! waits for more with `BLPOP`. Leases of a process that died are ended by the others.
+//! waits for more with `BLPOP`; what it writes itself meanwhile comes back leased, if nobody else's turn
+//! is before (`vacancies.rs`). Leases of a process that died are ended by the others.
 //!
 //! The rules of who is served next are those of [`crate::store::scheduler`], and a test holds the
 //! two against each other. The slots themselves are counted in each process, so that nothing is
@@ -58,6 +59,7 @@ mod standing;
 mod tests;
 mod together;
 mod upkeep;
+mod vacancies;
 mod writing;
 
 pub use self::address::nodes_of_cluster;

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, ServerErrorKind};
 use sha2::{Digest, Sha256};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, RwLock};
 use tokio::time::Instant;
 
 use super::cluster::slot_of;
@@ -34,6 +34,7 @@ impl Script {
         let parts = [
             include_str!("prelude.lua"),
             include_str!("destination.lua"),
+            include_str!("lease.lua"),
             include_str!("delivery.lua"),
             include_str!("event.lua"),
             "local function main()\n",
@@ -82,6 +83,8 @@ pub(super) struct Shard {
     is_away: AtomicBool,
     /// There may be something to claim.
     is_woken: AtomicBool,
+    /// Claims have it for themselves; events that are written share it.
+    line: RwLock<()>,
     /// Leases that nobody took after all, on their way back. At most as many as are held.
     given_back: Mutex<Vec<Lease>>,
     given_back_some: Notify,
@@ -124,6 +127,7 @@ impl Shard {
             suspected: AtomicU64::new(0),
             is_away: AtomicBool::new(false),
             is_woken: AtomicBool::new(false),
+            line: RwLock::default(),
             given_back: Mutex::default(),
             given_back_some: Notify::new(),
             time,
@@ -344,6 +348,12 @@ impl Shard {
     /// Whether it was woken since this was asked last.
     pub(super) fn was_woken(&self) -> bool {
         self.is_woken.swap(false, Ordering::AcqRel)
+    }
+
+    /// Whoever claims here keeps it for that time, and whoever writes events shares it: what is written while a
+    /// claim is under way finds no slots, and the next claim would find it in line, and so on.
+    pub(super) fn line(&self) -> &RwLock<()> {
+        &self.line
     }
 
     /// Has leases given back that nobody took after all.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
 use super::bringing_up::bring_up;
@@ -15,10 +15,11 @@ use super::revisions::Revisions;
 use super::scripts::Scripts;
 use super::shard::{MOST_SHARDS, Shard, of_token, shard_of};
 use super::together::Queues;
+use super::vacancies::Vacancies;
 use super::{FORMAT, Options, inspection, newer, upkeep};
 use crate::event::{AccountName, DeliveryId, JobId};
 use crate::metric::Histogram;
-use crate::store::{Lease, StoreError};
+use crate::store::{Claim, Lease, StoreError};
 
 /// What the tasks share with the store.
 pub(super) struct Shared {
@@ -29,6 +30,10 @@ pub(super) struct Shared {
     /// What waits to be done together, once the store is started.
     pub(super) queues: OnceLock<Queues>,
     pub(super) held: Mutex<HashMap<DeliveryId, Held>>,
+    /// Slots that wait for work.
+    pub(super) vacancies: Vacancies,
+    /// What fills them without a claim, until somebody waits for that.
+    pub(super) arrivals: Mutex<Option<mpsc::Receiver<Claim>>>,
     /// Something that was held is not any more.
     pub(super) freed: Notify,
     /// The leases of jobs that this process holds, and keeps from running out.
@@ -77,7 +82,10 @@ impl Shared {
         let exposures = inspection::inspect(&nodes, options.durability).await?;
         let scripts = Scripts::new();
         let shards = open_shards(&nodes, &scripts, time).await.map_err(|error| nodes.unusable(error))?;
+        let (vacancies, arrivals) = Vacancies::new(options.max_in_flight);
         let shared = Self {
+            vacancies,
+            arrivals: Mutex::new(Some(arrivals)),
             revisions: Revisions::new(shards.len()),
             meter: nodes.meter().clone(),
             shards,

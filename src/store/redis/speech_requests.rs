@@ -59,7 +59,7 @@ impl Shared {
                     None => command.arg("").arg(""),
                 };
                 command.arg(BACKLOG);
-                add_deliveries(command, &new.deliveries, &new.failed, now);
+                add_deliveries(command, &new.deliveries, &new.failed, "", now);
                 command.arg(new.calls.len());
                 for call in &new.calls {
                     let (state, what) = form::write_state(&call.state);

@@ -8,15 +8,16 @@ use std::time::Duration;
 use hyper::body::Bytes;
 use jiff::Timestamp;
 use proptest::prelude::*;
+use tokio::sync::mpsc;
 
 use super::redis_server::RedisServer;
-use super::{Options, Shared, upkeep};
+use super::{Options, Redis, Shared, together, upkeep};
 use crate::event::{AccountName, CallbackId, DeliveryId, EventId, EventType};
 use crate::store::scheduler::{CircuitChange, CircuitRules, Scheduler};
 use crate::store::{
-    Acceptance, Accepted, Attempt, CallbackRow, CallbackState, DedupeKey, DefinitionVersion, DeliveryRequest,
-    DestinationLimits, EventRow, EventState, Lease, NewDelivery, Next, OrderKey, OutcomeKind, Rate,
-    Rendition, Settlement,
+    Acceptance, Accepted, Attempt, CallbackRow, CallbackState, Claim, DedupeKey, DefinitionVersion,
+    DeliveryRequest, DestinationLimits, EventRow, EventState, Lease, NewDelivery, Next, OrderKey,
+    OutcomeKind, Rate, Rendition, Settlement, Store,
 };
 
 const MAX_IN_FLIGHT: usize = 6;
@@ -39,7 +40,9 @@ fn at(micros: i64) -> Timestamp {
 
 /// A store whose time stands still unless it is told.
 struct Bench {
-    shared: Shared,
+    shared: Arc<Shared>,
+    /// What was leased with its event.
+    arrivals: mpsc::Receiver<Claim>,
     time: Arc<AtomicI64>,
     runtime: tokio::runtime::Runtime,
 }
@@ -52,7 +55,11 @@ impl Bench {
         let options = Options { max_in_flight: MAX_IN_FLIGHT, circuit: RULES, ..Options::default() };
         let shared =
             runtime.block_on(Shared::connect(&server.url(), options, Some(Arc::clone(&time)))).unwrap();
-        Self { shared, time, runtime }
+        let shared = Arc::new(shared);
+        let arrivals = shared.arrivals.lock().unwrap().take().unwrap();
+        let _context = runtime.enter();
+        together::start(&shared);
+        Self { shared, arrivals, time, runtime }
     }
 
     fn now(&self) -> i64 {
@@ -78,9 +85,27 @@ impl Bench {
         assert_eq!(self.runtime.block_on(self.shared.accept(&acceptance)).unwrap(), Accepted::Stored);
     }
 
+    /// The same while somebody waits for work; whether it came back leased.
+    fn arrive(
+        &mut self,
+        callback: CallbackId,
+        delivery: DeliveryId,
+        due: i64,
+        order: Option<OrderKey>,
+    ) -> Option<Lease> {
+        self.shared.vacancies.await_work();
+        self.enqueue(callback, delivery, due, order);
+        self.shared.vacancies.note_answer(true);
+        let claim = self.arrivals.try_recv().ok()?;
+        assert_eq!((claim.lease.delivery, claim.callback, claim.attempt), (delivery, callback, 1));
+        Some(claim.lease)
+    }
+
     /// What is granted, and when to come again.
     fn claim(&self, slots: usize) -> (Vec<Lease>, Option<i64>) {
-        let found = self.runtime.block_on(self.shared.claim_some(&self.shared.shards[0], slots)).unwrap();
+        let (free, trials) = self.shared.capacity();
+        let claim = self.shared.claim_some(&self.shared.shards[0], slots.min(free), trials);
+        let found = self.runtime.block_on(claim).unwrap();
         let next = found.next.map(|wait| self.now() + i64::try_from(wait.as_micros()).unwrap());
         (found.claims.iter().map(|claim| claim.lease).collect(), next)
     }
@@ -168,7 +193,7 @@ fn acceptance(callback: CallbackId, delivery: DeliveryId, now: i64, due: i64) ->
 #[derive(Clone, Debug)]
 enum Step {
     Configure { destination: usize, max_in_flight: u32, rate: Option<(u32, u64)>, paused: bool },
-    Enqueue { destination: usize, delay: i64, order: Option<u8> },
+    Enqueue { destination: usize, delay: i64, order: Option<u8>, is_awaited: bool },
     Retry { which: usize },
     Remove { destination: usize },
     Claim { later: i64, slots: usize },
@@ -193,8 +218,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
                 destination, max_in_flight, rate, paused
             }
         ),
-        8 => (destination.clone(), -1_000_000..3_000_000_i64, proptest::option::of(0..2_u8))
-            .prop_map(|(destination, delay, order)| Step::Enqueue { destination, delay, order }),
+        8 => (destination.clone(), -1_000_000..3_000_000_i64, proptest::option::of(0..2_u8), any::<bool>())
+            .prop_map(|(destination, delay, order, is_awaited)| Step::Enqueue {
+                destination, delay, order, is_awaited
+            }),
         1 => which.clone().prop_map(|which| Step::Retry { which }),
         1 => destination.prop_map(|destination| Step::Remove { destination }),
         8 => (0..1_500_000_i64, 1..5_usize).prop_map(|(later, slots)| Step::Claim { later, slots }),
@@ -267,17 +294,29 @@ impl Pair<'_> {
                 self.scheduler.configure(callback.into(), limits);
                 self.limits.insert(callback, limits);
             }
-            Step::Enqueue { destination, delay, order } => {
+            Step::Enqueue { destination, delay, order, is_awaited } => {
                 self.made += 1;
                 let id = DeliveryId::from_bytes(self.made.to_be_bytes());
                 let callback = self.callbacks[destination];
                 let order = order.map(|key| OrderKey([key; 16]));
-                self.bench.enqueue(callback, id, now + delay, order);
+                let lease = if is_awaited {
+                    self.bench.arrive(callback, id, now + delay, order)
+                } else {
+                    self.bench.enqueue(callback, id, now + delay, order);
+                    None
+                };
                 match order {
                     Some(key) => self.scheduler.enqueue_in_order(callback.into(), id, now + delay, key),
                     None => self.scheduler.enqueue(callback.into(), id, now + delay),
                 }
-                self.open.push(Known { id, callback, due: now + delay, crashes: 0, leases: None });
+                // What is leased with its event is what a claim would have found next.
+                let leases = lease.map(|ours| {
+                    let granted = self.scheduler.claim(now, 1);
+                    assert_eq!(granted.len(), 1);
+                    assert_eq!(granted[0].lease.delivery, id);
+                    (ours, granted[0].lease)
+                });
+                self.open.push(Known { id, callback, due: now + delay, crashes: 0, leases });
             }
             Step::Retry { which } => {
                 let waiting: Vec<&mut Known> =
@@ -391,6 +430,50 @@ fn the_scripts_do_what_the_scheduler_does() {
         for step in &steps {
             pair.step(step);
         }
+    });
+}
+
+#[test]
+fn what_comes_while_somebody_waits_for_work_is_leased_at_once_if_it_is_its_turn() {
+    let server = RedisServer::start(&[]);
+    let mut bench = Bench::new(&server);
+    let [first, second, third] = [(); 3].map(|()| CallbackId::new());
+    for callback in [first, second, third] {
+        bench.configure(callback, DestinationLimits { max_in_flight: 2, rate: None, paused: false });
+    }
+    let mut arrive = |callback, delay| bench.arrive(callback, DeliveryId::new(), START + delay, None);
+    let lease = arrive(first, 0).expect("nobody else's turn is before");
+    assert!(arrive(first, 0).is_none(), "it is on trial");
+    assert!(arrive(second, 1).is_none(), "it is not due");
+    assert!(arrive(third, 0).is_some(), "neither of them is in line");
+    assert!(bench.settle(lease, Next::Delivered));
+    assert!(bench.arrive(second, DeliveryId::new(), START, None).is_none(), "another is in line now");
+    assert_eq!(bench.claim(6).0.len(), 2);
+    assert!(
+        bench.arrive(first, DeliveryId::new(), START, None).is_some(),
+        "it has shown that it takes deliveries"
+    );
+}
+
+#[test]
+fn what_came_leased_and_nobody_asks_for_is_given_back() {
+    let server = RedisServer::start(&[]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let open = async || Redis::open(&server.url(), Options::default()).await.unwrap();
+        let (store, other) = (open().await, open().await);
+        let (callback, delivery) = (CallbackId::new(), DeliveryId::new());
+        let now = Timestamp::now().as_microsecond();
+        // As if somebody had asked, and was answered by another event.
+        store.shared.vacancies.await_work();
+        assert_eq!(store.accept(acceptance(callback, delivery, now, now)).await.unwrap(), Accepted::Stored);
+        store.shared.vacancies.note_answer(true);
+        assert_eq!(store.shared.held().len(), 1);
+        let claims = tokio::time::timeout(Duration::from_secs(20), other.claim(1)).await.unwrap().unwrap();
+        assert_eq!((claims[0].lease.delivery, claims[0].attempt), (delivery, 1));
+        assert!(store.shared.held().is_empty());
+        store.close().await;
+        other.close().await;
     });
 }
 

@@ -1,16 +1,21 @@
 //! What many ask for at a time is done by one script: those that come while one runs go together in
 //! the next. A script that does one thing costs several times what one thing more costs it.
+//!
+//! What writes events is told how many slots wait for work here (`vacancies.rs`).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use redis::{Arg, Cmd, FromRedisValue, Value};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
 
 use super::failure::{again, closed, refused, store_error};
 use super::form::corrupt;
 use super::shard::{Script, Shard, Witness};
-use super::{Shared, WAITING_WRITES, becomes_true};
+use super::vacancies::{Leased, claims_of};
+use super::{LEASE_TIME, Shared, WAITING_WRITES, becomes_true, writing};
 use crate::store::StoreError;
 use crate::store::scheduler::GIVEN_UP;
 
@@ -22,6 +27,9 @@ const MOST_BYTES: usize = 1 << 20;
 
 /// How many scripts of a kind a shard has under way: while one runs, the next is on its way.
 const UNDER_WAY: usize = 2;
+
+/// How long an event lets a claim go first, so that it finds the line empty.
+const LINE_PATIENCE: Duration = Duration::from_millis(50);
 
 /// What can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,9 +49,14 @@ impl Kind {
     }
 
     /// What all things that go together are told, before the first.
-    fn begin(self, shared: &Shared, command: &mut Cmd) {
+    fn begin(self, shared: &Shared, (slots, trials): Vacant, command: &mut Cmd) {
         match self {
-            Self::Accept => {}
+            Self::Accept => {
+                command
+                    .arg(slots)
+                    .arg(trials)
+                    .arg(u64::try_from(LEASE_TIME.as_micros()).expect("a minute is short"));
+            }
             Self::Settle => {
                 let rules = shared.options.circuit;
                 command
@@ -63,6 +76,9 @@ impl Kind {
         matches!(self, Self::Accept)
     }
 }
+
+/// How many deliveries a script may lease, and how many of them on trial.
+type Vacant = (usize, usize);
 
 /// Somebody waits for a thing to be done, whose arguments these are.
 struct Waiting {
@@ -96,29 +112,76 @@ pub(super) fn start(shared: &Arc<Shared>) -> Vec<JoinHandle<()>> {
 /// Does what waits, until the store is closed and nothing waits.
 async fn run(shared: Arc<Shared>, shard: usize, kind: Kind, waiting: Arc<Mutex<mpsc::Receiver<Waiting>>>) {
     let mut closing = shared.closing.subscribe();
+    let mut unanswered = JoinSet::new();
     loop {
         let some = take(&mut *waiting.lock().await, &mut closing).await;
         if some.is_empty() {
             break;
         }
-        let (things, callers): (Vec<Cmd>, Vec<_>) =
-            some.into_iter().map(|one| (one.thing, one.answer)).unzip();
-        let (answers, witness) = shared.put_together(&shared.shards[shard], kind, &things).await;
-        let shared = Arc::clone(&shared);
-        let answer = async move {
-            let kept = shared.is_kept(&shared.shards[shard], kind, witness).await;
-            for (caller, answer) in callers.into_iter().zip(answers) {
-                // Whoever is gone does not care.
-                let _ = caller.send(kept.as_ref().map_or_else(|error| Err(again(error)), |()| answer));
-            }
-        };
+        let answering = begin(Arc::clone(&shared), shard, kind, some).await;
         // Others need not wait until it is kept: there are no more of these than callers.
         if kind.is_kept() {
-            tokio::spawn(answer);
+            while unanswered.try_join_next().is_some() {}
+            unanswered.spawn(answering);
         } else {
-            answer.await;
+            answering.await;
         }
     }
+    unanswered.join_all().await;
+}
+
+/// Does some things; what is left is to wait until they are kept, and to answer.
+async fn begin(
+    shared: Arc<Shared>,
+    shard: usize,
+    kind: Kind,
+    some: Vec<Waiting>,
+) -> impl Future<Output = ()> + Send {
+    let (things, callers): (Vec<Cmd>, Vec<_>) = some.into_iter().map(|one| (one.thing, one.answer)).unzip();
+    let wanted = if kind == Kind::Accept { things.iter().map(writing::deliveries_of).sum() } else { 0 };
+    let line =
+        if wanted > 0 { timeout(LINE_PATIENCE, shared.shards[shard].line().read()).await.ok() } else { None };
+    let reservation = shared.reserve(wanted);
+    let vacant = (reservation.slots, reservation.trials);
+    let (mut answers, witness) = shared.put_together(&shared.shards[shard], kind, vacant, &things).await;
+    drop(line);
+    async move {
+        let shard = &shared.shards[shard];
+        let claims = things.iter().zip(&mut answers).flat_map(|(thing, answer)| {
+            let leased = answer.as_mut().map(take_leased).unwrap_or_default();
+            claims_of(shard, thing, &leased)
+        });
+        let claims: Vec<_> = claims.collect();
+        let kept = shared.is_kept(shard, kind, witness).await;
+        if kept.is_ok() {
+            reservation.fill(shard, claims);
+        } else {
+            for (claim, _) in claims {
+                shard.give_back(claim.lease);
+            }
+        }
+        for (caller, answer) in callers.into_iter().zip(answers) {
+            // Whoever is gone does not care.
+            let _ = caller.send(kept.as_ref().map_or_else(|error| Err(again(error)), |()| answer));
+        }
+    }
+}
+
+/// Of the answer to an event, what was leased with it: three numbers each.
+fn take_leased(answer: &mut Value) -> Vec<Leased> {
+    let Value::Array(parts) = answer else { return Vec::new() };
+    let Some(Value::Array(numbers)) = parts.pop_if(|part| matches!(part, Value::Array(_))) else {
+        return Vec::new();
+    };
+    let number = |value: &Value| match value {
+        Value::Int(number) => u64::try_from(*number).unwrap_or(0),
+        _ => 0,
+    };
+    let leased = |three: &[Value; 3]| {
+        let [place, token, on_trial] = three.each_ref().map(number);
+        (usize::try_from(place).unwrap_or(usize::MAX), token, on_trial == 1)
+    };
+    numbers.as_chunks().0.iter().map(leased).collect()
 }
 
 /// As many as wait and fit into a script; none, if nobody will ever wait again.
@@ -142,7 +205,7 @@ async fn take(waiting: &mut mpsc::Receiver<Waiting>, closing: &mut watch::Receiv
     some
 }
 
-fn arguments(thing: &Cmd) -> impl ExactSizeIterator<Item = &[u8]> {
+pub(super) fn arguments(thing: &Cmd) -> impl ExactSizeIterator<Item = &[u8]> {
     thing.args_iter().map(|argument| match argument {
         Arg::Simple(bytes) => bytes,
         _ => unreachable!("nothing here goes by cursors"),
@@ -171,9 +234,11 @@ impl Shared {
             answered.await.map_err(|_| closed())??
         } else {
             // Nobody works for a store that is not started.
-            let (mut answers, witness) = self.put_together(shard, kind, &[thing]).await;
+            let (mut answers, witness) = self.put_together(shard, kind, (0, 0), &[thing]).await;
             self.is_kept(shard, kind, witness).await?;
-            answers.pop().expect("each thing is answered")?
+            let mut answer = answers.pop().expect("each thing is answered")?;
+            take_leased(&mut answer);
+            answer
         };
         T::from_redis_value(answer).map_err(|error| store_error(error.into()))
     }
@@ -191,11 +256,12 @@ impl Shared {
         &self,
         shard: &Shard,
         kind: Kind,
+        vacant: Vacant,
         things: &[Cmd],
     ) -> (Vec<Result<Value, StoreError>>, Option<Witness>) {
         let script = kind.script(self);
         let add = |command: &mut Cmd| {
-            kind.begin(self, command);
+            kind.begin(self, vacant, command);
             for thing in things {
                 let arguments = arguments(thing);
                 command.arg(arguments.len());

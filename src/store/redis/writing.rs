@@ -7,8 +7,8 @@ use redis::Cmd;
 
 use super::failure::{full, taken};
 use super::shard::{Shard, of_token};
-use super::together::Kind;
-use super::{BACKLOG, LEASE_SLACK, LONGEST_DEADLINE, Shared, form};
+use super::together::{self, Kind};
+use super::{BACKLOG, LEASE_SLACK, LONGEST_DEADLINE, Shared, form, kept};
 use crate::context::{CallId, CallKey};
 use crate::event::{AccountName, CallbackId, DeliveryId, EventId};
 use crate::store::scheduler::{CircuitChange, Verdict};
@@ -99,7 +99,8 @@ impl Shared {
                     None => command.arg("").arg("").arg(""),
                 };
                 command.arg(new.snapshot.as_ref().map_or(&[][..], |snapshot| &snapshot.bytes));
-                add_deliveries(command, &new.deliveries, &new.failed, now);
+                let space = key.map_or("", |key| &key.space);
+                add_deliveries(command, &new.deliveries, &new.failed, space, now);
                 command.arg(new.answered.len());
                 for request in &new.answered {
                     let (state, what) = form::write_state(&request.state);
@@ -263,7 +264,7 @@ impl Shared {
                 command.arg(deliveries.len());
                 for (earlier, new) in deliveries {
                     command.arg(&earlier.to_bytes()).arg(&new.event.to_bytes());
-                    add_delivery(command, new, now);
+                    add_delivery(command, new, "", now);
                 }
             })
             .await?;
@@ -355,11 +356,12 @@ pub(super) fn add_deliveries(
     command: &mut Cmd,
     deliveries: &[NewDelivery],
     failed: &[FailedDelivery],
+    space: &str,
     now: i64,
 ) {
     command.arg(deliveries.len());
     for delivery in deliveries {
-        add_delivery(command, delivery, now);
+        add_delivery(command, delivery, space, now);
     }
     command.arg(failed.len());
     for delivery in failed {
@@ -374,18 +376,42 @@ pub(super) fn add_answer(command: &mut Cmd, account: &AccountName, remember: &Re
         .arg(u64::try_from(remember.keep.as_millis()).unwrap_or(u64::MAX));
 }
 
-fn add_delivery(command: &mut Cmd, new: &NewDelivery, now: i64) {
+/// How many arguments a delivery has.
+const DELIVERY_ARGUMENTS: usize = 9;
+
+/// Where an event's deliveries begin among its arguments, behind how many there are.
+const DELIVERIES: usize = 16;
+
+fn add_delivery(command: &mut Cmd, new: &NewDelivery, space: &str, now: i64) {
+    let record = form::write_rendition(new);
+    let (front, back) = kept::write_delivery(new, space, record.len());
     command
         .arg(&new.id.to_bytes())
         .arg(&new.callback.to_bytes())
         .arg(&new.destination.0)
-        .arg(new.event_type.as_str())
+        .arg(new.order.map_or_else(Vec::new, |key| key.0.to_vec()))
         .arg(new.call.as_ref().map_or("", CallId::as_str))
-        .arg(new.created_at.as_microsecond())
-        .arg(new.due.as_microsecond())
         .arg(from_now(new.due, now))
-        .arg(form::write_rendition(new))
-        .arg(new.order.map_or_else(Vec::new, |key| key.0.to_vec()));
+        .arg(record)
+        .arg(front)
+        .arg(back);
+}
+
+/// How many deliveries an event has, of which these are the arguments.
+pub(super) fn deliveries_of(event: &Cmd) -> usize {
+    let count = together::arguments(event).nth(DELIVERIES - 1);
+    count.and_then(|count| std::str::from_utf8(count).ok()).and_then(|count| count.parse().ok()).unwrap_or(0)
+}
+
+/// Of an event's arguments, its delivery at this place: itself, its registration, and the record of what it
+/// sends.
+pub(super) fn delivery_of<'a>(
+    event: &[&'a [u8]],
+    place: usize,
+) -> Option<(DeliveryId, CallbackId, &'a [u8])> {
+    let arguments = event.get(DELIVERIES..)?.chunks_exact(DELIVERY_ARGUMENTS).nth(place)?;
+    let id = DeliveryId::from_bytes(arguments[0].try_into().ok()?);
+    Some((id, CallbackId::from_bytes(arguments[1].try_into().ok()?), arguments[6]))
 }
 
 fn add_failed(command: &mut Cmd, failed: &FailedDelivery) {

@@ -1,0 +1,150 @@
+//! Slots that wait for work: as many as may be leased, while somebody asks. They are filled by claims, and by
+//! events that are written meanwhile: where nobody else's turn is before, these come back with their
+//! deliveries leased, which saves a claim, its way there and back, and most of what both cost Redis.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use redis::Cmd;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::shard::Shard;
+use super::{Held, Shared, form, together, writing};
+use crate::store::{Claim, Lease};
+
+/// How long after an event has filled slots others are expected to.
+const MEANWHILE: Duration = Duration::from_millis(50);
+
+/// How soon whoever was given work and has slots left asks again.
+const ASKS_AGAIN: Duration = Duration::from_millis(20);
+
+/// The slots of this process that wait for work.
+#[derive(Debug)]
+pub(super) struct Vacancies {
+    state: Mutex<State>,
+    filled: mpsc::Sender<Claim>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Somebody waits for work.
+    is_awaited: bool,
+    /// Until when whoever was given some is expected to ask for more.
+    expected_until: Option<Instant>,
+    /// How many scripts under way may fill, and how many of them on trial.
+    reserved: usize,
+    on_trial: usize,
+    /// When an event last filled some.
+    filled_at: Option<Instant>,
+}
+
+impl Vacancies {
+    /// There are at most so many; what fills them without a claim arrives here.
+    pub(super) fn new(most: usize) -> (Self, mpsc::Receiver<Claim>) {
+        let (filled, arrivals) = mpsc::channel(most.max(1));
+        (Self { state: Mutex::default(), filled }, arrivals)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no holder of this lock panics")
+    }
+
+    /// Somebody waits for work.
+    pub(super) fn await_work(&self) {
+        self.state().is_awaited = true;
+    }
+
+    /// Whoever waited has been answered, or is gone. Where events fill slots, it is expected to be back at once:
+    /// what came just now would wait in line otherwise, and what comes behind it too.
+    pub(super) fn note_answer(&self, is_gone: bool) {
+        let is_expected = !is_gone && self.are_filled();
+        let mut state = self.state();
+        state.is_awaited = false;
+        state.expected_until = is_expected.then(|| Instant::now() + ASKS_AGAIN);
+    }
+
+    /// Whether events fill them these days, so that nobody else needs all of them.
+    pub(super) fn are_filled(&self) -> bool {
+        self.state().filled_at.is_some_and(|at| at.elapsed() < MEANWHILE)
+    }
+}
+
+/// Slots that a script may fill. What it leaves waits on.
+pub(super) struct Reservation {
+    shared: Arc<Shared>,
+    pub(super) slots: usize,
+    /// How many of them for destinations on trial.
+    pub(super) trials: usize,
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        let mut state = self.shared.vacancies.state();
+        state.reserved -= self.slots;
+        state.on_trial -= self.trials;
+    }
+}
+
+/// What is leased with its event: its place among the event's deliveries, the token, whether on trial.
+pub(super) type Leased = (usize, u64, bool);
+
+impl Shared {
+    /// Whether something more may be leased, now or when a script leaves what it has reserved.
+    pub(super) fn has_room(&self) -> bool {
+        self.held().len() < self.options.max_in_flight.max(1)
+    }
+
+    /// How many may be leased now, and how many of them by destinations on trial: half of all slots, as in
+    /// scheduler/mod.rs.
+    pub(super) fn capacity(&self) -> (usize, usize) {
+        self.capacity_beside(&self.vacancies.state())
+    }
+
+    fn capacity_beside(&self, state: &State) -> (usize, usize) {
+        let most = self.options.max_in_flight.max(1);
+        let held = self.held();
+        let on_trial = state.on_trial + held.values().filter(|one| one.on_trial).count();
+        (most.saturating_sub(state.reserved + held.len()), (most / 2).max(1).saturating_sub(on_trial))
+    }
+
+    /// Of the slots that wait for work at most so many, for a script that may fill them.
+    pub(super) fn reserve(self: &Arc<Self>, most: usize) -> Reservation {
+        let mut state = self.vacancies.state();
+        let (free, trials) = self.capacity_beside(&state);
+        let is_expected = || state.expected_until.is_some_and(|until| Instant::now() < until);
+        let slots = if state.is_awaited || is_expected() { most.min(free) } else { 0 };
+        let trials = trials.min(slots);
+        state.reserved += slots;
+        state.on_trial += trials;
+        drop(state);
+        Reservation { shared: Arc::clone(self), slots, trials }
+    }
+}
+
+/// What an event came back with, as the claims that they are; none, if it is not of this process.
+pub(super) fn claims_of(shard: &Shard, event: &Cmd, leased: &[Leased]) -> Vec<(Claim, bool)> {
+    let arguments: Vec<&[u8]> = together::arguments(event).collect();
+    let claim = |&(place, token, on_trial): &Leased| {
+        let (delivery, callback, record) = writing::delivery_of(&arguments, place)?;
+        let lease = Lease { delivery, token: shard.token(token) };
+        let (account, request) = form::read_rendition(record.to_vec()).ok()?;
+        Some((Claim { lease, account, callback, attempt: 1, request }, on_trial))
+    };
+    leased.iter().filter_map(claim).collect()
+}
+
+impl Reservation {
+    /// Hands over what an event came back with.
+    pub(super) fn fill(&self, shard: &Shard, claims: Vec<(Claim, bool)>) {
+        for (claim, on_trial) in claims {
+            let held = Held { token: claim.lease.token, on_trial, since: Instant::now() };
+            self.shared.held().insert(claim.lease.delivery, held);
+            self.shared.vacancies.state().filled_at = Some(Instant::now());
+            // There is room for as many as there are slots; whoever waited may be gone.
+            if let Err(error) = self.shared.vacancies.filled.try_send(claim) {
+                shard.give_back(error.into_inner().lease);
+            }
+        }
+    }
+}
