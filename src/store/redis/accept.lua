@@ -14,6 +14,7 @@
 -- Answers each with what became of it; of one that was stored, also which deliveries are leased to this process
 -- already.
 slots, trials, lease_time = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+if slots > 0 then look_at_lines() end
 
 -- What most of them look at, at once.
 local keys, new_keys = {}, {}

@@ -1,8 +1,8 @@
 //! Claims: asked for by workers one after the other, served by one task, and given back when the
 //! worker is gone by the time they arrive.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -39,7 +39,7 @@ const RECOVERY_TIME: Duration = Duration::from_secs(1);
 /// After how many bytes of requests a claim takes no further one.
 const CLAIM_BYTES: usize = 16 << 20;
 
-/// The most deliveries that one script leases.
+/// The most deliveries that one claim leases.
 const CLAIM_CHUNK: usize = 256;
 
 /// Somebody waits for deliveries.
@@ -89,10 +89,6 @@ impl Shared {
         slots: usize,
         trials: usize,
     ) -> Result<Found, StoreError> {
-        let slots = slots.min(CLAIM_CHUNK);
-        if slots == 0 {
-            return Ok(Found { claims: Vec::new(), next: None });
-        }
         let (granted, next, unreadable): (Vec<Granted>, i64, Vec<Vec<u8>>) = shard
             .run(&self.scripts.claim, |command| {
                 command
@@ -323,26 +319,37 @@ impl Claimer {
         if shared.is_left_alone(&shared.shards[number]) {
             return Err(away());
         }
+        let reserved = Arc::new(Mutex::new(None));
+        let reserve = Arc::clone(&reserved);
         let mut look = Box::pin(async move {
             let shard = &shared.shards[number];
             let _line = shard.line().write().await;
-            let reservation = shared.reserve(slots);
-            let (slots, trials) = (reservation.slots, reservation.trials);
-            let found = if slots > 0 {
-                shared.claim_some(shard, slots, trials).await?
+            let reservation = shared.reserve(slots.min(CLAIM_CHUNK));
+            let (slots, trials, is_short) = (reservation.slots, reservation.trials, reservation.is_short);
+            *reserve.lock().expect("no holder of this lock panics") = Some(reservation);
+            let mut found = Found { claims: Vec::new(), next: None };
+            if slots > 0 {
+                found = shared.claim_some(shard, slots, trials).await?;
+            }
+            // What others leave is not told of.
+            let next = if is_short {
+                Some(found.next.map_or(SHORTLY, |next| next.min(SHORTLY)))
             } else {
-                Found { claims: Vec::new(), next: Some(SHORTLY) }
+                found.next
             };
-            Ok((Handover { claims: found.claims, shared: Arc::clone(&shared) }, found.next))
+            Ok((Handover { claims: found.claims, shared: Arc::clone(&shared) }, next))
         });
-        tokio::select! {
+        let found = tokio::select! {
             found = &mut look => found,
             () = sleep(LOOK_PATIENCE), if !is_alone => {
                 self.shared.shards[number].note_away(true);
                 tokio::spawn(look);
                 Err(away())
             }
-        }
+        };
+        // Also those of one that goes on: what it grants after all is given back.
+        drop(reserved.lock().expect("no holder of this lock panics").take());
+        found
     }
 }
 

@@ -98,6 +98,7 @@ end
 local LEAST_SIZE = STANDING_SIZE + 52
 local function size_of_waiting(record)
   if not record or #record < LEAST_SIZE or string.byte(record) ~= 113 then return nil end
+  if not pcall(struct.unpack, BIRTH, record, STANDING_SIZE + 1) then return nil end
   return (struct.unpack(">i8", record, 58))
 end
 local function read_waiting(record)
@@ -311,4 +312,5 @@ local function put_delivery(account, event, at)
     refile(d)
     wake_for(d)
   end
+  if d[LINE] == READY then is_line = true elseif d[LINE] == ON_TRIAL then is_line_on_trial = true end
 end

@@ -29,16 +29,18 @@ local function take_slot(d, id)
   d[IN_FLIGHT] = d[IN_FLIGHT] + 1
 end
 
+-- Whether anybody stands in line, or would if somebody looked; and whether anybody does on trial.
+local is_line, is_line_on_trial
+local function look_at_lines()
+  is_line = call("EXISTS", P .. "lp") == 1 or call("ZCOUNT", P .. "w", "-inf", now) > 0
+  is_line_on_trial = call("EXISTS", P .. "lt") == 1
+end
+
 -- Whether a destination whose delivery comes now would be the next to be served: it may be, nothing else
 -- waits for it, and nobody else stands in line.
-local nobody_waits, nobody_on_trial
 local function is_next(d)
-  if slots == 0 or d.first ~= false or d[PROBE_AT] > now then return false end
+  if slots == 0 or d.first ~= false or d[PROBE_AT] > now or is_line then return false end
   if d[IN_FLIGHT] >= cap_of(d) or (d[INTERVAL] > 0 and d[EVEN] - d[TOLERANCE] > now) then return false end
-  if nobody_waits == nil then
-    nobody_waits = call("EXISTS", P .. "lp") == 0 and call("ZCOUNT", P .. "w", "-inf", now) == 0
-    nobody_on_trial = call("EXISTS", P .. "lt") == 0
-  end
-  if trials > 0 then return nobody_waits and nobody_on_trial end
-  return nobody_waits and d[PROVEN] == 1
+  if trials > 0 then return not is_line_on_trial end
+  return d[PROVEN] == 1
 end

@@ -1,5 +1,5 @@
 -- Stands before every script: the clock, what is read and written together, and what all of them say.
--- Behind it stand destination.lua and delivery.lua. What each key holds is told in keys.md.
+-- Behind it stand destination.lua, lease.lua and delivery.lua. What each key holds is told in keys.md.
 --
 -- KEYS[1] is the prefix of all keys; its hash tag puts them into one slot of a Cluster.
 -- ARGV[1] is the time in µs, or nothing for Redis' own clock. Only tests give a time.

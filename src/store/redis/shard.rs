@@ -85,7 +85,7 @@ pub(super) struct Shard {
     is_woken: AtomicBool,
     /// Claims have it for themselves; events that are written share it.
     line: RwLock<()>,
-    /// Leases that nobody took after all, on their way back. At most as many as are held.
+    /// Leases that nobody took after all, on their way back. At most as many as there are slots.
     given_back: Mutex<Vec<Lease>>,
     given_back_some: Notify,
     /// The time in place of Redis' own, in µs; tests only.

@@ -1,5 +1,7 @@
 //! What cannot be seen from outside: the scripts against the scheduler, and time that passes.
 
+mod arriving;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -11,13 +13,13 @@ use proptest::prelude::*;
 use tokio::sync::mpsc;
 
 use super::redis_server::RedisServer;
-use super::{Options, Redis, Shared, together, upkeep};
+use super::{Options, Shared, together, upkeep};
 use crate::event::{AccountName, CallbackId, DeliveryId, EventId, EventType};
 use crate::store::scheduler::{CircuitChange, CircuitRules, Scheduler};
 use crate::store::{
     Acceptance, Accepted, Attempt, CallbackRow, CallbackState, Claim, DedupeKey, DefinitionVersion,
     DeliveryRequest, DestinationLimits, EventRow, EventState, Lease, NewDelivery, Next, OrderKey,
-    OutcomeKind, Rate, Rendition, Settlement, Store,
+    OutcomeKind, Rate, Rendition, Settlement,
 };
 
 const MAX_IN_FLIGHT: usize = 6;
@@ -430,50 +432,6 @@ fn the_scripts_do_what_the_scheduler_does() {
         for step in &steps {
             pair.step(step);
         }
-    });
-}
-
-#[test]
-fn what_comes_while_somebody_waits_for_work_is_leased_at_once_if_it_is_its_turn() {
-    let server = RedisServer::start(&[]);
-    let mut bench = Bench::new(&server);
-    let [first, second, third] = [(); 3].map(|()| CallbackId::new());
-    for callback in [first, second, third] {
-        bench.configure(callback, DestinationLimits { max_in_flight: 2, rate: None, paused: false });
-    }
-    let mut arrive = |callback, delay| bench.arrive(callback, DeliveryId::new(), START + delay, None);
-    let lease = arrive(first, 0).expect("nobody else's turn is before");
-    assert!(arrive(first, 0).is_none(), "it is on trial");
-    assert!(arrive(second, 1).is_none(), "it is not due");
-    assert!(arrive(third, 0).is_some(), "neither of them is in line");
-    assert!(bench.settle(lease, Next::Delivered));
-    assert!(bench.arrive(second, DeliveryId::new(), START, None).is_none(), "another is in line now");
-    assert_eq!(bench.claim(6).0.len(), 2);
-    assert!(
-        bench.arrive(first, DeliveryId::new(), START, None).is_some(),
-        "it has shown that it takes deliveries"
-    );
-}
-
-#[test]
-fn what_came_leased_and_nobody_asks_for_is_given_back() {
-    let server = RedisServer::start(&[]);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let open = async || Redis::open(&server.url(), Options::default()).await.unwrap();
-        let (store, other) = (open().await, open().await);
-        let (callback, delivery) = (CallbackId::new(), DeliveryId::new());
-        let now = Timestamp::now().as_microsecond();
-        // As if somebody had asked, and was answered by another event.
-        store.shared.vacancies.await_work();
-        assert_eq!(store.accept(acceptance(callback, delivery, now, now)).await.unwrap(), Accepted::Stored);
-        store.shared.vacancies.note_answer(true);
-        assert_eq!(store.shared.held().len(), 1);
-        let claims = tokio::time::timeout(Duration::from_secs(20), other.claim(1)).await.unwrap().unwrap();
-        assert_eq!((claims[0].lease.delivery, claims[0].attempt), (delivery, 1));
-        assert!(store.shared.held().is_empty());
-        store.close().await;
-        other.close().await;
     });
 }
 

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::{Arg, Cmd, FromRedisValue, Value};
-use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::sync::{Mutex, RwLockReadGuard, mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
 use super::failure::{again, closed, refused, store_error};
 use super::form::corrupt;
 use super::shard::{Script, Shard, Witness};
-use super::vacancies::{Leased, claims_of};
+use super::vacancies::{Leased, Reservation, claims_of};
 use super::{LEASE_TIME, Shared, WAITING_WRITES, becomes_true, writing};
 use crate::store::StoreError;
 use crate::store::scheduler::GIVEN_UP;
@@ -29,7 +29,7 @@ const MOST_BYTES: usize = 1 << 20;
 const UNDER_WAY: usize = 2;
 
 /// How long an event lets a claim go first, so that it finds the line empty.
-const LINE_PATIENCE: Duration = Duration::from_millis(50);
+const LINE_PATIENCE: Duration = Duration::from_millis(250);
 
 /// What can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,19 +139,18 @@ async fn begin(
 ) -> impl Future<Output = ()> + Send {
     let (things, callers): (Vec<Cmd>, Vec<_>) = some.into_iter().map(|one| (one.thing, one.answer)).unzip();
     let wanted = if kind == Kind::Accept { things.iter().map(writing::deliveries_of).sum() } else { 0 };
-    let line =
-        if wanted > 0 { timeout(LINE_PATIENCE, shared.shards[shard].line().read()).await.ok() } else { None };
-    let reservation = shared.reserve(wanted);
+    let (line, mut reservation) = reserve(&shared, &shared.shards[shard], wanted).await;
     let vacant = (reservation.slots, reservation.trials);
     let (mut answers, witness) = shared.put_together(&shared.shards[shard], kind, vacant, &things).await;
+    let mut claims = Vec::new();
+    for (thing, answer) in things.iter().zip(&mut answers) {
+        let leased = answer.as_mut().map(take_leased).unwrap_or_default();
+        claims.extend(claims_of(&shared.shards[shard], thing, &leased));
+    }
+    reservation.keep_filled(&claims);
     drop(line);
     async move {
         let shard = &shared.shards[shard];
-        let claims = things.iter().zip(&mut answers).flat_map(|(thing, answer)| {
-            let leased = answer.as_mut().map(take_leased).unwrap_or_default();
-            claims_of(shard, thing, &leased)
-        });
-        let claims: Vec<_> = claims.collect();
         let kept = shared.is_kept(shard, kind, witness).await;
         if kept.is_ok() {
             reservation.fill(shard, claims);
@@ -165,6 +164,23 @@ async fn begin(
             let _ = caller.send(kept.as_ref().map_or_else(|error| Err(again(error)), |()| answer));
         }
     }
+}
+
+/// Slots for so many deliveries, and the right to fill them before the next claim.
+async fn reserve<'a>(
+    shared: &Arc<Shared>,
+    shard: &'a Shard,
+    deliveries: usize,
+) -> (Option<RwLockReadGuard<'a, ()>>, Reservation) {
+    let deliveries = shared.share_of_events(shard, deliveries);
+    if deliveries == 0 {
+        return (None, shared.reserve(0));
+    }
+    let _waits = shared.vacancies.events_wait();
+    // If the claim does not come to an end, the server does not answer.
+    let line = timeout(LINE_PATIENCE, shard.line().read()).await.ok();
+    let reservation = shared.reserve(if line.is_some() { deliveries } else { 0 });
+    (line, reservation)
 }
 
 /// Of the answer to an event, what was leased with it: three numbers each.

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::shard::Shard;
-use super::{Held, Shared, form, together, writing};
+use super::{Durability, Held, Shared, form, together, writing};
 use crate::store::{Claim, Lease};
 
 /// How long after an event has filled slots others are expected to.
@@ -30,6 +30,8 @@ pub(super) struct Vacancies {
 struct State {
     /// Somebody waits for work.
     is_awaited: bool,
+    /// How many scripts that write events wait until a claim is over.
+    events: usize,
     /// Until when whoever was given some is expected to ask for more.
     expected_until: Option<Instant>,
     /// How many scripts under way may fill, and how many of them on trial.
@@ -55,11 +57,12 @@ impl Vacancies {
         self.state().is_awaited = true;
     }
 
-    /// Whoever waited has been answered, or is gone. Where events fill slots, it is expected to be back at once:
-    /// what came just now would wait in line otherwise, and what comes behind it too.
+    /// Whoever waited has been answered, or is gone. Where events fill slots or wait for that, it is expected to be
+    /// back at once: they would stand in line otherwise, and what comes behind them too.
     pub(super) fn note_answer(&self, is_gone: bool) {
-        let is_expected = !is_gone && self.are_filled();
+        let are_filled = self.are_filled();
         let mut state = self.state();
+        let is_expected = !is_gone && (are_filled || state.events > 0);
         state.is_awaited = false;
         state.expected_until = is_expected.then(|| Instant::now() + ASKS_AGAIN);
     }
@@ -70,19 +73,66 @@ impl Vacancies {
     }
 }
 
+/// A script that writes events, and waits until a claim is over.
+pub(super) struct EventsWait<'a>(&'a Vacancies);
+
+impl Vacancies {
+    pub(super) fn events_wait(&self) -> EventsWait<'_> {
+        self.state().events += 1;
+        EventsWait(self)
+    }
+}
+
+impl Drop for EventsWait<'_> {
+    fn drop(&mut self) {
+        self.0.state().events -= 1;
+    }
+}
+
 /// Slots that a script may fill. What it leaves waits on.
 pub(super) struct Reservation {
     shared: Arc<Shared>,
     pub(super) slots: usize,
     /// How many of them for destinations on trial.
     pub(super) trials: usize,
+    /// Others have reserved what would have been asked for.
+    pub(super) is_short: bool,
+}
+
+impl Reservation {
+    /// Gives up all but so many.
+    fn shrink(&mut self, slots: usize, trials: usize) {
+        let (slots, trials) = (self.slots.min(slots), self.trials.min(trials));
+        let mut state = self.shared.vacancies.state();
+        state.reserved -= self.slots - slots;
+        state.on_trial -= self.trials - trials;
+        drop(state);
+        (self.slots, self.trials) = (slots, trials);
+    }
+
+    /// Gives up what the script has not filled.
+    pub(super) fn keep_filled(&mut self, claims: &[(Claim, bool)]) {
+        self.shrink(claims.len(), claims.iter().filter(|(_, on_trial)| *on_trial).count());
+    }
+
+    /// Hands over what an event came back with.
+    pub(super) fn fill(mut self, shard: &Shard, claims: Vec<(Claim, bool)>) {
+        for (claim, on_trial) in claims {
+            let held = Held { token: claim.lease.token, on_trial, since: Instant::now() };
+            self.shared.held().insert(claim.lease.delivery, held);
+            self.shrink(self.slots.saturating_sub(1), self.trials.saturating_sub(on_trial.into()));
+            self.shared.vacancies.state().filled_at = Some(Instant::now());
+            // There is room for as many as there are slots; whoever waited may be gone.
+            if let Err(error) = self.shared.vacancies.filled.try_send(claim) {
+                shard.give_back(error.into_inner().lease);
+            }
+        }
+    }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        let mut state = self.shared.vacancies.state();
-        state.reserved -= self.slots;
-        state.on_trial -= self.trials;
+        self.shrink(0, 0);
     }
 }
 
@@ -115,36 +165,40 @@ impl Shared {
         let is_expected = || state.expected_until.is_some_and(|until| Instant::now() < until);
         let slots = if state.is_awaited || is_expected() { most.min(free) } else { 0 };
         let trials = trials.min(slots);
+        let is_short = state.reserved > 0 && slots < most || state.on_trial > 0 && trials < slots;
         state.reserved += slots;
         state.on_trial += trials;
         drop(state);
-        Reservation { shared: Arc::clone(self), slots, trials }
+        Reservation { shared: Arc::clone(self), slots, trials, is_short }
+    }
+
+    /// How many slots events of a shard may fill, of which so many come: none that would be leased for nobody.
+    pub(super) fn share_of_events(&self, shard: &Shard, deliveries: usize) -> usize {
+        // The wait for a replica would take of the leases' time, and of the slots of everybody else.
+        if self.options.durability == Durability::Replica || self.is_left_alone(shard) {
+            return 0;
+        }
+        // A shard that does not answer must not keep all of them from the others.
+        if self.shards.len() > 1 { deliveries.min(self.capacity().0 / 2) } else { deliveries }
     }
 }
 
-/// What an event came back with, as the claims that they are; none, if it is not of this process.
+/// What an event came back with, as the claims that they are, and whether each is on trial.
 pub(super) fn claims_of(shard: &Shard, event: &Cmd, leased: &[Leased]) -> Vec<(Claim, bool)> {
     let arguments: Vec<&[u8]> = together::arguments(event).collect();
     let claim = |&(place, token, on_trial): &Leased| {
         let (delivery, callback, record) = writing::delivery_of(&arguments, place)?;
         let lease = Lease { delivery, token: shard.token(token) };
-        let (account, request) = form::read_rendition(record.to_vec()).ok()?;
-        Some((Claim { lease, account, callback, attempt: 1, request }, on_trial))
-    };
-    leased.iter().filter_map(claim).collect()
-}
-
-impl Reservation {
-    /// Hands over what an event came back with.
-    pub(super) fn fill(&self, shard: &Shard, claims: Vec<(Claim, bool)>) {
-        for (claim, on_trial) in claims {
-            let held = Held { token: claim.lease.token, on_trial, since: Instant::now() };
-            self.shared.held().insert(claim.lease.delivery, held);
-            self.shared.vacancies.state().filled_at = Some(Instant::now());
-            // There is room for as many as there are slots; whoever waited may be gone.
-            if let Err(error) = self.shared.vacancies.filled.try_send(claim) {
-                shard.give_back(error.into_inner().lease);
+        match form::read_rendition(record.to_vec()) {
+            Ok((account, request)) => {
+                Some((Claim { lease, account, callback, attempt: 1, request }, on_trial))
+            }
+            Err(error) => {
+                tracing::error!(%delivery, %error, "a delivery cannot be read");
+                shard.give_back(lease);
+                None
             }
         }
-    }
+    };
+    leased.iter().filter_map(claim).collect()
 }
