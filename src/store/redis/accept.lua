@@ -3,7 +3,8 @@
 -- which a Redis without memory refuses, and with it the whole script.
 --
 -- ARGV: 2 slots of this process that wait for work, 3 how many of them for destinations on trial, 4 how long a
--- lease lasts in µs where the registration says nothing; from 5 on, the things, of each: 1 account, 2 event, 3 received at, 4 dedupe key, 5 until when it
+-- lease lasts in µs where the registration says nothing; from 5 on, the things, of each:
+-- 1 account, 2 event, 3 received at, 4 dedupe key, 5 until when it
 -- counts, 6 the same from now in ms, 7 the event's record, 8 call ("" for none), 9 the version that was
 -- read ("" if nothing new is known of the call), 10 context, 11 the most that may be open, 12 the job that
 -- ends with it ("" for none), 13 the token of its lease, 14 "c" if it was completed, else "f" and why it

@@ -81,8 +81,9 @@ local function forget_delivery(id)
   for _, kind in ipairs({ "h:", "r:", "a:" }) do drop(P .. kind .. id) end
 end
 
--- The record of one that is leased, made of one that waits: the lease stands in front.
-local LEASE_SIZE = 17
+-- The record of one that is leased, made of one that waits: the lease stands in front. (How long that is, and
+-- where the counted bytes stand, as STANDING has them.)
+local LEASE_SIZE, SIZE_AT = 17, 58
 local function leased_record(record, token)
   return "l" .. struct.pack(">I8i8", token, now) .. string.sub(record, LEASE_SIZE + 1)
 end
@@ -97,9 +98,9 @@ end
 -- and how many attempts were made. Nothing, if it does not wait, or if its record is none.
 local LEAST_SIZE = STANDING_SIZE + 52
 local function size_of_waiting(record)
-  if not record or #record < LEAST_SIZE or string.byte(record) ~= 113 then return nil end
+  if not record or #record < LEAST_SIZE or string.byte(record) ~= string.byte("q") then return nil end
   if not pcall(struct.unpack, BIRTH, record, STANDING_SIZE + 1) then return nil end
-  return (struct.unpack(">i8", record, 58))
+  return (struct.unpack(">i8", record, SIZE_AT))
 end
 local function read_waiting(record)
   return string.sub(record, STANDING_SIZE + 1, STANDING_SIZE + 16), (struct.unpack(">I4", record, LEASE_SIZE + 1))

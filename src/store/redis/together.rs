@@ -172,9 +172,9 @@ async fn reserve<'a>(
     shard: &'a Shard,
     deliveries: usize,
 ) -> (Option<RwLockReadGuard<'a, ()>>, Reservation) {
-    let deliveries = shared.share_of_events(shard, deliveries);
+    let deliveries = if deliveries > 0 { shared.share_of_events(shard, deliveries) } else { 0 };
     if deliveries == 0 {
-        return (None, shared.reserve(0));
+        return (None, Reservation::none(shared));
     }
     let _waits = shared.vacancies.events_wait();
     // If the claim does not come to an end, the server does not answer.

@@ -67,7 +67,7 @@ impl Vacancies {
         state.expected_until = is_expected.then(|| Instant::now() + ASKS_AGAIN);
     }
 
-    /// Whether events fill them these days, so that nobody else needs all of them.
+    /// Whether events fill them these days.
     pub(super) fn are_filled(&self) -> bool {
         self.state().filled_at.is_some_and(|at| at.elapsed() < MEANWHILE)
     }
@@ -100,8 +100,16 @@ pub(super) struct Reservation {
 }
 
 impl Reservation {
+    /// For a script that leases nothing.
+    pub(super) fn none(shared: &Arc<Shared>) -> Self {
+        Self { shared: Arc::clone(shared), slots: 0, trials: 0, is_short: false }
+    }
+
     /// Gives up all but so many.
     fn shrink(&mut self, slots: usize, trials: usize) {
+        if slots >= self.slots && trials >= self.trials {
+            return;
+        }
         let (slots, trials) = (self.slots.min(slots), self.trials.min(trials));
         let mut state = self.shared.vacancies.state();
         state.reserved -= self.slots - slots;
@@ -117,11 +125,13 @@ impl Reservation {
 
     /// Hands over what an event came back with.
     pub(super) fn fill(mut self, shard: &Shard, claims: Vec<(Claim, bool)>) {
+        if !claims.is_empty() {
+            self.shared.vacancies.state().filled_at = Some(Instant::now());
+        }
         for (claim, on_trial) in claims {
             let held = Held { token: claim.lease.token, on_trial, since: Instant::now() };
             self.shared.held().insert(claim.lease.delivery, held);
             self.shrink(self.slots.saturating_sub(1), self.trials.saturating_sub(on_trial.into()));
-            self.shared.vacancies.state().filled_at = Some(Instant::now());
             // There is room for as many as there are slots; whoever waited may be gone.
             if let Err(error) = self.shared.vacancies.filled.try_send(claim) {
                 shard.give_back(error.into_inner().lease);
