@@ -31,6 +31,7 @@
 //! | [`destination`] | which URLs may be registered and which addresses dialled |
 //! | `escape` | text as the content of JSON strings; the only room that allows `unsafe` |
 //! | [`docs`] | pages for those who use Ringback: the first callback, receivers |
+//! | `descriptors` | room for connections, made before there are any |
 //! | [`limit`], [`network`], [`quantity`] | rates; ranges of addresses; how durations and sizes are spelt |
 //!
 //! # Invariants
@@ -62,6 +63,7 @@ pub mod config;
 pub mod console;
 pub mod context;
 pub mod delivery;
+mod descriptors;
 pub mod destination;
 pub mod docs;
 mod escape;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::assembly;
 use crate::config::{Environment, Overrides, Settings, Token};
+use crate::descriptors;
 use crate::shutdown::Shutdown;
 use crate::telemetry;
 
@@ -61,6 +62,7 @@ pub fn run(arguments: Arguments, environment: &Environment, out: &mut dyn Write,
         }
     };
 
+    descriptors::make_room(assembly::most_descriptors(&settings));
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -19,7 +19,7 @@ use super::Answer;
 
 /// Connections open at once. Each costs some tens of kilobytes at most while it is idle; past
 /// this, new ones wait in the kernel's queue.
-const MAX_CONNECTIONS: usize = 4_096;
+pub const MAX_CONNECTIONS: usize = 4_096;
 
 /// How long the head of a request may take, from the connection's beginning or the answer before;
 /// it is also how long an idle connection is kept.

@@ -13,7 +13,7 @@ pub use answer::{Answer, json, text};
 pub use body::{Bodies, BodyFault, Held};
 pub use client::{Client, ClientError};
 pub use forwarded::{Caller, Proxies};
-pub use listener::{Handler, Listener, ListenerError};
+pub use listener::{Handler, Listener, ListenerError, MAX_CONNECTIONS};
 pub(crate) use problem::Entry;
 pub use problem::Problem;
 pub use request::{Query, bearer_token, header_text};

@@ -81,6 +81,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("console", &["http"]),
     ("telemetry", &["config"]),
     ("shutdown", &[]),
+    ("descriptors", &[]),
     ("docs", &[]),
 ];
 

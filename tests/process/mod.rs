@@ -214,3 +214,23 @@ async fn the_first_token_is_shown_although_the_first_start_fails_and_is_good_at_
     assert_eq!(status, StatusCode::OK);
     drop(process);
 }
+
+/// A process that makes its table of descriptors longer while it is at work stands still for that.
+#[cfg(target_os = "linux")]
+#[test]
+fn there_is_room_for_connections_from_the_start() {
+    let home = Home::new(OPEN_DIALER);
+    let process = home.start();
+    let number = |file: &str, line: &str| {
+        let text = std::fs::read_to_string(format!("/proc/{}/{file}", process.id())).unwrap();
+        let line = text.lines().find_map(|text| text.strip_prefix(line)).unwrap();
+        line.split_whitespace().next().unwrap().parse::<usize>().unwrap()
+    };
+    let allowed = number("limits", "Max open files");
+    // Of those who post, of those who are sent to, and of those connections that are kept.
+    let most = 4_096 + 512 + 512;
+    let room = number("status", "FDSize:");
+    assert!(room >= most.min(allowed), "{room}");
+    let open = std::fs::read_dir(format!("/proc/{}/fd", process.id())).unwrap().count();
+    assert!(open < 64, "{open} are open");
+}

@@ -39,7 +39,7 @@ const MAX_LOOKUPS: usize = 256;
 
 /// Connections that may be kept for another delivery, over all receivers. One more than these is
 /// closed after its exchange, so that idle receivers do not use up the file descriptors.
-const MAX_KEPT: usize = 512;
+pub const MAX_KEPT: usize = 512;
 
 /// Makes the client's connections.
 #[derive(Clone)]

@@ -23,7 +23,7 @@ use jiff::Timestamp;
 use tokio::time::{Instant, timeout_at};
 
 pub use api::{ApiAnswer, ApiRequest, AskError};
-pub use connector::CONNECT_LIMIT;
+pub use connector::{CONNECT_LIMIT, MAX_KEPT};
 pub use error::{ConnectError, ConnectPhase, SendError, Unsendable};
 pub use proxy::{InvalidProxy, Proxy};
 pub use tls::{CaProblem, InvalidCaFile, TlsError};
