@@ -6,6 +6,7 @@ pub mod client;
 mod meter;
 mod outcome;
 mod schedule;
+mod turns;
 mod worker;
 
 pub use back_off::random_share;

@@ -172,6 +172,41 @@ async fn never_more_attempts_at_once_than_slots() {
 }
 
 #[tokio::test]
+async fn one_delivery_does_not_wait_behind_hundreds_that_were_claimed_before() {
+    const MANY: usize = 300;
+    let receiver = Receiver::http(|_| answer(200, "")).await;
+    let (store, registry, claims) = waiting(&receiver, MANY as u64);
+    let one = claim(claims[0].callback, &receiver.url("/hook"), MANY as u64);
+    let worker = Running::start(store.clone(), registry, 2 * MANY, AMPLE);
+    while store.asked().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    store.push(one.clone());
+    let settled = store.wait_for(MANY + 1).await;
+    worker.stop().await;
+    assert_eq!(store.asked()[0], 2 * MANY, "all of them were claimed together");
+    let of_one = settled.iter().find(|settlement| settlement.lease == one.lease).unwrap();
+    let began = of_one.attempt.started_at;
+    let before = settled.iter().filter(|settlement| settlement.attempt.started_at < began).count();
+    assert!(before < MANY / 3, "{before} of {MANY} were begun before");
+}
+
+#[tokio::test]
+async fn what_was_claimed_and_not_begun_is_given_back_at_once() {
+    const MANY: usize = 300;
+    let receiver = Receiver::raw(|mut stream, _| async move { closed(&mut stream).await }).await;
+    let (store, registry, _) = waiting(&receiver, MANY as u64);
+    let worker = Running::start(store.clone(), registry, MANY, Duration::from_millis(100));
+    while store.asked().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    worker.stop().await;
+    assert!(receiver.connections() < MANY, "some were not begun");
+    // What was begun was cut off.
+    assert_eq!((store.settled().len(), store.released().len()), (0, MANY));
+}
+
+#[tokio::test]
 async fn a_dead_receiver_frees_its_slot_at_the_deadline() {
     let dead = Receiver::raw(|mut stream, _| async move { closed(&mut stream).await }).await;
     let receiver = Receiver::http(|_| answer(200, "")).await;
