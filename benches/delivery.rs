@@ -95,7 +95,7 @@ async fn post(home: &Home, client: &Client, source: &str, call: &str) {
 
 /// Takes turns with and without the dead, so that what else the machine does reaches both.
 async fn dead(is_test: bool) {
-    let (dead, events, rounds) = if is_test { (20, 20, 1) } else { (1_000, 1_000, 3) };
+    let (dead, events, rounds) = if is_test { (20, 20, 1) } else { (1_000, 1_000, 5) };
     println!("\nbeside {dead} destinations that are down: from the event to its callback");
     let mut latencies = [Vec::new(), Vec::new()];
     for _ in 0..rounds {
