@@ -26,7 +26,7 @@ use crate::config::{self, Settings, StoreAddress, Tls};
 use crate::delivery::client::{InvalidCaFile, InvalidProxy, Proxy};
 use crate::delivery::{self, Client, ClientSettings, Worker};
 use crate::destination::AddressPolicy;
-use crate::http::{self, Bodies, Listener, ListenerError, Proxies};
+use crate::http::{Bodies, Listener, ListenerError, Proxies};
 use crate::intake::{self, CalledAs, Intake, Source};
 use crate::job;
 use crate::limit::Limiter;
@@ -132,16 +132,6 @@ impl Running {
         self.store.close().await;
         good
     }
-}
-
-/// How many files and connections may be open at once, about.
-#[must_use]
-pub fn most_descriptors(settings: &Settings) -> usize {
-    /// Files of the store, connections to Redis and to providers, and what the runtime needs.
-    const OTHERS: usize = 256;
-
-    let listeners = 1 + usize::from(settings.operator_listen.is_some());
-    listeners * http::MAX_CONNECTIONS + settings.delivery.max_in_flight + delivery::client::MAX_KEPT + OTHERS
 }
 
 /// Builds everything and begins to answer; it stops when `shutdown` asks for it.

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use crate::assembly;
 use crate::config::{Environment, Overrides, Settings, Token};
+use crate::delivery::client::MAX_KEPT;
 use crate::descriptors;
+use crate::http::MAX_CONNECTIONS;
 use crate::shutdown::Shutdown;
 use crate::telemetry;
 
@@ -62,7 +64,7 @@ pub fn run(arguments: Arguments, environment: &Environment, out: &mut dyn Write,
         }
     };
 
-    descriptors::make_room(assembly::most_descriptors(&settings));
+    descriptors::make_room(most_descriptors(&settings));
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -112,6 +114,15 @@ pub fn run(arguments: Arguments, environment: &Environment, out: &mut dyn Write,
         tracing::info!("stopped");
         u8::from(!good)
     })
+}
+
+/// How many files and connections may be open at once, about.
+fn most_descriptors(settings: &Settings) -> usize {
+    /// Files of the store, connections to Redis and to providers, and what the runtime needs.
+    const OTHERS: usize = 256;
+
+    let listeners = 1 + usize::from(settings.operator_listen.is_some());
+    listeners * MAX_CONNECTIONS + settings.delivery.max_in_flight + MAX_KEPT + OTHERS
 }
 
 /// What somebody who tries Ringback out needs next.

@@ -8,7 +8,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::store::{Claim, Lease};
 
 /// Claims whose attempts are not begun yet. What was claimed at different times takes turns, and what was
-/// claimed last begins: one delivery does not wait behind the hundreds of a claim before.
+/// claimed last has the first: one delivery does not wait behind the hundreds of a claim before.
 #[derive(Debug, Default)]
 pub(super) struct Turns(VecDeque<Lot>);
 
@@ -39,8 +39,13 @@ impl Turns {
         self.0.is_empty()
     }
 
-    /// Whose turn it is, with its slot; none if the store has handed out more than it was asked for,
-    /// which would otherwise be lost.
+    /// How many wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.0.iter().map(|lot| lot.claims.len()).sum()
+    }
+
+    /// Whose turn it is, if anybody waits, with its slot; without one if the store has handed out more than
+    /// it was asked for, which would otherwise be lost.
     pub(super) fn next(&mut self) -> Option<(Claim, Option<OwnedSemaphorePermit>)> {
         let mut lot = self.0.pop_front()?;
         let claim = lot.claims.next()?;
@@ -91,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn lots_take_turns_and_the_last_begins() {
+    fn lots_take_turns_and_the_last_has_the_first() {
         let all = Arc::new(Semaphore::new(10));
         let mut turns = Turns::default();
         turns.add(lot(&[1, 2, 3, 4], &all, 4));
@@ -101,7 +106,7 @@ mod tests {
         turns.add(lot(&[100], &all, 1));
         let order: Vec<u64> = (0..4).map(|_| token(turns.next())).collect();
         assert_eq!(order, [100, 10, 2, 20]);
-        assert!(!turns.is_empty());
+        assert_eq!((turns.is_empty(), turns.waiting()), (false, 2));
         let left: Vec<u64> = turns.into_leases().iter().map(|lease| lease.token).collect();
         assert_eq!(left, [3, 4]);
     }

@@ -30,13 +30,18 @@ use crate::store::{
     SharedStore, StoreError,
 };
 
-/// How long leases may take to be given back at the end of a shutdown. What is not given back by
-/// then runs out by itself, or is freed by the next start.
+/// How long leases may take to be given back at a shutdown. What is not given back by then runs out by
+/// itself, or is freed by the next start.
 const RELEASE_LIMIT: Duration = Duration::from_secs(2);
 
-/// How many attempts are begun before everybody else has a turn: to begin one takes a core some 50 µs, and
-/// what comes in meanwhile (an event, an answer, another claim) is looked at only behind what was begun.
+/// How many attempts are begun before everybody else has a turn: until one waits for its receiver it takes
+/// some 50 µs of a core, and what comes in meanwhile (an event, an answer, another claim) is looked at only
+/// behind what was begun.
 const BEGUN_TOGETHER: usize = 16;
+
+/// In how many turns at most everything is begun that waits for it. A lease has a few seconds more than its
+/// attempt may take, and where all cores are busy a turn comes every 5 ms or so.
+const MOST_TURNS: usize = 32;
 
 /// Makes the attempts, at most so many at once.
 pub struct Worker {
@@ -92,7 +97,8 @@ impl Worker {
     pub async fn run(self, stop: impl Future<Output = ()>, drain: Duration) {
         let mut under_way = UnderWay::default();
         let not_begun = self.work(stop, &mut under_way).await;
-        let (unfinished, ()) = tokio::join!(under_way.drain(drain), self.release(not_begun));
+        let (mut unfinished, kept) = tokio::join!(under_way.drain(drain), self.release(not_begun));
+        unfinished.extend(kept);
         self.release(unfinished).await;
     }
 
@@ -147,7 +153,8 @@ impl Worker {
     }
 
     fn begin_some(&self, turns: &mut Turns, under_way: &mut UnderWay) {
-        for _ in 0..BEGUN_TOGETHER {
+        let together = BEGUN_TOGETHER.max(turns.waiting().div_ceil(MOST_TURNS));
+        for _ in 0..together {
             let Some((claim, slot)) = turns.next() else { return };
             self.begin(claim, slot, under_way);
         }
@@ -171,16 +178,21 @@ impl Worker {
         under_way.leases.insert(task.id(), lease);
     }
 
-    async fn release(&self, leases: Vec<Lease>) {
+    /// Gives leases back; those that could not be given back.
+    async fn release(&self, leases: Vec<Lease>) -> Vec<Lease> {
         if leases.is_empty() {
-            return;
+            return leases;
         }
         let count = leases.len();
-        match timeout(RELEASE_LIMIT, self.parts.store.release(leases)).await {
-            Ok(Ok(())) => tracing::info!(count, "deliveries cut off by the shutdown were given back"),
+        match timeout(RELEASE_LIMIT, self.parts.store.release(leases.clone())).await {
+            Ok(Ok(())) => {
+                tracing::info!(count, "deliveries that the shutdown left unfinished were given back");
+                return Vec::new();
+            }
             Ok(Err(error)) => tracing::warn!(count, %error, "leases could not be given back"),
             Err(_elapsed) => tracing::warn!(count, "leases could not be given back in time"),
         }
+        leases
     }
 }
 

@@ -192,18 +192,39 @@ async fn one_delivery_does_not_wait_behind_hundreds_that_were_claimed_before() {
 }
 
 #[tokio::test]
-async fn what_was_claimed_and_not_begun_is_given_back_at_once() {
+async fn what_was_claimed_and_not_begun_is_given_back_before_the_rest_has_ended() {
     const MANY: usize = 300;
-    let receiver = Receiver::raw(|mut stream, _| async move { closed(&mut stream).await }).await;
-    let (store, registry, _) = waiting(&receiver, MANY as u64);
-    let worker = Running::start(store.clone(), registry, MANY, Duration::from_millis(100));
+    let (answers, are_held) = tokio::sync::watch::channel(true);
+    let receiver = Receiver::raw(move |mut stream, _| {
+        let mut are_held = are_held.clone();
+        async move {
+            read_request(&mut stream).await;
+            let _ = are_held.wait_for(|are_held| !are_held).await;
+            let answer = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, answer.as_bytes()).await;
+        }
+    })
+    .await;
+    let (store, registry, claims) = waiting(&receiver, MANY as u64);
+    let worker = Running::start(store.clone(), registry, MANY, AMPLE);
     while store.asked().is_empty() {
         tokio::task::yield_now().await;
     }
-    worker.stop().await;
-    assert!(receiver.connections() < MANY, "some were not begun");
-    // What was begun was cut off.
-    assert_eq!((store.settled().len(), store.released().len()), (0, MANY));
+    let stopping = tokio::spawn(worker.stop());
+    let released = async {
+        while store.released().is_empty() {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(AMPLE, released).await.expect("they are given back while others are under way");
+    assert!(store.settled().is_empty() && !stopping.is_finished());
+    answers.send(false).unwrap();
+    stopping.await.unwrap();
+    let mut ended: Vec<u64> = store.settled().iter().map(|settlement| settlement.lease.token).collect();
+    assert!(!ended.is_empty(), "some were begun");
+    ended.extend(store.released().iter().map(|lease| lease.token));
+    ended.sort_unstable();
+    assert_eq!(ended, claims.iter().map(|claim| claim.lease.token).collect::<Vec<_>>());
 }
 
 #[tokio::test]
