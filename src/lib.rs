@@ -12,6 +12,7 @@
 //! | [`assembly`] | builds every room from the settings and joins them; alone imports all |
 //! | [`config`] | typed settings; every problem at once; the only reader of the environment |
 //! | [`telemetry`], [`metric`], [`shutdown`] | the log; what is counted, for Prometheus; signals and the drain |
+//! | `descriptors` | room for connections, made before there are any |
 //! | [`http`] | the accept loop, capped bodies, answers and problems, shared by the next two |
 //! | [`intake`] | provider-facing: raw bytes → verified → event → one durable write → 200 |
 //! | [`job`] | speech jobs: submitted, polled, fetched; what they make goes to `intake` |
@@ -31,7 +32,6 @@
 //! | [`destination`] | which URLs may be registered and which addresses dialled |
 //! | `escape` | text as the content of JSON strings; the only room that allows `unsafe` |
 //! | [`docs`] | pages for those who use Ringback: the first callback, receivers |
-//! | `descriptors` | room for connections, made before there are any |
 //! | [`limit`], [`network`], [`quantity`] | rates; ranges of addresses; how durations and sizes are spelt |
 //!
 //! # Invariants
